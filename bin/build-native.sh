@@ -1,0 +1,29 @@
+#!/bin/sh
+# Builds the addon against the headers of the pinned Node: `bin/build-native.sh [release|asan]`.
+# release -> build/Release, asan (AddressSanitizer and UndefinedBehaviorSanitizer) -> build-asan/build/Release.
+set -eu
+cd "$(dirname "$0")/.."
+kind=${1:-release}
+headers=$(dirname "$(dirname "$(sh bin/node -p process.execPath)")")
+if [ ! -f "$headers/include/node/node_api.h" ]; then
+  echo "build-native: no headers in $headers; run 'npm run setup'" >&2
+  exit 1
+fi
+case $kind in
+  release)
+    directory=. ;;
+  asan)
+    # node-gyp always writes to <directory>/build, so a second flavour is built from a directory of links.
+    directory=build-asan
+    mkdir -p "$directory"
+    for name in binding.gyp native package.json node_modules; do ln -sfn "../$name" "$directory/$name"; done
+    flags='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g'
+    export CXXFLAGS="$flags" CFLAGS="$flags" LDFLAGS='-fsanitize=address,undefined' ;;
+  *)
+    echo "build-native: expected release or asan but received $kind" >&2
+    exit 2 ;;
+esac
+gyp="sh bin/node node_modules/node-gyp/bin/node-gyp.js --directory $directory --nodedir $headers --release --loglevel warn"
+# configure rewrites the makefiles when sources come and go; make then rebuilds only what changed
+$gyp configure
+exec $gyp build --jobs "${RINGWAY_BUILD_JOBS:-2}"
