@@ -1,0 +1,202 @@
+/**
+ * The addon's contract. Every function validates its arguments: a wrong one throws TypeError or RangeError that names
+ * function, argument and range ("transmitTrain: length must be an integer from 1 to 65000, got 70000"); the kernel's
+ * refusals throw Error with `code` ('EPERM'), `errno` (1) and `syscall` ('ioctl(TUNSETIFF)'). Nothing here throws for what a peer sent.
+ *
+ * Handles are opaque externals with a type tag; each has one owner (the thread that made it) and is closed by its close
+ * function, by garbage collection, or by the environment's clean-up hook, also when a worker is terminated under load.
+ * Mappings belong to a process-wide registry and are unmapped only when no ring can touch them any more.
+ */
+
+declare const tag: unique symbol;
+type Handle<T extends string> = { readonly [tag]: T };
+export type ArenaHandle = Handle<'arena'>;
+export type BatchHandle = Handle<'batch'>;
+export type PortHandle = Handle<'port'>;
+export type TableHandle = Handle<'table'>;
+export type IndexHandle = Handle<'index'>;
+export type LanesHandle = Handle<'lanes'>;
+export type HandoverHandle = Handle<'handover'>;
+export type SecretHandle = Handle<'secret'>;
+export type RecordKeysHandle = Handle<'recordKeys'>;
+export type SteeringHandle = Handle<'steering'>;
+
+export interface Addon {
+  // ---- what this build is ---------------------------------------------------------------------------------------
+  /** `sanitizer` is '' in release builds; `aead` lists what was compiled in and what this CPU can run, fastest first. */
+  about(): { version: string; sanitizer: string; aead: ('ipsec-mb' | 'openssl')[]; cpu: string[]; liburing: string };
+  /** Byte offset of each column for `capacity` entries, and the total: must equal batchLayout() of src/datapath/batch.ts. */
+  batchLayout(capacity: number): { offsets: Record<string, number>; bytes: number };
+  /** Must equal VERDICTS of src/datapath/batch.ts. */
+  verdicts(): string[];
+  /** Must equal src/datapath/layout.ts. */
+  tableLayout(): { public: Record<string, number>; secret: Record<string, number>; publicSlotBytes: number; secretSlotBytes: number };
+
+  // ---- native/core: memory ----------------------------------------------------------------------------------------
+  /** @param blockSize 64 to 1,048,576, multiple of 64  @param blockCount 1 to 32,768 (a power of two where a port lends it to the kernel) */
+  createArena(blockSize: number, blockCount: number): { handle: ArenaHandle; buffer: ArrayBuffer };
+  /** @param capacity 1 to 65,536 */
+  createBatch(arena: ArenaHandle, capacity: number): { handle: BatchHandle; buffer: ArrayBuffer };
+  /** Copies `bytes` into the batch's arena and appends an entry (verdict pass). The way control output and TCP packets enter a pipeline.
+   * Small entries share a block. @param address 40 bytes or undefined @returns false when no entry or block is free: try again after transmit */
+  put(batch: BatchHandle, slot: number, kind: number, address: Uint8Array | undefined, bytes: Uint8Array): boolean;
+  /** Drops every entry's reference to its block, sets count to 0. Blocks go back to whoever lends them (the port's receive ring) */
+  clear(batch: BatchHandle): void;
+  /** Blocks nobody refers to. */
+  freeBlocks(arena: ArenaHandle): number;
+
+  // ---- native/io: ports -------------------------------------------------------------------------------------------
+  /**
+   * One port set per shard: TUN queue, UDP socket, and the wake-ups, over io_uring or epoll: same functions, same entries, same order.
+   * `tun` / `udp` may be -1 (absent). The receive arenas' blocks are lent to the kernel; entries of receive calls hold their blocks
+   * until clear(). @throws Error code ENOSYS/EPERM/ENOMEM when the kernel refuses io_uring: the caller falls back to epoll.
+   */
+  openPort(options: {
+    io: 'io_uring' | 'epoll';
+    tun: number; // descriptor of a TUN queue; made without O_NONBLOCK (io_uring needs that; epoll sets what it needs per call)
+    vnetHeader: boolean; // the TUN has IFF_VNET_HDR: 10-byte virtio_net_hdr on every read and write
+    udp: number;
+    tunReceive?: BatchHandle; // superpackets in; blocks >= 65,536 + 64
+    udpReceive?: BatchHandle; // trains in; blocks >= 65,536 + 512
+    handover?: HandoverHandle;
+    shard?: number;
+    sqpoll?: boolean;
+    zeroCopy?: boolean;
+    entries?: number; // ring size, default 256
+  }): PortHandle;
+  /** Cancels everything in flight, waits (bounded) until the kernel lets go, then frees the ring. Idempotent. The descriptors stay open: they are the keeper's. */
+  closePort(port: PortHandle): void;
+  /** Waits in the kernel until something arrives or `waitUs` is over (0 = look only). @returns bits: 1 UDP, 2 TUN, 4 handover, 8 a blocked transmit may go on */
+  wait(port: PortHandle, waitUs: number): number;
+  /** Idle: `callback()` runs once on this thread's event loop when wait() would return non-zero; arm again after it ran. Returns at once with true if work is there already (and does not arm). */
+  arm(port: PortHandle, callback: () => void): boolean;
+  disarm(port: PortHandle): void;
+  /** Fills the port's udpReceive batch from entry 0 (it must have been cleared) with up to `limit` trains; sets offset, length, segmentSize (UDP_GRO, 0 = single), address, block; slot -1, verdict pass. @returns count */
+  udpReceive(port: PortHandle, limit: number): number;
+  /** Same for the tunReceive batch: offset and length are of the IP packet (the vnet header is parsed away); segmentSize, kind (GsoType, ECN masked), flags, checksumStart/Offset. */
+  tunReceive(port: PortHandle, limit: number): number;
+  /**
+   * Sends every entry with verdict pass and kind 0, one sendmsg per entry (UDP_SEGMENT when segmentSize > 0 and length > segmentSize), in order. Entries that cannot leave
+   * now (EAGAIN, ENOBUFS) stay queued in the port and go first next time; the batch may be cleared (queued entries keep their blocks). EIO, EINVAL, EMSGSIZE on a
+   * train: replayed datagram by datagram in place; `error` tells the errno so that the caller can turn GSO off for that slot. A single that fails otherwise: verdict sendFailed, counted.
+   * Other verdicts and kind 1 (stream) are left alone. @returns entries still queued in the port afterwards
+   */
+  udpTransmit(port: PortHandle, trains: BatchHandle): number;
+  /** Writes every passing entry, one write each, building the vnet header from segmentSize, kind, flags, checksumStart/Offset, headerLength. A refused superpacket (EINVAL…) is replayed segment by segment; what is refused alone gets verdict tunRefused. @returns entries still queued */
+  tunTransmit(port: PortHandle, superpackets: BatchHandle): number;
+  /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_RXQ_OVFL), wakes, noBuffers. */
+  portCounters(port: PortHandle): Record<string, number>;
+  /** Test seam: the next transmits on this port fail with these errnos, in order, before the kernel is asked (0 = let it through). */
+  injectErrors(port: PortHandle, where: 'udp' | 'tun', errnos: number[]): void;
+
+  /** Shared-memory rings between the shards of this process (one per shard), each with an eventfd. Created by the main thread, attached by id. */
+  createHandover(shards: number, bytesPerRing: number): { handle: HandoverHandle; id: number };
+  attachHandover(id: number): HandoverHandle;
+  /** Copies entries with verdict elsewhere into the ring of their slot's shard (`shards` column: table lookup by the caller is not needed: pass lanes). Sets handedOver, or handoverFull. @returns entries handed over */
+  handOver(handover: HandoverHandle, lanes: LanesHandle, batch: BatchHandle, kind: 'udp' | 'tun'): number;
+  /** Appends what other shards handed to `shard` to the port's receive batch (slot already set). @returns entries appended */
+  takeOver(handover: HandoverHandle, port: PortHandle, kind: 'udp' | 'tun', limit: number): number;
+
+  // ---- native/kernel: what the keeper asks of the kernel -----------------------------------------------------------
+  /** Creates or attaches to `name` ('' = kernel chooses). multiQueue is tried first when queues > 1; EINVAL on an existing single-queue device falls back to one queue. */
+  openTun(options: { name: string; queues: number; vnetHeader: boolean; persist?: boolean }): { name: string; descriptors: number[]; existed: boolean; mtu: number };
+  /** TUNSETOFFLOAD: CSUM|TSO4|TSO6 and, where the kernel has it, USO4|USO6; off = 0. @returns the mask in force (0 = refused or off) */
+  tunOffload(descriptor: number, on: boolean): number;
+  tunMtu(name: string): number;
+  openUdp(options: {
+    address: string; portNumber: number; reusePort: boolean; bufferBytes: number; // SO_SNDBUF/RCVBUF, the FORCE forms when allowed
+    gro: boolean; packetInfo: boolean; pmtu: 'omit' | 'default' | 'probe'; mark?: number; overflow?: boolean; // overflow: SO_RXQ_OVFL
+  }): { descriptor: number; portNumber: number; sendBuffer: number; receiveBuffer: number; gro: boolean };
+  openTcpListener(options: { address: string; portNumber: number; reusePort: boolean; backlog: number }): { descriptor: number; portNumber: number };
+  createMemfd(name: string, bytes: number): number;
+  closeDescriptor(descriptor: number): void;
+  setCloseOnExec(descriptor: number, on: boolean): void;
+  /** prctl(PR_SET_NO_NEW_PRIVS), PR_SET_DUMPABLE, RLIMIT_CORE 0: for an engine started without setpriv. */
+  lockDown(): void;
+  pinThread(cpu: number): void;
+  /** CLOCK_MONOTONIC in microseconds, with fraction. The one clock of the datapath. */
+  monotonicMicros(): number;
+  /** READY=1 etc. to $NOTIFY_SOCKET; false when there is none. */
+  notifySystemd(state: string): boolean;
+  /** Classic BPF on a SO_REUSEPORT group: socket = first byte of the Lightway session id mod shards when the id is neither zero nor ff…, else a hash of the source address. */
+  steerUdp(descriptor: number, shards: number): void;
+  /** eBPF on a TUN device: queue = map[inner destination − poolBase] (u8 per address) when inside the pool, else flow hash. Throws EPERM where BPF is refused. The map is handed on as a descriptor. */
+  steerTun(tunDescriptor: number, options: { poolBase: number; poolSize: number; queues: number }): { map: number };
+  attachSteering(map: number, poolSize: number): { handle: SteeringHandle; buffer: ArrayBuffer }; // u8 per address: shard
+
+  // ---- native/table: sessions ---------------------------------------------------------------------------------------
+  /** Maps the keeper's memfds. exposeSecrets only for the reference nodes (`--aead noble`) and tests. */
+  openTable(options: { public: number; secret: number; slots: number; exposeSecrets?: boolean }): { handle: TableHandle; public: ArrayBuffer; secret?: ArrayBuffer };
+  /** Shared by all shards of the process: session id → slot, outside address → slot, inside address → slot. Lock-free reads, serialised writes. */
+  createIndex(slots: number): { handle: IndexHandle; id: number };
+  attachIndex(id: number): IndexHandle;
+  /** @param key 8 bytes (id), 20 bytes (outside address, ADDRESS.key of batch.ts) or 4 bytes (inside address, big-endian) */
+  indexSet(index: IndexHandle, kind: 'id' | 'outside' | 'inside', key: Uint8Array, slot: number): void;
+  indexDelete(index: IndexHandle, kind: 'id' | 'outside' | 'inside', key: Uint8Array, slot: number): void;
+  indexGet(index: IndexHandle, kind: 'id' | 'outside' | 'inside', key: Uint8Array): number; // -1 = unknown
+
+  /** What the nodes of one shard share. `generation`: of this engine; slots with another one are refused with verdict superseded. `single`: >= 0 = the client's only slot: every datagram and packet is its. */
+  createLanes(options: { table: TableHandle; index: IndexHandle; shard: number; shards: number; generation: number; aead: 'ipsec-mb' | 'openssl'; single?: number }): { handle: LanesHandle; counters: BigUint64Array /* per verdict */ };
+  /** Zeroes both halves of a slot and forgets its cached key schedules. */
+  clearSlot(lanes: LanesHandle, slot: number): void;
+  /** Takes the slot for this engine: sets generation, forgets cached schedules. After it the predecessor cannot seal. */
+  claimSlot(lanes: LanesHandle, slot: number): void;
+
+  // DTLS epochs of a slot (3 and up); the secret handle is consumed
+  slotInstall(lanes: LanesHandle, slot: number, direction: 'send' | 'receive', epoch: number, suite: number, secret: SecretHandle): void;
+  /** Next secret by 'traffic upd'; installs epoch + 1 and (send) leaves sendEpoch to the caller. @returns the new epoch */
+  slotUpdate(lanes: LanesHandle, slot: number, direction: 'send' | 'receive'): number;
+  slotDrop(lanes: LanesHandle, slot: number, direction: 'send' | 'receive', epoch: number): void;
+  /** One DTLS record (claims its number). */
+  slotSeal(lanes: LanesHandle, slot: number, epoch: number, contentType: number, content: Uint8Array): { bytes: Uint8Array; sequence: number };
+  slotOpen(lanes: LanesHandle, slot: number, record: Uint8Array): { epoch: number; sequence: number; contentType: number; content: Uint8Array } | 'replayed' | undefined;
+  // Expresslane keys of a slot (protocol §6.4)
+  laneStage(lanes: LanesHandle, slot: number): Uint8Array; // fresh 32 random bytes staged; copy for the frame: zero it after use
+  laneStaged(lanes: LanesHandle, slot: number): Uint8Array;
+  laneStageNone(lanes: LanesHandle, slot: number): void;
+  lanePromote(lanes: LanesHandle, slot: number): void; // staged → send; new random IV salt
+  laneInstallReceive(lanes: LanesHandle, slot: number, key: Uint8Array): void; // current → previous
+  laneReceiveKeyIs(lanes: LanesHandle, slot: number, key: Uint8Array): boolean;
+  laneSendValid(lanes: LanesHandle, slot: number): boolean;
+  laneReceiveValid(lanes: LanesHandle, slot: number): boolean;
+
+  // ---- native/nodes: the pipeline; each reads its input batch's header.count ---------------------------------------------
+  /** lanes.open, first half: which session each train belongs to. Known outside address → its slot; else id → slot with Flag.floating; EMPTY id from a stranger → divert; else reject. Slots of other shards → elsewhere. @returns trains still passing */
+  locate(lanes: LanesHandle, trains: BatchHandle): number;
+  /**
+   * lanes.open: fills `packets` (same arena, cleared by the caller) with one entry per inner packet or diverted record, opened in place; stops when `packets` is full (header.consumed of
+   * `trains` = trains consumed; call again). Expresslane: preview, open (current, then previous key), commit; DTLS: number decryption, window, open,
+   * padding; application records that are exactly one Data frame pass as packets, all others divert with their content type; epoch 0 and 2 and anything of a slot not linkUp/online diverts raw (Kind.raw, whole datagram after the Lightway header).
+   * Diverted trains (locate) divert raw too. Adds Flag.floating / newId to entries that authenticated. Updates windows, statistics, lastOutside. @returns entries diverted
+   */
+  open(lanes: LanesHandle, trains: BatchHandle, packets: BatchHandle, now: number): number;
+  /** guard.admit: passing entries: IPv4 shape and lengths, translation per slot, inner header/transport checksum verified → checksumValid (wrong → passes alone, unflagged). @returns passing */
+  admit(lanes: LanesHandle, packets: BatchHandle, now: number): number;
+  /** gro.coalesce: passing packets, per inner flow, into superpackets (cleared by the caller; own arena). mode off: one packet, one entry. Order within a flow is kept. header.consumed of `packets`. @returns superpackets */
+  coalesce(lanes: LanesHandle, packets: BatchHandle, superpackets: BatchHandle, mode: 'inline' | 'off'): number;
+  /** routes.lookup: inner destination → slot (client: the single one), translation per slot, MSS clamp. noRoute, notOnline, elsewhere … @returns passing */
+  lookup(lanes: LanesHandle, superpackets: BatchHandle): number;
+  /**
+   * lanes.seal: segments (TCPv4, TCPv6, UDP), completes checksums, claims numbers, seals straight into `trains` (appended behind its entries): one entry per UDP_SEGMENT send (all datagrams one size but the last; at most `maxSegments` and 65,000 bytes; small packets of one
+   * slot and size share a train). SlotFlag.stream: kind 1 entries of plain Data frames. Stops when trains or blocks run out: header.consumed of `superpackets`; transmit, then call again.
+   * @returns superpackets consumed so far
+   */
+  seal(lanes: LanesHandle, superpackets: BatchHandle, trains: BatchHandle, maxSegments: number, now: number): number;
+
+  // ---- native/secret: key schedule on handles (src/crypto/vault.ts) --------------------------------------------------------
+  digest(hash: 'sha256' | 'sha384', chunks: readonly Uint8Array[]): Uint8Array;
+  secretImport(hash: 'sha256' | 'sha384', bytes: Uint8Array): SecretHandle;
+  secretExtract(hash: 'sha256' | 'sha384', salt: SecretHandle | undefined, ikm: SecretHandle | undefined): SecretHandle;
+  secretExpand(secret: SecretHandle, label: string, context: Uint8Array): SecretHandle;
+  secretFinished(secret: SecretHandle, transcriptHash: Uint8Array): Uint8Array;
+  secretDestroy(secret: SecretHandle): void;
+  recordKeys(suite: number, secret: SecretHandle): RecordKeysHandle;
+  recordKeysDestroy(keys: RecordKeysHandle): void;
+  recordSeal(keys: RecordKeysHandle, epoch: number, sequence: number, contentType: number, content: Uint8Array): Uint8Array;
+  recordOpen(keys: RecordKeysHandle, record: Uint8Array, expected: number): { sequence: number; contentType: number; content: Uint8Array } | undefined;
+  constantTimeEqual(a: Uint8Array, b: Uint8Array): boolean;
+  hmacSha256(key: SecretHandle, data: Uint8Array): Uint8Array;
+  /** Plain AEAD through the same backends, for vectors and benchmarks: whole-buffer seal/open at any alignment. open returns undefined when not authentic. */
+  aeadSeal(backend: 'ipsec-mb' | 'openssl', suite: number, key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Uint8Array;
+  aeadOpen(backend: 'ipsec-mb' | 'openssl', suite: number, key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array): Uint8Array | undefined;
+}
