@@ -1,0 +1,95 @@
+/**
+ * The engine's end of the channel to its keeper. An engine's first lines are
+ *
+ *     const keeper = joinKeeper();
+ *     const start = await keeper.started;      // everything it may use
+ *     ... keeper.send({ type: 'ready' });
+ *     keeper.onStop(async () => { goodbye to all });      // exits 0 afterwards
+ *     keeper.onYield(async () => { snapshots are in the table already });
+ *
+ * The engine ends when its keeper does, and leaves signals to it: a terminal's Ctrl-C and a service manager's SIGTERM reach both.
+ */
+import { RingwayError } from '../errors.ts';
+import type { EngineMessage, EngineStart, KeeperMessage } from './protocol.ts';
+import { KEEPER_PROTOCOL } from './protocol.ts';
+
+export interface Keeper {
+  readonly started: Promise<EngineStart>;
+  send(message: EngineMessage): void;
+  /** Reports that another engine would fare no better, waits until the keeper has it, and exits 1. */
+  fatal(error: RingwayError): Promise<never>;
+  /** What to do before a graceful exit. Set at most once each; without one the engine exits at once. */
+  onStop(last: () => void | Promise<void>): void;
+  onYield(last: () => void | Promise<void>): void;
+  /** A fresh outside socket for a server entry. @returns its descriptor, owned by the caller */
+  openUdp(entry: number): Promise<number>;
+}
+
+/** @throws RingwayError ENGINE_ALONE when this process was not started by a keeper */
+export function joinKeeper(release = '0.1.0'): Keeper {
+  const send = process.send?.bind(process) as ((message: EngineMessage, handle: undefined, options: object, sent: () => void) => void) | undefined;
+  if (!send) throw new RingwayError('ENGINE_ALONE', 'the engine was started without a keeper', 'start it with: ringway server|client -c FILE');
+
+  let stop: () => void | Promise<void> = () => {};
+  let yieldTo: () => void | Promise<void> = () => {};
+  let began: (start: EngineStart) => void;
+  const started = new Promise<EngineStart>((resolve) => {
+    began = resolve;
+  });
+  const opening = new Map<number, { resolve(fd: number): void; reject(error: Error): void }>();
+  let openings = 0;
+
+  const post = (message: EngineMessage, sent: () => void = () => {}) => {
+    send(message, undefined, {}, sent);
+  };
+  const leave = async (last: () => void | Promise<void>) => {
+    await last();
+    post({ type: 'stopped' }, () => process.exit(0));
+  };
+
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
+  process.on('disconnect', () => process.exit(1));
+  process.on('message', (message: KeeperMessage, socket?: unknown) => {
+    switch (message.type) {
+      case 'start':
+        return began(message);
+      case 'stop':
+        return void leave(stop);
+      case 'yield':
+        return void leave(yieldTo);
+      case 'udpOpened': {
+        // Node hands over its own wrapper of the socket. The descriptor stays open for as long as the wrapper does.
+        const wrapper = socket as { readonly fd: number };
+        keptOpen.push(wrapper);
+        opening.get(message.id)?.resolve(wrapper.fd);
+        return void opening.delete(message.id);
+      }
+      case 'udpRefused':
+        opening.get(message.id)?.reject(new RingwayError(message.code, message.message, 'stay on the socket in use'));
+        return void opening.delete(message.id);
+    }
+  });
+
+  post({ type: 'hello', version: KEEPER_PROTOCOL, release });
+  return {
+    started,
+    send: (message) => post(message),
+    fatal: (error) =>
+      new Promise<never>(() => {
+        post({ type: 'fatal', code: error.code, message: error.message, advice: error.advice }, () => process.exit(1));
+      }),
+    onStop: (last) => {
+      stop = last;
+    },
+    onYield: (last) => {
+      yieldTo = last;
+    },
+    openUdp: (entry) =>
+      new Promise((resolve, reject) => {
+        opening.set(++openings, { resolve, reject });
+        post({ type: 'openUdp', id: openings, entry });
+      }),
+  };
+}
+
+const keptOpen: unknown[] = [];
