@@ -83,7 +83,9 @@ export interface ServerConfig extends Backends, Logging {
 }
 
 /** Where the authority that signs server certificates is to be found. */
-export type CaSource = { readonly kind: 'path'; readonly path: string } | { readonly kind: 'pem'; readonly pem: string };
+export type CaSource =
+  | { readonly kind: 'path'; readonly path: string }
+  | { readonly kind: 'pem'; readonly pem: string };
 
 /** One server a client may use, with the global credentials filled in where it has none of its own. */
 export interface ServerEntry {

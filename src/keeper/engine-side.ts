@@ -27,8 +27,15 @@ export interface Keeper {
 
 /** @throws RingwayError ENGINE_ALONE when this process was not started by a keeper */
 export function joinKeeper(release = '0.1.0'): Keeper {
-  const send = process.send?.bind(process) as ((message: EngineMessage, handle: undefined, options: object, sent: () => void) => void) | undefined;
-  if (!send) throw new RingwayError('ENGINE_ALONE', 'the engine was started without a keeper', 'start it with: ringway server|client -c FILE');
+  const send = process.send?.bind(process) as
+    | ((message: EngineMessage, handle: undefined, options: object, sent: () => void) => void)
+    | undefined;
+  if (!send)
+    throw new RingwayError(
+      'ENGINE_ALONE',
+      'the engine was started without a keeper',
+      'start it with: ringway server|client -c FILE',
+    );
 
   let stop: () => void | Promise<void> = () => {};
   let yieldTo: () => void | Promise<void> = () => {};
