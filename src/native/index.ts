@@ -21,8 +21,13 @@ export function loadAddon(): Addon {
     loaded = createRequire(import.meta.url)(path) as Addon;
     return loaded;
   } catch (cause) {
-    throw new RingwayError('ADDON_MISSING', `cannot load the native addon ${path}: ${(cause as Error).message}`, 'run: npm run setup', {
-      cause,
-    });
+    throw new RingwayError(
+      'ADDON_MISSING',
+      `cannot load the native addon ${path}: ${(cause as Error).message}`,
+      'run: npm run setup',
+      {
+        cause,
+      },
+    );
   }
 }

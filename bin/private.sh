@@ -1,0 +1,16 @@
+#!/bin/sh
+# Runs a command in mount and PID namespaces of its own, with an empty /run, and without root in a user and network namespace too:
+# `bin/private.sh COMMAND...`. What the command makes with `ip netns add`, and every process it leaves, goes when it ends,
+# also when it is killed. Prints what to do where the machine forbids it.
+set -eu
+inner='mount -t tmpfs tmpfs /run && mkdir /run/netns || exit 1; "$@"'
+flags='--mount --pid --fork --kill-child --mount-proc'
+if [ "$(id -u)" != 0 ]; then flags="--user --map-root-user --net $flags"; fi
+if refusal=$(unshare $flags sh -c "$inner" sh true 2>&1); then exec unshare $flags sh -c "$inner" sh "$@"; fi
+if [ "$(id -u)" = 0 ]; then
+  echo "private: this machine refuses namespaces even to root ($refusal); in a container, start it with --privileged" >&2
+else
+  echo "private: this machine refuses namespaces to ordinary users ($refusal)" >&2
+  echo 'private: run the same command as root, or on Ubuntu: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0' >&2
+fi
+exit 1

@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config';
+
+/** The addon under AddressSanitizer and UndefinedBehaviorSanitizer (bin/test-native.sh sets that up). */
+export default defineConfig({
+  test: {
+    include: ['test/native/**/*.test.ts'],
+    pool: 'forks',
+    fileParallelism: false,
+    testTimeout: 300_000,
+    hookTimeout: 60_000,
+  },
+});
