@@ -28,7 +28,10 @@ function named(folder: string, ending: string, start: (name: string, path: strin
   return (existsSync(`${here}/${folder}`) ? readdirSync(`${here}/${folder}`) : [])
     .filter((file) => file.endsWith(ending))
     .sort()
-    .map((file) => ({ name: file.slice(0, -ending.length), start: () => start(file.slice(0, -ending.length), `${here}/${folder}/${file}`) }));
+    .map((file) => ({
+      name: file.slice(0, -ending.length),
+      start: () => start(file.slice(0, -ending.length), `${here}/${folder}/${file}`),
+    }));
 }
 
 if (targets.length === 0) {

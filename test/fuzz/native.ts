@@ -7,7 +7,15 @@ import { corpusFolder } from './script.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const CACHE = join(ROOT, '.cache/fuzz');
-const FLAGS = ['-std=c++20', '-O1', '-g', '-fsanitize=fuzzer,address,undefined', '-fno-sanitize-recover=undefined', '-I', join(ROOT, 'native')];
+const FLAGS = [
+  '-std=c++20',
+  '-O1',
+  '-g',
+  '-fsanitize=fuzzer,address,undefined',
+  '-fno-sanitize-recover=undefined',
+  '-I',
+  join(ROOT, 'native'),
+];
 
 /** Sources to link beside the target, from its line `// link: native/packet/parse.cc native/...`, and libraries (`-lname`). */
 function linked(source: string): string[] {
@@ -23,11 +31,17 @@ function build(name: string, path: string): string | undefined {
   const program = join(CACHE, `${name}-${hash.digest('hex').slice(0, 16)}`);
   if (existsSync(program)) return program;
   mkdirSync(CACHE, { recursive: true });
-  const { status, stderr } = spawnSync('clang++', [...FLAGS, path, ...linked(readFileSync(path, 'utf8')), '-o', program], {
-    encoding: 'utf8',
-  });
+  const { status, stderr } = spawnSync(
+    'clang++',
+    [...FLAGS, path, ...linked(readFileSync(path, 'utf8')), '-o', program],
+    {
+      encoding: 'utf8',
+    },
+  );
   if (status === 0) return program;
-  console.error(`fuzz ${name}: does not build\n${stderr ?? 'clang++ is not installed: run npm test, or install clang and its runtime'}`);
+  console.error(
+    `fuzz ${name}: does not build\n${stderr ?? 'clang++ is not installed: run npm test, or install clang and its runtime'}`,
+  );
   return undefined;
 }
 
@@ -38,11 +52,21 @@ export async function runNativeTarget(name: string, path: string, seconds: numbe
   const found = join(CACHE, 'found', name);
   mkdirSync(found, { recursive: true });
   mkdirSync(corpusFolder(name), { recursive: true });
-  const limits = [`-max_total_time=${Math.ceil(seconds)}`, `-seed=${seed % 2 ** 31}`, '-max_len=65536', '-timeout=5', '-rss_limit_mb=2048'];
-  const run = spawnSync(program, [...limits, `-artifact_prefix=${corpusFolder(name)}/failed-`, '-print_final_stats=1', found, corpusFolder(name)], {
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
-  });
+  const limits = [
+    `-max_total_time=${Math.ceil(seconds)}`,
+    `-seed=${seed % 2 ** 31}`,
+    '-max_len=65536',
+    '-timeout=5',
+    '-rss_limit_mb=2048',
+  ];
+  const run = spawnSync(
+    program,
+    [...limits, `-artifact_prefix=${corpusFolder(name)}/failed-`, '-print_final_stats=1', found, corpusFolder(name)],
+    {
+      encoding: 'utf8',
+      maxBuffer: 1 << 28,
+    },
+  );
   if (run.status !== 0) {
     console.error(`fuzz ${name}: failed; the input is kept in test/fuzz/corpus/${name}\n${run.stderr}`);
     return false;

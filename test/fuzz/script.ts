@@ -25,7 +25,7 @@ const INTERESTING = [0, 1, 2, 3, 4, 16, 20, 21, 0x2c, 0x2f, 0x40, 0x7f, 0x80, 0x
 
 /** One to four changes: bit, byte, length, cut, repeat, splice. The input is left as it was. */
 export function mutate(input: Uint8Array, other: Uint8Array, number: (below: number) => number): Uint8Array {
-  let bytes = Uint8Array.from(input);
+  let bytes: Uint8Array = Uint8Array.from(input);
   for (let change = 0; change <= number(4); change++) {
     const at = number(bytes.length + 1);
     switch (number(7)) {
@@ -39,7 +39,7 @@ export function mutate(input: Uint8Array, other: Uint8Array, number: (below: num
         if (at < bytes.length) bytes[at] = number(256);
         break;
       case 3:
-        if (at + 2 <= bytes.length) new DataView(bytes.buffer).setUint16(at, number(65_536));
+        if (at + 2 <= bytes.length) new DataView(bytes.buffer, bytes.byteOffset).setUint16(at, number(65_536));
         break;
       case 4:
         bytes = bytes.slice(0, at);
@@ -71,14 +71,17 @@ export async function runScriptTarget(name: string, path: string, seconds: numbe
   const target = (await import(path)) as FuzzTarget;
   const folder = corpusFolder(name);
   const corpus = existsSync(folder)
-    ? readdirSync(folder).sort().map((file) => Uint8Array.from(readFileSync(join(folder, file))))
+    ? readdirSync(folder)
+        .sort()
+        .map((file) => Uint8Array.from(readFileSync(join(folder, file))))
     : [];
   const number = seededNumbers(seed);
   const seeds = corpus.length > 0 ? corpus : [new Uint8Array(0)];
   const end = performance.now() + seconds * 1000;
   let runs = 0;
   for (let i = 0; i < corpus.length || performance.now() < end; i++) {
-    const input = i < corpus.length ? corpus[i] : mutate(seeds[number(seeds.length)], seeds[number(seeds.length)], number);
+    const input =
+      i < corpus.length ? corpus[i] : mutate(seeds[number(seeds.length)], seeds[number(seeds.length)], number);
     runs++;
     try {
       target.fuzz(input);
@@ -86,7 +89,9 @@ export async function runScriptTarget(name: string, path: string, seconds: numbe
       mkdirSync(folder, { recursive: true });
       const file = join(folder, `failed-${createHash('sha256').update(input).digest('hex').slice(0, 16)}`);
       writeFileSync(file, input);
-      console.error(`fuzz ${name}: failed after ${runs} inputs; kept as ${relative(process.cwd(), file)}\n${(error as Error).stack}`);
+      console.error(
+        `fuzz ${name}: failed after ${runs} inputs; kept as ${relative(process.cwd(), file)}\n${(error as Error).stack}`,
+      );
       return false;
     }
   }
