@@ -40,8 +40,8 @@ export interface Backends {
   readonly sessions: number;
   /** Folder of the control socket, made by the keeper; `auto` in the file: `/run/ringway`, or XDG_RUNTIME_DIR without root. */
   readonly state: string;
-  /** Whom the engine runs as, when the keeper is root: a name of /etc/passwd or a number. */
-  readonly user: string;
+  /** Whom the engine runs as when the keeper is root: a name of /etc/passwd or a number. */
+  readonly runAs: string;
 }
 
 export interface Logging {

@@ -1,0 +1,58 @@
+/** Ringway's own keys: the `ringway:` map of either file, flags, and RINGWAY_* variables. The stock programs refuse a file that has the map. */
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { choice, flag, integer, key, path, text, type Values } from './keys.ts';
+import type { Backends } from './types.ts';
+
+export const RINGWAY_MAP = 'ringway';
+export const RINGWAY_PREFIX = 'RINGWAY_';
+const MOST_SHARDS = 64;
+const MOST_SESSIONS = 2 ** 20;
+
+const auto = () => choice('auto');
+
+export const backendKeys = {
+  io: key(choice('auto', 'io_uring', 'epoll'), 'auto', 'how packets enter and leave the kernel', {
+    value: 'auto|io_uring|epoll',
+  }),
+  aead: key(choice('auto', 'ipsec-mb', 'openssl', 'noble'), 'auto', 'what encrypts packets', {
+    value: 'auto|ipsec-mb|openssl|noble',
+  }),
+  gro: key(choice('inline', 'off'), 'inline', 'join packets of one flow before the TUN device', {
+    value: 'inline|off',
+  }),
+  tun_offload: key(flag(), true, 'superpackets and checksums at the TUN device', { value: 'on|off' }),
+  shards: key(
+    integer(1, MOST_SHARDS).or(auto()),
+    'auto',
+    'threads that carry packets; auto: one a core, one for a client',
+    {
+      value: 'N|auto',
+    },
+  ),
+  sessions: key(integer(1, MOST_SESSIONS), 16_384, 'slots of the session table', { value: 'N' }),
+  state: key(path(), 'auto', 'folder of the control socket; auto: /run/ringway', { value: 'DIR' }),
+  run_as: key(text(), 'nobody', 'whom the engine runs as when started by root', { value: 'USER', verbatim: true }),
+};
+
+/** Settles what `auto` means on this machine. */
+export function settleBackends(values: Values<typeof backendKeys>, role: 'server' | 'client'): Backends {
+  const cores = Math.min(availableParallelism(), MOST_SHARDS);
+  const shards = values.shards === 'auto' ? (role === 'server' ? cores : 1) : values.shards;
+  return {
+    io: values.io,
+    aead: values.aead,
+    gro: values.gro,
+    tunOffload: values.tun_offload,
+    shards,
+    sessions: role === 'client' ? Math.min(values.sessions, 64) : values.sessions,
+    state: values.state === 'auto' ? defaultState() : values.state,
+    runAs: values.run_as,
+  };
+}
+
+/** /run/ringway for root; without root the user's own runtime folder, where there is one. */
+export function defaultState(env: NodeJS.ProcessEnv = process.env): string {
+  if (process.geteuid?.() === 0 || !env.XDG_RUNTIME_DIR) return '/run/ringway';
+  return join(env.XDG_RUNTIME_DIR, 'ringway');
+}

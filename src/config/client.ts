@@ -1,0 +1,311 @@
+/** `ringway client`: every key of the stock client (protocol specification §11.3), in its order, with its default and meaning. */
+import { backendKeys, RINGWAY_MAP, RINGWAY_PREFIX, settleBackends } from './backends.ts';
+import { readYaml, type Written } from './file.ts';
+import {
+  byteSize,
+  choice,
+  deviceName,
+  duration,
+  endpoint,
+  flag,
+  integer,
+  ipv4,
+  key,
+  optional,
+  path,
+  someDuration,
+  text,
+  type Values,
+} from './keys.ts';
+import { freeze, type Layers, merge, type Notice, refuse, unknowns } from './layers.ts';
+import { logLevelFrom } from './log-level.ts';
+import { readGuarded } from './permissions.ts';
+import type { Origin, Problem } from './problem.ts';
+import { type Loaded, strangers } from './server.ts';
+import { readEndpoint, Wrong } from './text.ts';
+import type { CaSource, ClientConfig, Endpoint, ServerEntry } from './types.ts';
+
+const MS = 1_000;
+const SECOND = 1_000_000;
+const MINUTE = 60 * SECOND;
+const MTU = integer(68, 1500);
+const OWN_IO = 'see io in the ringway map';
+const LONGEST_NAME = 50; // protocol specification §3.5: user and password fields of the AuthRequest
+const LONGEST_TOKEN = 1_347; // §3.5
+const PEM_BEGIN = '-----BEGIN CERTIFICATE-----';
+
+/** What each entry of `servers` may have; those that also exist globally fall back to the global value. */
+export const serverEntryKeys = {
+  server: key(optional(endpoint()), null, 'host:port'),
+  mode: key(choice('tcp', 'udp'), 'tcp', 'transport'),
+  server_dn: key(text(), '', 'expected certificate name', { verbatim: true }),
+  cipher: key(choice('aes256', 'chacha20'), 'aes256', 'packet cipher'),
+  user: key(optional(text()), null, 'login name', { verbatim: true }),
+  password: key(optional(text()), null, 'password', { verbatim: true }),
+  token: key(optional(text()), null, 'token', { verbatim: true }),
+  outside_mtu: key(MTU, 1500, 'MTU of the path to the server'),
+  ca_cert: key(optional(path()), null, 'authority, path or PEM'),
+};
+
+export const clientKeys = {
+  server: key(text(), '', 'server to use', { short: 's', value: 'HOST:PORT' }),
+  mode: key(choice('tcp', 'udp'), 'tcp', 'transport', { short: 'm', value: 'tcp|udp' }),
+  server_dn: key(text(), '', 'expected certificate name; empty: not checked', { value: 'NAME', verbatim: true }),
+  cipher: key(choice('aes256', 'chacha20'), 'aes256', 'packet cipher', { value: 'aes256|chacha20' }),
+  token: key(optional(text()), null, 'token to log in with', { value: 'TOKEN', verbatim: true }),
+  user: key(optional(text()), null, 'login name', { short: 'u', value: 'NAME', verbatim: true }),
+  password: key(optional(text()), null, 'password; better kept in the file: others see arguments', {
+    short: 'p',
+    value: 'PASSWORD',
+    verbatim: true,
+  }),
+  ca_cert: key(path(), './ca_cert.crt', 'authority that signs servers: a path, or the PEM itself', {
+    value: 'FILE|PEM',
+  }),
+  outside_mtu: key(MTU, 1500, 'MTU of the path to the server', { value: 'BYTES' }),
+  tun_name: key(deviceName(), 'lightway', 'TUN device, created unless it exists', {
+    short: 't',
+    value: 'NAME',
+    verbatim: true,
+  }),
+  tun_local_ip: key(ipv4(), '100.64.0.6', 'own address inside', { value: 'IP' }),
+  tun_peer_ip: key(ipv4(), '100.64.0.5', 'peer address inside', { value: 'IP' }),
+  tun_dns_ip: key(ipv4(), '100.64.0.1', 'name server inside', { value: 'IP' }),
+  keyshare: key(choice('p521mlkem1024', 'x25519mlkem768'), 'p521mlkem1024', 'key exchange offered first', {
+    value: 'p521mlkem1024|x25519mlkem768',
+  }),
+  keepalive_interval: key(someDuration(), 10 * SECOND, 'time between Pings', { value: 'TIME' }),
+  keepalive_timeout: key(someDuration(), 60 * SECOND, 'silence after which the server is given up', { value: 'TIME' }),
+  keepalive_continuous: key(flag(), true, 'Pings from the first moment on'),
+  tracer_packet_timeout: key(duration(), 10 * SECOND, 'silence after which a network change is assumed', {
+    value: 'TIME',
+  }),
+  preferred_connection_wait_interval: key(duration(), 0, 'how long the first of several servers is waited for', {
+    value: 'TIME',
+  }),
+  sndbuf: key(byteSize(), 8 * 2 ** 20, 'send buffer of the UDP socket', { value: 'SIZE' }),
+  rcvbuf: key(byteSize(), 8 * 2 ** 20, 'receive buffer of the UDP socket', { value: 'SIZE' }),
+  enable_batch_receive: key(flag(), false, 'recvmmsg of the stock client', {
+    inert: 'Ringway always receives in batches',
+  }),
+  route_mode: key(choice('default', 'lan', 'noexec'), 'default', 'routes: all traffic, all but the LAN, none', {
+    value: 'default|lan|noexec',
+  }),
+  fwmark: key(integer(0, 2 ** 32 - 1), 0, 'mark of the outside socket, 0: none', { value: 'N' }),
+  dns_config_mode: key(choice('default', 'noexec'), 'default', 'use the name server inside, or leave names alone', {
+    value: 'default|noexec',
+  }),
+  log_level: key(choice('trace', 'debug', 'info', 'warn', 'error', 'off'), 'info', 'least severity logged', {
+    value: 'LEVEL',
+  }),
+  enable_expresslane: key(flag(), false, 'Expresslane packets (UDP only)'),
+  expresslane_keys_rotation_interval: key(duration(), 15 * MINUTE, 'age at which Expresslane keys change', {
+    value: 'TIME',
+  }),
+  enable_pmtud: key(flag(), false, 'find the path MTU'),
+  pmtud_base_mtu: key(optional(MTU), null, 'where that search begins; none: 1250', { value: 'BYTES' }),
+  enable_tun_iouring: key(flag(), false, 'io_uring of the stock client', { inert: OWN_IO }),
+  iouring_entry_count: key(integer(1, 32_768), 1024, 'ring entries of the stock client', { value: 'N', inert: OWN_IO }),
+  iouring_sqpoll_idle_time: key(duration(), 100 * MS, 'SQPOLL of the stock client', { value: 'TIME', inert: OWN_IO }),
+  enable_inside_pkt_encoding: key(flag(), false, 'packet codec', { short: 'e', inert: 'no codec is built in' }),
+  accept_unknowns: key(flag(), false, 'ignore unknown keys', { short: 'a' }),
+};
+
+export const CLIENT_PREFIX = 'LW_CLIENT_';
+const ALIAS = 'enable_inside_pkt_encoding_at_connect';
+
+/** @see loadServerConfig */
+export function loadClientConfig(configFile: string, layers: Omit<Layers, 'file'>): Loaded<ClientConfig> {
+  const file = renamed(readYaml(readGuarded(configFile, 'config_file', 'secret'), configFile));
+  const own = file.get(RINGWAY_MAP)?.entries ?? new Map<string, Written>();
+  const stock = merge(clientKeys, { ...layers, file }, CLIENT_PREFIX);
+  const ours = merge(backendKeys, { ...layers, file: own }, RINGWAY_PREFIX, `${RINGWAY_MAP}.`);
+  const problems = [...stock.problems, ...ours.problems];
+  const notices = [...stock.notices, ...ours.notices];
+  const { values } = stock;
+
+  const known = [...Object.keys(clientKeys), 'servers'];
+  strangers(file, own, layers.env, CLIENT_PREFIX, known, values.accept_unknowns === true, problems, notices);
+  const servers = entries(file.get('servers'), values, stock.origins, problems, notices);
+  const logLevel = logLevelFrom(layers.env[`${CLIENT_PREFIX}RUST_LOG`], values.log_level);
+  refuse(problems);
+
+  const config: ClientConfig = {
+    role: 'client',
+    configFile,
+    ...settleBackends(ours.values, 'client'),
+    logLevel,
+    logFormat: 'full',
+    servers,
+    tunName: values.tun_name,
+    tunLocalIp: values.tun_local_ip,
+    tunPeerIp: values.tun_peer_ip,
+    tunDnsIp: values.tun_dns_ip,
+    keyshare: values.keyshare,
+    keepaliveInterval: values.keepalive_interval,
+    keepaliveTimeout: values.keepalive_timeout,
+    keepaliveContinuous: values.keepalive_continuous,
+    tracerPacketTimeout: values.tracer_packet_timeout,
+    preferredConnectionWaitInterval: values.preferred_connection_wait_interval,
+    sndbuf: values.sndbuf,
+    rcvbuf: values.rcvbuf,
+    enableBatchReceive: values.enable_batch_receive,
+    routeMode: values.route_mode,
+    fwmark: values.fwmark,
+    dnsConfigMode: values.dns_config_mode,
+    enableExpresslane: values.enable_expresslane,
+    expresslaneKeysRotationInterval: values.expresslane_keys_rotation_interval,
+    enablePmtud: values.enable_pmtud,
+    pmtudBaseMtu: values.pmtud_base_mtu,
+    enableTunIouring: values.enable_tun_iouring,
+    iouringEntryCount: values.iouring_entry_count,
+    iouringSqpollIdleTime: values.iouring_sqpoll_idle_time,
+    enableInsidePktEncoding: values.enable_inside_pkt_encoding,
+  };
+  return { config: freeze(config), notices };
+}
+
+type ClientValues = Values<typeof clientKeys>;
+type ClientOrigins = Readonly<Record<keyof typeof clientKeys, Origin>>;
+
+function renamed(file: ReadonlyMap<string, Written>): ReadonlyMap<string, Written> {
+  return new Map([...file].map(([name, written]) => [name === ALIAS ? 'enable_inside_pkt_encoding' : name, written]));
+}
+
+/** The list of servers, or the lone server as a list of one. */
+function entries(
+  listed: Written | undefined,
+  global: ClientValues,
+  origins: ClientOrigins,
+  problems: Problem[],
+  notices: Notice[],
+): ServerEntry[] {
+  if (listed && listed.value !== null && !listed.elements) {
+    problems.push({
+      code: 'CONFIG_VALUE',
+      key: 'servers',
+      origin: listed.origin,
+      message: 'servers is not a list',
+      advice: 'write "- server: HOST:PORT" below it',
+    });
+    return [];
+  }
+  const elements = listed?.elements ?? [];
+  if (elements.length === 0) return single(global, origins, problems);
+  return elements.flatMap((element, i) => {
+    const within = `servers[${i}].`;
+    if (!element.entries) {
+      problems.push({
+        code: 'CONFIG_VALUE',
+        key: `servers[${i}]`,
+        origin: element.origin,
+        message: `servers[${i}] is not a map`,
+        advice: 'write "- server: HOST:PORT"',
+      });
+      return [];
+    }
+    const merged = merge(serverEntryKeys, { flags: {}, env: {}, file: element.entries }, '', within);
+    const strange = [...element.entries].filter(([name]) => !(name in serverEntryKeys));
+    const found = strange.map(([name, { origin, keyOrigin }]) => [name, keyOrigin ?? origin] as const);
+    unknowns(found, Object.keys(serverEntryKeys), global.accept_unknowns === true, problems, notices);
+    problems.push(...merged.problems);
+    notices.push(...merged.notices);
+    if (merged.problems.length > 0) return [];
+    const { server } = merged.values;
+    if (!server) {
+      problems.push({
+        code: 'CONFIG_MISSING',
+        key: `${within}server`,
+        origin: element.origin,
+        message: `${within}server is missing`,
+        advice: 'add server: HOST:PORT',
+      });
+      return [];
+    }
+    const own = { ...merged.values, server };
+    return credentials(within, element.origin, entry(own, global), problems);
+  });
+}
+
+/** The keys at the top of the file describe the only server. */
+function single(global: ClientValues, origins: ClientOrigins, problems: Problem[]): ServerEntry[] {
+  if (global.server === undefined || global.mode === undefined) return [];
+  if (global.server.trim() === '') {
+    problems.push({
+      code: 'CONFIG_MISSING',
+      key: 'server',
+      origin: origins.server,
+      message: 'no server is set',
+      advice: 'set server: HOST:PORT, or a list servers',
+    });
+    return [];
+  }
+  const server = readEndpoint(global.server);
+  if (server instanceof Wrong) {
+    problems.push({
+      code: 'CONFIG_VALUE',
+      key: 'server',
+      origin: origins.server,
+      message: `server cannot be ${global.server}`,
+      advice: `expected: ${server.expected}`,
+    });
+    return [];
+  }
+  return credentials('', origins.user, entry({ ...global, server, ca_cert: null }, global), problems);
+}
+
+function entry(
+  own: Omit<Values<typeof serverEntryKeys>, 'server'> & { server: Endpoint },
+  global: ClientValues,
+): ServerEntry {
+  const hasOwn = own.token !== null || own.user !== null;
+  const { token, user, password } = hasOwn ? own : global;
+  return {
+    server: own.server,
+    mode: own.mode,
+    serverDn: own.server_dn,
+    cipher: own.cipher,
+    token,
+    user,
+    password,
+    outsideMtu: own.outside_mtu,
+    caCert: authority(own.ca_cert ?? global.ca_cert),
+  };
+}
+
+function authority(written: string): CaSource {
+  const begin = written.trimStart();
+  return begin.startsWith(PEM_BEGIN) ? { kind: 'pem', pem: begin } : { kind: 'path', path: written };
+}
+
+/** A login has to be possible, and to fit its frame; the stock client finds out after the handshake, and panics. */
+function credentials(within: string, origin: Origin, server: ServerEntry, problems: Problem[]): ServerEntry[] {
+  const wrong = (code: Problem['code'], name: string, message: string, advice: string) =>
+    problems.push({ code, key: within + name, origin, message: within + message, advice });
+  const { token, user, password } = server;
+  const length = (value: string | null) => Buffer.byteLength(value ?? '');
+  if (!token && !user)
+    wrong('CONFIG_MISSING', 'user', 'user and password, or token, are missing', 'set user and password, or token');
+  else if (!token && !password)
+    wrong('CONFIG_MISSING', 'password', 'password is missing for the user', 'set password, or use a token');
+  for (const [name, value] of [
+    ['user', user],
+    ['password', password],
+  ] as const) {
+    if (length(value) > LONGEST_NAME)
+      wrong(
+        'CONFIG_VALUE',
+        name,
+        `${name} is longer than ${LONGEST_NAME} bytes`,
+        `the protocol carries at most ${LONGEST_NAME}`,
+      );
+  }
+  if (length(token) > LONGEST_TOKEN)
+    wrong(
+      'CONFIG_VALUE',
+      'token',
+      `token is longer than ${LONGEST_TOKEN} bytes`,
+      `the protocol carries at most ${LONGEST_TOKEN}`,
+    );
+  return [server];
+}
