@@ -160,7 +160,7 @@ export interface Addon {
   laneSendValid(lanes: LanesHandle, slot: number): boolean;
   laneReceiveValid(lanes: LanesHandle, slot: number): boolean;
 
-  // ---- native/nodes: the pipeline; each reads its input batch's header.count ---------------------------------------------
+  // ---- native/nodes: the pipeline (rules in docs/contracts.md); each reads its input batch's header.count ---------------------------------------------
   /** lanes.open, first half: which session each train belongs to. Known outside address → its slot; else id → slot with Flag.floating; EMPTY id from a stranger → divert; else reject. Slots of other shards → elsewhere. @returns trains still passing */
   locate(lanes: LanesHandle, trains: BatchHandle): number;
   /**
@@ -172,8 +172,8 @@ export interface Addon {
   open(lanes: LanesHandle, trains: BatchHandle, packets: BatchHandle, now: number): number;
   /** guard.admit: passing entries: IPv4 shape and lengths, translation per slot, inner header/transport checksum verified → checksumValid (wrong → passes alone, unflagged). @returns passing */
   admit(lanes: LanesHandle, packets: BatchHandle, now: number): number;
-  /** gro.coalesce: passing packets, per inner flow, into superpackets (cleared by the caller; own arena). mode off: one packet, one entry. Order within a flow is kept. header.consumed of `packets`. @returns superpackets */
-  coalesce(lanes: LanesHandle, packets: BatchHandle, superpackets: BatchHandle, mode: 'inline' | 'off'): number;
+  /** gro.coalesce: passing packets, per inner flow, into superpackets (cleared by the caller; own arena). mode off: one packet, one entry; tcp: the TUN takes no UDP superpackets. Order within a flow is kept. header.consumed of `packets`. @returns superpackets */
+  coalesce(lanes: LanesHandle, packets: BatchHandle, superpackets: BatchHandle, mode: 'inline' | 'tcp' | 'off'): number;
   /** routes.lookup: inner destination → slot (client: the single one), translation per slot, MSS clamp. noRoute, notOnline, elsewhere … @returns passing */
   lookup(lanes: LanesHandle, superpackets: BatchHandle): number;
   /**
