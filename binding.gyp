@@ -1,0 +1,24 @@
+{
+  'variables': {
+    # libipsec-mb is used where the machine that builds has it, and never required
+    'ipsec_mb%': '<!(printf "#include <intel-ipsec-mb.h>\\nint main(){return 0;}" | ${CXX:-c++} -xc++ - -lIPSec_MB -o /dev/null 2>/dev/null && echo 1 || echo 0)',
+  },
+  'targets': [{
+    'target_name': 'ringway',
+    # one folder per subject; native/fuzz holds programs of their own
+    'sources': ['<!@(ls native/*/*.cc | grep -v ^native/fuzz/)'],
+    'include_dirs': ['native'],
+    'defines': ['NAPI_VERSION=10', '_GNU_SOURCE'],
+    'cflags': ['-Wall', '-Wextra', '-fvisibility=hidden'],
+    'cflags_cc!': ['-std=gnu++20', '-std=gnu++17', '-O2'],
+    # no -march: instruction sets are chosen per function (target attributes) and at run time
+    'cflags_cc': ['-std=c++20', '-fno-exceptions', '-fno-rtti', '-O3'],
+    'libraries': ['-luring'],
+    'conditions': [
+      ['ipsec_mb==1', {
+        'defines': ['RINGWAY_IPSEC_MB'],
+        'libraries': ['-lIPSec_MB'],
+      }],
+    ],
+  }],
+}
