@@ -2,7 +2,6 @@
 // (D)TLS, keys and inner packets.
 
 import type { Auth } from '../wire/frames.ts';
-import type { Version } from '../wire/header.ts';
 import { type Micros, MS, SECOND } from '../wire/time.ts';
 
 /** Over UDP frames are aligned to records and few errors are fatal; over TCP frames are split anywhere and every error is. */
@@ -128,8 +127,8 @@ export const CLOSE_REASON = {
 /**
  * One thing to do, in the order of `drain`. Byte fields are views into what was handed to `receive`, or belong to whoever drains.
  *
- * - `frame`: send it in one application-data record, or write it to the stream, `repeat` times. Each time makes a datagram of its own; over UDP
- *   seal once and send the same datagram `repeat` times (§1.6). With `secret` set, zero `bytes` when sealed.
+ * - `frame`: send it in one application-data record, or write it to the stream. Over UDP send the sealed datagram `repeat` times, back
+ *   to back (§1.6). With `secret` set, zero `bytes` once they are sealed.
  * - `authenticate`: answer with `authorise` when the password or token has been checked.
  * - `online`: the client has its network configuration; the server gets the event without one.
  * - `packet`: an inner packet that came by Data or DataFrag.
@@ -183,6 +182,3 @@ export type Counters = Record<DropReason, number>;
 export function createCounters(): Counters {
   return Object.fromEntries(DROP_REASONS.map((reason) => [reason, 0])) as Counters;
 }
-
-/** What both roles have. The version is the one of the session's first datagram; TCP has none and counts as 1.1 (§1.3). */
-export type Peer = { version: Version; keys: LaneKeys | undefined };
