@@ -56,7 +56,10 @@ export class ClientSession extends Session {
   /** The machine has moved to another network: find out at once whether the server still hears us. A TCP session cannot move. */
   networkChanged(now: Micros): void {
     if (this.state !== 'online') return;
-    if (this.transport === 'tcp') return this.close(now, 'NETWORK_CHANGED');
+    if (this.transport === 'tcp') {
+      this.close(now, 'NETWORK_CHANGED');
+      return;
+    }
     this.#keepalive.demanded(now, this.#config.keepalive);
     this.ping();
   }
@@ -96,18 +99,23 @@ export class ClientSession extends Session {
   protected takeRole(now: Micros, frame: Frame): void {
     switch (frame.kind) {
       case 'authSuccess':
-        return this.#takeAuthSuccess(now, frame);
+        this.#takeAuthSuccess(now, frame);
+        return;
       case 'authFailure':
-        return this.close(now, 'UNAUTHORIZED');
+        this.close(now, 'UNAUTHORIZED');
+        return;
       case 'serverConfig':
         this.counters.serverConfig++;
         return;
       case 'encodingResponse':
-        return this.refuse(now, 'noCodec', 'NO_CODEC');
+        this.refuse(now, 'noCodec', 'NO_CODEC');
+        return;
       case 'authRequest':
-        return this.refuse(now, 'wrongRole', 'WRONG_ROLE');
+        this.refuse(now, 'wrongRole', 'WRONG_ROLE');
+        return;
       default:
-        return this.ignore(now, 'wrongRole', 'WRONG_ROLE');
+        this.ignore(now, 'wrongRole', 'WRONG_ROLE');
+        return;
     }
   }
 
@@ -117,11 +125,15 @@ export class ClientSession extends Session {
 
   protected advanceRole(now: Micros): void {
     if (this.state === 'authenticating') {
-      if (now >= this.#loginDeadline) return this.close(now, 'LOGIN_TIMEOUT');
+      if (now >= this.#loginDeadline) {
+        this.close(now, 'LOGIN_TIMEOUT');
+        return;
+      }
       if (now < this.#tickDeadline) return;
       this.#tick = Math.min(2 * this.#tick, LAST_TICK);
       this.#tickDeadline = now + this.#tick;
-      return this.#login();
+      this.#login();
+      return;
     }
     if (this.state !== 'online') return;
     const due = this.#keepalive.advance(now, this.#config.keepalive);
@@ -143,9 +155,15 @@ export class ClientSession extends Session {
       this.counters.lateAuthSuccess++; // the answer to a repeated AuthRequest
       return;
     }
-    if (this.state !== 'authenticating') return this.ignore(now, 'invalidState', 'INVALID_STATE');
+    if (this.state !== 'authenticating') {
+      this.ignore(now, 'invalidState', 'INVALID_STATE');
+      return;
+    }
     const networkConfig = parseNetworkConfig(frame);
-    if (networkConfig === undefined) return this.refuse(now, 'badFrame', 'BAD_NETWORK_CONFIG');
+    if (networkConfig === undefined) {
+      this.refuse(now, 'badFrame', 'BAD_NETWORK_CONFIG');
+      return;
+    }
     this.becomeOnline();
     this.#tickDeadline = NEVER;
     this.#loginDeadline = NEVER;

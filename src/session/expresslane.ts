@@ -9,9 +9,9 @@
 
 import {
   decodeStatistics,
-  encodeStatistics,
   EXPRESSLANE_VERSION,
   type ExpresslaneConfig,
+  encodeStatistics,
 } from '../wire/expresslane.ts';
 import { encodeFrame } from '../wire/frames.ts';
 import { type Micros, MS } from '../wire/time.ts';
@@ -92,7 +92,8 @@ export class Expresslane {
   rotate(now: Micros, to: LaneOutlet): boolean {
     if (this.state !== LaneState.inactive && this.state !== LaneState.active) return false;
     // While a config is outstanding a further key would push the one we send with out of the peer's two.
-    if (this.refused || this.deadline !== NEVER || now - this.lastRotation <= this.config.rotationInterval) return false;
+    if (this.refused || this.deadline !== NEVER || now - this.lastRotation <= this.config.rotationInterval)
+      return false;
     this.lastRotation = now;
     this.#offer(now, this.keys.stage(), to);
     return true;
@@ -100,7 +101,10 @@ export class Expresslane {
 
   receive(now: Micros, frame: ExpresslaneConfig, to: LaneOutlet): void {
     this.#agree(frame.version, to.counters);
-    if (frame.ack) return this.#acknowledged(now, frame, to.counters);
+    if (frame.ack) {
+      this.#acknowledged(now, frame, to.counters);
+      return;
+    }
     if (this.state === LaneState.degraded) {
       to.counters.configWhileDegraded++;
       return;

@@ -40,7 +40,10 @@ export class Keepalive {
   /** The answer to a Ping came. */
   pong(now: Micros, config: KeepaliveConfig): void {
     this.timeoutDeadline = NEVER;
-    if (config.continuous) return this.#wait(now, config);
+    if (config.continuous) {
+      this.#wait(now, config);
+      return;
+    }
     this.state = KeepaliveState.inactive;
     this.pingDeadline = NEVER;
   }

@@ -51,7 +51,8 @@ export class ServerSession extends Session {
     this.#checking = false;
     if (!decision.granted) {
       this.sendFrame(encodeFrame({ kind: 'authFailure' }), false);
-      return this.close(now, decision.code);
+      this.close(now, decision.code);
+      return;
     }
     this.#networkConfig = decision.networkConfig;
     this.#sessionId = decision.sessionId;
@@ -111,23 +112,32 @@ export class ServerSession extends Session {
   protected takeRole(now: Micros, frame: Frame): void {
     switch (frame.kind) {
       case 'authRequest':
-        if (this.state === 'online') return this.#welcome(); // our answer was lost (§4.2); the login stands
-        if (this.state !== 'linkUp') return this.ignore(now, 'invalidState', 'INVALID_STATE');
+        if (this.state === 'online') {
+          this.#welcome(); // our answer was lost (§4.2); the login stands
+          return;
+        }
+        if (this.state !== 'linkUp') {
+          this.ignore(now, 'invalidState', 'INVALID_STATE');
+          return;
+        }
         if (this.#checking) {
           this.counters.authUnderWay++;
           return;
         }
         this.#checking = true;
-        return this.push({ kind: 'authenticate', auth: frame.auth });
+        this.push({ kind: 'authenticate', auth: frame.auth });
+        return;
       case 'authSuccess':
       case 'authFailure':
-        return this.refuse(now, 'wrongRole', 'WRONG_ROLE');
+        this.refuse(now, 'wrongRole', 'WRONG_ROLE');
+        return;
       case 'encodingRequest':
       case 'encodingResponse':
         this.counters.noCodec++; // without a codec a server keeps silent (§3.7)
         return;
       default:
-        return this.ignore(now, 'wrongRole', 'WRONG_ROLE');
+        this.ignore(now, 'wrongRole', 'WRONG_ROLE');
+        return;
     }
   }
 

@@ -78,7 +78,7 @@ export abstract class Session {
       for (let frame = this.#open(plaintext); frame !== undefined; frame = this.#next()) {
         decoded++;
         this.#take(now, frame);
-        if (this.state as State === 'closed') break;
+        if ((this.state as State) === 'closed') break;
       }
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
@@ -200,9 +200,18 @@ export abstract class Session {
   // Over UDP the rest of the record is dropped; the next one begins with a frame again (§3.1).
   #malformed(now: Micros, error: WireError): void {
     this.#record = undefined;
-    if (error.code === 'TRUNCATED') return this.ignore(now, 'truncatedFrame', 'BAD_FRAME');
-    if (error.code === 'UNKNOWN_KIND') return this.ignore(now, 'unknownKind', 'BAD_FRAME');
-    if (error.code === 'BAD_VERSION') return this.ignore(now, 'badVersion', 'BAD_FRAME');
+    if (error.code === 'TRUNCATED') {
+      this.ignore(now, 'truncatedFrame', 'BAD_FRAME');
+      return;
+    }
+    if (error.code === 'UNKNOWN_KIND') {
+      this.ignore(now, 'unknownKind', 'BAD_FRAME');
+      return;
+    }
+    if (error.code === 'BAD_VERSION') {
+      this.ignore(now, 'badVersion', 'BAD_FRAME');
+      return;
+    }
     this.refuse(now, 'badFrame', 'BAD_FRAME');
   }
 
@@ -211,7 +220,8 @@ export abstract class Session {
       case 'noOp':
         return;
       case 'goodbye':
-        return this.close(now, 'GOODBYE');
+        this.close(now, 'GOODBYE');
+        return;
       case 'ping':
       case 'pong':
       case 'data':
@@ -219,10 +229,15 @@ export abstract class Session {
       case 'encodedData':
       case 'encodedDataFrag':
       case 'expresslaneConfig':
-        if (this.state !== 'online') return this.ignore(now, 'invalidState', 'INVALID_STATE');
-        return this.#takeOnline(now, frame);
+        if (this.state !== 'online') {
+          this.ignore(now, 'invalidState', 'INVALID_STATE');
+          return;
+        }
+        this.#takeOnline(now, frame);
+        return;
       default:
-        return this.takeRole(now, frame);
+        this.takeRole(now, frame);
+        return;
     }
   }
 
@@ -231,7 +246,8 @@ export abstract class Session {
       case 'ping': {
         // A probe of the path MTU (id ≠ 0) is answered without the payload it came with (§3.3).
         const payload = frame.id !== 0 || this.lane === undefined ? EMPTY : this.lane.statistics();
-        return this.sendFrame(encodeFrame({ kind: 'pong', id: frame.id, payload }), false);
+        this.sendFrame(encodeFrame({ kind: 'pong', id: frame.id, payload }), false);
+        return;
       }
       case 'pong':
         if (frame.id !== 0) {
@@ -243,7 +259,8 @@ export abstract class Session {
         this.lane?.judge(now, frame.payload, this);
         return;
       case 'data':
-        return this.#takePacket(now, frame.packet);
+        this.#takePacket(now, frame.packet);
+        return;
       case 'dataFrag': {
         this.#fragments ??= new Fragments();
         const whole = this.#fragments.add(now, frame, this.counters);
@@ -253,17 +270,25 @@ export abstract class Session {
         return;
       }
       case 'expresslaneConfig':
-        if (this.lane === undefined) return this.ignore(now, 'notSupported', 'NOT_SUPPORTED');
+        if (this.lane === undefined) {
+          this.ignore(now, 'notSupported', 'NOT_SUPPORTED');
+          return;
+        }
         this.changed = true;
-        return this.lane.receive(now, frame, this);
+        this.lane.receive(now, frame, this);
+        return;
       default: // encodedData, encodedDataFrag
-        return this.refuse(now, 'noCodec', 'NO_CODEC');
+        this.refuse(now, 'noCodec', 'NO_CODEC');
+        return;
     }
   }
 
   #takePacket(now: Micros, bytes: Uint8Array): void {
     const isIpv4 = bytes.length >= MIN_PACKET && bytes[0] >> 4 === 4;
-    if (!isIpv4) return this.ignore(now, 'invalidPacket', 'INVALID_PACKET');
+    if (!isIpv4) {
+      this.ignore(now, 'invalidPacket', 'INVALID_PACKET');
+      return;
+    }
     const output: Output = { kind: 'packet', bytes };
     if (this.#outputs === undefined) this.#outputs = [output];
     else this.#outputs.push(output);

@@ -22,7 +22,8 @@ export class SnapshotCursor {
 
   /** @throws RangeError if there are fewer than SNAPSHOT_SIZE bytes */
   constructor(bytes: Uint8Array) {
-    if (bytes.length < SNAPSHOT_SIZE) throw new RangeError(`a snapshot has ${SNAPSHOT_SIZE} bytes, not ${bytes.length}`);
+    if (bytes.length < SNAPSHOT_SIZE)
+      throw new RangeError(`a snapshot has ${SNAPSHOT_SIZE} bytes, not ${bytes.length}`);
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, SNAPSHOT_SIZE);
   }
 

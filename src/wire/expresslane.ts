@@ -1,7 +1,7 @@
 // Expresslane on the wire: the config frame that carries a key (protocol specification §6.2), the statistics in keepalives (§6.9)
 // and the layout of a data packet (§6.5), whose sealing and opening is work of the vector nodes.
 
-import { type SessionId } from './header.ts';
+import type { SessionId } from './header.ts';
 import { Reader, Writer } from './reader.ts';
 
 export const KEY_SIZE = 32;

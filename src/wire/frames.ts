@@ -1,7 +1,7 @@
 // Lightway frames: what (D)TLS application data is made of (protocol specification §3). `kind u8 | payload`, back to back, with no
 // outer length. Over UDP a record holds whole frames (`decodeFrame` until it is used up); over TCP any split may occur (`FrameStream`).
 
-import { decodeExpresslaneConfig, encodeExpresslaneConfig, type ExpresslaneConfig, KEY_SIZE } from './expresslane.ts';
+import { decodeExpresslaneConfig, type ExpresslaneConfig, encodeExpresslaneConfig, KEY_SIZE } from './expresslane.ts';
 import { type SessionId, type Version, versionOf } from './header.ts';
 import { Reader, WireError, Writer } from './reader.ts';
 
@@ -164,7 +164,10 @@ export function encodeFrame(frame: Frame): Uint8Array {
     }
     case 'encodingRequest':
     case 'encodingResponse':
-      return new Writer(10).u8(Kind[frame.kind]).u64(frame.id).u8(frame.enable ? 1 : 0).bytes;
+      return new Writer(10)
+        .u8(Kind[frame.kind])
+        .u64(frame.id)
+        .u8(frame.enable ? 1 : 0).bytes;
     case 'expresslaneConfig': {
       const to = new Writer(13 + KEY_SIZE).u8(Kind.expresslaneConfig);
       encodeExpresslaneConfig(frame, to);

@@ -59,7 +59,11 @@ export function decodeHeader(datagram: Uint8Array): Header {
 export function encodeHeader(header: Header): Uint8Array {
   const { version, aggressive, expresslane, sessionId } = header;
   const to = new Writer(HEADER_SIZE).u16(MAGIC).u8(version.major).u8(version.minor);
-  return to.u8(aggressive ? 1 : 0).u8(expresslane ? 1 : 0).u16(0).u64(sessionId).bytes;
+  return to
+    .u8(aggressive ? 1 : 0)
+    .u8(expresslane ? 1 : 0)
+    .u16(0)
+    .u64(sessionId).bytes;
 }
 
 /** The whole answer to a datagram of an unknown session: a header alone, always of version 1.1 (§1.5). */
