@@ -8,7 +8,7 @@
     # one folder per subject; native/fuzz holds programs of their own
     'sources': ['<!@(ls native/*/*.cc | grep -v ^native/fuzz/)'],
     'include_dirs': ['native'],
-    'defines': ['NAPI_VERSION=10', '_GNU_SOURCE'],
+    'defines': ['NAPI_VERSION=10', '_GNU_SOURCE', 'RINGWAY_LIBURING="<!(pkg-config --modversion liburing 2>/dev/null || echo unknown)"'],
     'cflags': ['-Wall', '-Wextra', '-fvisibility=hidden'],
     'cflags_cc!': ['-std=gnu++20', '-std=gnu++17', '-O2'],
     # no -march: instruction sets are chosen per function (target attributes) and at run time

@@ -38,12 +38,15 @@ export interface Addon {
   /** @param capacity 1 to 65,536 */
   createBatch(arena: ArenaHandle, capacity: number): { handle: BatchHandle; buffer: ArrayBuffer };
   /** Copies `bytes` into the batch's arena and appends an entry (verdict pass). The way control output and TCP packets enter a pipeline.
-   * Small entries share a block. @param address 40 bytes or undefined @returns false when no entry or block is free: try again after transmit */
+   * Small entries share a block; 64 bytes before each entry stay free. @param address 40 bytes or undefined @returns false when no entry or block is free: try again after transmit */
   put(batch: BatchHandle, slot: number, kind: number, address: Uint8Array | undefined, bytes: Uint8Array): boolean;
   /** Drops every entry's reference to its block, sets count to 0. Blocks go back to whoever lends them (the port's receive ring) */
   clear(batch: BatchHandle): void;
-  /** Blocks nobody refers to. */
+  /** Blocks nobody refers to, those lent to the kernel included. */
   freeBlocks(arena: ArenaHandle): number;
+
+  /** What the process-wide registry holds. `quarantined`: mappings a ring could not confirm to be idle in time; they stay until the process ends. */
+  mappings(): { count: number; bytes: number; quarantined: number };
 
   // ---- native/io: ports -------------------------------------------------------------------------------------------
   /**

@@ -74,6 +74,7 @@ class Args {
   static constexpr size_t max_arguments = 8;
 
   void refuse(bool range, const char* name, const std::string& must, napi_value got);
+  void throw_refusal(bool range, const char* name, const std::string& must);
   std::string describe(napi_value value) const;
 
   napi_env env_;
