@@ -35,6 +35,7 @@ export const DtlsDrop = {
   fragment: 6 /** contradicts fragments already here, or beyond what reassembly may hold */,
   unexpectedType: 7 /** content type without a meaning here */,
   afterClose: 8,
+  unprotected: 9 /** an ACK, alert or data in plaintext that only a protected record could have said */,
 } as const;
 
 export const DTLS_DROPS = Object.keys(DtlsDrop).length;
