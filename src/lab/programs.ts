@@ -127,11 +127,14 @@ export class Program {
     }
   }
 
-  /** Asks by signal; `graceMs` later, or when it has ended, kills what is left of its process group. */
+  /** Asks by signal; `graceMs` later, or when it has ended, kills what is left of it and of what it started. */
   async stop(signal: NodeJS.Signals = 'SIGTERM', graceMs = 3_000): Promise<Exit> {
-    if (this.running) kill(this.pid, signal);
+    if (!this.running) return this.exited;
+    const below = processTree(this.pid).slice(1); // an engine has a process group of its own
+    kill(this.pid, signal);
     await this.end(graceMs).catch(() => {});
     kill(-this.pid, 'SIGKILL');
+    for (const pid of below) kill(pid, 'SIGKILL');
     return this.exited;
   }
 
@@ -142,7 +145,7 @@ export class Program {
 
   /** For an emergency: no waiting. */
   killNow(): void {
-    kill(-this.pid, 'SIGKILL');
+    if (this.running) for (const pid of processTree(this.pid)) kill(pid, 'SIGKILL');
   }
 }
 

@@ -2,7 +2,8 @@
  * Traffic whose every byte is checked, as a program for either end of a tunnel:
  *
  *     node src/lab/transfer.ts serve PORT                          TCP sink and source, UDP echo
- *     node src/lab/transfer.ts up|down ADDRESS PORT BYTES SEED     one TCP flow; prints {bytes, seconds, sent, received}
+ *     node src/lab/transfer.ts up|down ADDRESS PORT BYTES SEED     one TCP flow; prints "a quarter" to standard error on
+ *                                                                  its way, then {bytes, seconds, sent, received}
  *     node src/lab/transfer.ts queries ADDRESS PORT COUNT SEED     UDP datagrams of 30 to 512 bytes, one after the other;
  *                                                                  prints {asked, answered, wrong}
  *
@@ -55,12 +56,18 @@ function* pieces(bytes: number, seed: number): Generator<Uint8Array> {
     yield stream.update(PIECE.subarray(0, Math.min(left, PIECE.length)));
 }
 
+/** Called with the bytes moved so far. */
+type Progress = (moved: number) => void;
+
 /** Sends and sums at once. @returns SHA-256 of what was sent */
-async function send(socket: Socket, { bytes, seed }: Order): Promise<string> {
+async function send(socket: Socket, { bytes, seed }: Order, progress: Progress = () => {}): Promise<string> {
   const sum = createHash('sha256');
+  let moved = 0;
   const summed = function* () {
     for (const piece of pieces(bytes, seed)) {
       sum.update(piece);
+      moved += piece.length;
+      progress(moved);
       yield piece;
     }
   };
@@ -93,13 +100,14 @@ class Incoming {
   }
 
   /** Takes exactly `bytes` bytes. @returns their SHA-256. @throws Error when the connection ends first */
-  async sum(bytes: number): Promise<string> {
+  async sum(bytes: number, progress: Progress = () => {}): Promise<string> {
     const sum = createHash('sha256');
     for (let left = bytes; left > 0; ) {
       if (this.#rest.length === 0) this.#rest = await this.#next();
       const piece = this.#rest.subarray(0, left);
       sum.update(piece);
       left -= piece.length;
+      progress(bytes - left);
       this.#rest = this.#rest.subarray(piece.length);
     }
     return sum.digest('hex');
@@ -130,13 +138,24 @@ async function serve(port: number): Promise<void> {
   process.exit(0);
 }
 
+/** Says once when a quarter has moved, for whoever wants something to happen in the middle. */
+function quarterAnnouncer(bytes: number): Progress {
+  let said = false;
+  return (moved) => {
+    if (said || moved < bytes / 4) return;
+    said = true;
+    console.error('a quarter');
+  };
+}
+
 async function transfer(address: string, port: number, order: Order): Promise<TransferResult> {
   const socket = createConnection(port, address);
   await once(socket, 'connect');
   const start = performance.now();
   socket.write(`${JSON.stringify(order)}\n`);
   const incoming = new Incoming(socket);
-  const own = order.direction === 'up' ? await send(socket, order) : await incoming.sum(order.bytes);
+  const progress = quarterAnnouncer(order.bytes);
+  const own = await (order.direction === 'up' ? send(socket, order, progress) : incoming.sum(order.bytes, progress));
   const theirs = await incoming.line();
   socket.end();
   const seconds = (performance.now() - start) / 1000;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Credentials, PASSWORD, SERVER_NAME, USER } from './credentials.ts';
 import { type Lab, NET_ADDRESS, NET_NETWORK, SERVER_OUTSIDE } from './hosts.ts';
-import { cpuSeconds, type Program } from './programs.ts';
+import { cpuSeconds, type Program, processTree } from './programs.ts';
 import { type QueryResult, TRANSFER_PROGRAM, type TransferResult } from './transfer.ts';
 
 export const SERVER_DEVICE = 'lws';
@@ -26,6 +26,8 @@ export interface EndOptions {
   readonly flags?: readonly string[];
   /** Keys of the configuration file beside or instead of the usual ones. */
   readonly keys?: Keys;
+  /** The line that says it is ready; without one, a server is ready when its device is there. */
+  readonly ready?: RegExp;
 }
 
 export interface TunnelOptions {
@@ -43,7 +45,12 @@ export function ringway(
   flags: readonly string[] = [],
   keys: Keys = {},
 ): EndOptions {
-  return { command: [RINGWAY, role], flags: ['--state', stateFolder(lab, role), ...flags], keys };
+  return {
+    command: [RINGWAY, role],
+    flags: ['--state', stateFolder(lab, role), ...flags],
+    keys,
+    ready: /keeper: ready/,
+  };
 }
 
 /** Where `ringway status --state` finds that end. */
@@ -82,7 +89,8 @@ export async function startServer(
     ...server.keys,
   });
   const program = lab.server.start('server', [...server.command, '-c', file, ...(server.flags ?? [])]);
-  await Promise.race([lab.server.device(SERVER_DEVICE), endedEarly(program)]);
+  const ready = [lab.server.device(SERVER_DEVICE), ...(server.ready ? [program.line(server.ready)] : [])];
+  await Promise.race([Promise.all(ready), endedEarly(program)]);
   await lab.server.run('ip', 'address', 'replace', `${SERVER_INSIDE}/16`, 'dev', SERVER_DEVICE);
   await lab.server.run('ip', 'link', 'set', SERVER_DEVICE, 'up');
   return program;
@@ -182,6 +190,24 @@ export class Tunnel {
   /** One TCP flow of `bytes` bytes: up is client to net. */
   transfer(direction: 'up' | 'down', bytes: number, seed: number): Promise<TransferResult> {
     return this.#transfer(direction, bytes, seed);
+  }
+
+  /** Begins a transfer. @returns once a quarter of it has moved; `result` settles with its end */
+  async transferUnderWay(
+    direction: 'up' | 'down',
+    bytes: number,
+    seed: number,
+  ): Promise<{ result: Promise<TransferResult> }> {
+    const program = this.lab.client.start('transfer', transferCommand(direction, bytes, seed));
+    await program.line(/^a quarter/, 60_000);
+    const result = program.line(/^\{/, 90_000).then((line) => JSON.parse(line) as TransferResult);
+    result.catch(() => {}); // whoever asks for it gets the rejection; nobody has to
+    return { result };
+  }
+
+  /** Process ids of a keeper's engines: its children. */
+  engines(end: 'server' | 'client'): number[] {
+    return processTree(this[end].pid).slice(1);
   }
 
   async #transfer<T>(what: string, amount: number, seed: number): Promise<T> {
