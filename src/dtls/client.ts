@@ -105,15 +105,14 @@ export class DtlsClient extends DtlsEndpoint {
 
   protected override handshakeMessage(now: Micros, message: Message): void {
     const { type } = message;
-    if (this.#step === 'serverHello' && type === HandshakeType.serverHello) return this.#serverHello(now, message);
-    if (this.#step === 'encryptedExtensions' && type === HandshakeType.encryptedExtensions)
-      return this.#extensions(message);
-    if (this.#step === 'certificate' && type === HandshakeType.certificateRequest)
-      return this.#certificateRequest(message);
-    if (this.#step === 'certificate' && type === HandshakeType.certificate) return this.#certificate(message);
-    if (this.#step === 'certificateVerify' && type === HandshakeType.certificateVerify) return this.#signature(message);
-    if (this.#step === 'finished' && type === HandshakeType.finished) return this.#finished(now, message);
-    throw new DtlsError(Alert.unexpectedMessage, `message ${type} while waiting for ${this.#step}`);
+    const due = (step: Step, expected: number): boolean => this.#step === step && type === expected;
+    if (due('serverHello', HandshakeType.serverHello)) this.#serverHello(now, message);
+    else if (due('encryptedExtensions', HandshakeType.encryptedExtensions)) this.#extensions(message);
+    else if (due('certificate', HandshakeType.certificateRequest)) this.#certificateRequest(message);
+    else if (due('certificate', HandshakeType.certificate)) this.#certificate(message);
+    else if (due('certificateVerify', HandshakeType.certificateVerify)) this.#signature(message);
+    else if (due('finished', HandshakeType.finished)) this.#finished(now, message);
+    else throw new DtlsError(Alert.unexpectedMessage, `message ${type} while waiting for ${this.#step}`);
   }
 
   protected override taskDone(now: Micros, result: TaskResult): void {
@@ -192,9 +191,12 @@ export class DtlsClient extends DtlsEndpoint {
     if (!known) throw new DtlsError(Alert.illegalParameter, 'server chose a suite that was not offered');
     this.#suite = hello.suite;
     this.answered(now);
-    if (this.vault.equal(hello.random, RETRY_RANDOM)) return this.#retry(now, hello, body);
-    this.#transcript.add(type, body);
-    this.#keyExchange(hello);
+    if (this.vault.equal(hello.random, RETRY_RANDOM)) {
+      this.#retry(now, hello, body);
+    } else {
+      this.#transcript.add(type, body);
+      this.#keyExchange(hello);
+    }
   }
 
   #retry(now: Micros, { extensions }: ServerHello, body: Uint8Array): void {
@@ -207,15 +209,19 @@ export class DtlsClient extends DtlsEndpoint {
     if (group === undefined) {
       if (this.#cookie === undefined || this.#offered === undefined)
         throw new DtlsError(Alert.illegalParameter, 'retry changes nothing');
-      return this.#secondHello(now);
+      this.#secondHello(now);
+      return;
     }
     if (!this.#options.groups.includes(group) || group === this.#offered) {
       throw new DtlsError(Alert.illegalParameter, 'server asks for a group that was not offered, or already sent');
     }
     this.#wanted = group;
-    if (this.#own?.group === group) return this.#secondHello(now); // made, but too long for the first ClientHello
-    this.#step = 'newShare';
-    this.runTask({ op: 'keygen', group });
+    if (this.#own?.group === group) {
+      this.#secondHello(now); // the share was made, but too long for the first ClientHello
+    } else {
+      this.#step = 'newShare';
+      this.runTask({ op: 'keygen', group });
+    }
   }
 
   #keyExchange({ extensions }: ServerHello): void {

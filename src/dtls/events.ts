@@ -50,6 +50,8 @@ export interface EndpointOptions {
   readonly drops?: Uint32Array | undefined;
 }
 
+export type EndpointState = 'handshake' | 'established' | 'closed';
+
 /** Bytes of a snapshot, always. */
 export const SNAPSHOT_SIZE = 192;
 
@@ -75,7 +77,7 @@ export interface Endpoint {
   drain(): Output[];
   /** The next deadline, or undefined if only the network can change anything. */
   nextDeadline(): Micros | undefined;
-  readonly state: 'handshake' | 'established' | 'closed';
+  readonly state: EndpointState;
   readonly drops: Uint32Array;
   /** `SNAPSHOT_SIZE` bytes from which `restoreEndpoint` goes on. @throws RangeError unless established */
   snapshot(): Uint8Array;

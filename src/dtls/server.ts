@@ -70,10 +70,10 @@ export class DtlsServer extends DtlsEndpoint {
   }
 
   protected override handshakeMessage(now: Micros, message: Message): void {
-    if (this.#step === 'clientHello' && message.type === HandshakeType.clientHello)
-      return this.#clientHello(now, message);
-    if (this.#step === 'finished' && message.type === HandshakeType.finished) return this.#finished(now, message);
-    throw new DtlsError(Alert.unexpectedMessage, `message ${message.type} while waiting for ${this.#step}`);
+    const { type } = message;
+    if (this.#step === 'clientHello' && type === HandshakeType.clientHello) this.#clientHello(now, message);
+    else if (this.#step === 'finished' && type === HandshakeType.finished) this.#finished(now, message);
+    else throw new DtlsError(Alert.unexpectedMessage, `message ${type} while waiting for ${this.#step}`);
   }
 
   protected override taskDone(now: Micros, result: TaskResult): void {
@@ -159,7 +159,7 @@ export class DtlsServer extends DtlsEndpoint {
     const traffic = this.#clientTraffic!;
     this.#step = 'done';
     this.flightReceived(true); // stock clients wait for this ACK before anything else (protocol specification §2.7)
-    this.establish(this.#group, []);
+    this.establish(this.#group, [], false);
     this.install(now, 'receive', 3, this.#suite, traffic);
   }
 

@@ -131,7 +131,8 @@ export class Network {
   }
 
   #arrive(to: Party, bytes: Uint8Array): void {
-    if (to.endpoint !== undefined) return to.endpoint.receive(this.now, bytes);
+    to.endpoint?.receive(this.now, bytes);
+    if (to.endpoint !== undefined) return;
     const reply = to.unbound?.(this.now, bytes);
     if (reply !== undefined) this.#carry(to === this.a ? 'a' : 'b', to === this.a ? this.b : this.a, reply);
   }
