@@ -1,0 +1,53 @@
+import { ADDRESS, type Batch, Flag, HEADER, Verdict } from '../batch.ts';
+import { decide, occupied, passing, type ReferenceLanes } from './lanes.ts';
+import { isEmptyId, judgeHeader, Lightway } from './lightway.ts';
+
+/**
+ * lanes.open, first half: which session each train belongs to. A known outside address decides, whatever the id is (protocol
+ * specification §7.1); otherwise the header of the first datagram. Sets `slot`, `Flag.floating` and `verdict`. Never throws.
+ * @returns trains that still pass
+ */
+export function locate(lanes: ReferenceLanes, trains: Batch): number {
+  const trainCount = trains.header[HEADER.count];
+  for (let train = 0; train < trainCount; train++) {
+    if (trains.verdict[train] !== Verdict.pass) continue;
+    trains.slot[train] = -1;
+    const verdict = place(lanes, trains, train);
+    if (verdict !== Verdict.pass) decide(lanes, trains, train, verdict, datagramsOf(trains, train));
+  }
+  return passing(trains, trainCount);
+}
+
+function place(lanes: ReferenceLanes, trains: Batch, train: number): number {
+  if (lanes.single >= 0) {
+    trains.slot[train] = lanes.single;
+    return Verdict.pass;
+  }
+  const at = train * ADDRESS.size;
+  const known = occupied(lanes, lanes.index.get('outside', trains.address.subarray(at, at + ADDRESS.key)));
+  if (known < 0) {
+    const verdict = placeById(lanes, trains, train);
+    if (verdict !== Verdict.pass) return verdict;
+  } else trains.slot[train] = known;
+  return lanes.table.fields.shard.get(trains.slot[train]) === lanes.shard ? Verdict.pass : Verdict.elsewhere;
+}
+
+function placeById(lanes: ReferenceLanes, trains: Batch, train: number): number {
+  const at = trains.offset[train];
+  const first = trains.segmentSize[train];
+  const length = first > 0 ? Math.min(first, trains.length[train]) : trains.length[train];
+  const verdict = judgeHeader(trains.bytes, at, length);
+  if (verdict !== Verdict.pass) return verdict;
+  if (isEmptyId(trains.bytes, at)) return Verdict.divert;
+  const id = trains.bytes.subarray(at + Lightway.id, at + Lightway.id + 8);
+  const slot = occupied(lanes, lanes.index.get('id', id));
+  if (slot < 0) return Verdict.reject;
+  trains.slot[train] = slot;
+  trains.flags[train] |= Flag.floating;
+  return Verdict.pass;
+}
+
+/** A train of no bytes is one empty datagram. */
+export function datagramsOf({ length, segmentSize }: Batch, train: number): number {
+  return segmentSize[train] === 0 ? 1 : Math.max(1, Math.ceil(length[train] / segmentSize[train]));
+}
