@@ -12,4 +12,4 @@ ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:handle_segv=0:${ASAN_OPTIONS:-}
 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:${UBSAN_OPTIONS:-}
 export RINGWAY_ADDON ASAN_OPTIONS UBSAN_OPTIONS
 sh bin/node -e 0 || exit 1
-LD_PRELOAD="$asan $ubsan" exec sh bin/node node_modules/vitest/vitest.mjs run --config vitest.native.config.ts "$@"
+LD_PRELOAD="$asan $ubsan" exec sh bin/node node_modules/vitest/vitest.mjs run --configLoader native --config vitest.native.config.ts "$@"

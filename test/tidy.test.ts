@@ -22,7 +22,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['keeper', 'server', 'client', 'load'],
   ['datapath'],
   ['io'],
-  ['config', 'observe'],
+  ['config', 'observe', 'lab'],
   ['session'],
   ['dtls', 'wire'],
   ['crypto', 'packet'],

@@ -1,4 +1,6 @@
 /** `ringway client`: every key of the stock client (protocol specification §11.3), in its order, with its default and meaning. */
+
+import { MS, SECOND } from '../wire/time.ts';
 import { backendKeys, RINGWAY_MAP, RINGWAY_PREFIX, settleBackends } from './backends.ts';
 import { readYaml, type Written } from './file.ts';
 import {
@@ -25,8 +27,6 @@ import { type Loaded, strangers } from './server.ts';
 import { readEndpoint, Wrong } from './text.ts';
 import type { CaSource, ClientConfig, Endpoint, ServerEntry } from './types.ts';
 
-const MS = 1_000;
-const SECOND = 1_000_000;
 const MINUTE = 60 * SECOND;
 const MTU = integer(68, 1500);
 const OWN_IO = 'see io in the ringway map';

@@ -1,5 +1,6 @@
 /** `ringway server`: every key of the stock server (protocol specification §11.2), in its order, with its default and meaning. */
 
+import { MS, SECOND } from '../wire/time.ts';
 import { backendKeys, RINGWAY_MAP, RINGWAY_PREFIX, settleBackends } from './backends.ts';
 import { readYaml, type Written } from './file.ts';
 import {
@@ -24,8 +25,6 @@ import type { Problem } from './problem.ts';
 import { readCidr, readIpv4, Wrong } from './text.ts';
 import type { Cidr, ServerConfig } from './types.ts';
 
-const MS = 1_000;
-const SECOND = 1_000_000;
 const MINUTE = 60 * SECOND;
 const ALWAYS_BATCHED = 'Ringway always sends and receives in batches';
 const OWN_OFFLOAD = 'see tun_offload in the ringway map, which is on by default';

@@ -10,7 +10,15 @@ export interface CertificateFacts {
   readonly criticalUnknown: boolean;
 }
 
-const Tag = { boolean: 0x01, integer: 0x02, bits: 0x03, octets: 0x04, oid: 0x06, sequence: 0x30, extensions: 0xa3 } as const;
+const Tag = {
+  boolean: 0x01,
+  integer: 0x02,
+  bits: 0x03,
+  octets: 0x04,
+  oid: 0x06,
+  sequence: 0x30,
+  extensions: 0xa3,
+} as const;
 
 /** Object identifiers as hex of their DER content. */
 const Oid = {
@@ -92,7 +100,8 @@ function readLength(bytes: Uint8Array, offset: number): [number, number] {
   if (first === undefined) throw new RangeError('certificate is not well-formed DER');
   if (first < 0x80) return [first, offset + 1];
   const size = first & 0x7f;
-  if (size === 0 || size > 3 || offset + 1 + size > bytes.length) throw new RangeError('certificate is not well-formed DER');
+  if (size === 0 || size > 3 || offset + 1 + size > bytes.length)
+    throw new RangeError('certificate is not well-formed DER');
   let length = 0;
   for (let i = 1; i <= size; i++) length = length * 256 + bytes[offset + i];
   return [length, offset + 1 + size];

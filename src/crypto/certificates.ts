@@ -21,7 +21,8 @@ interface Certificate {
 /** @throws Refusal with unknown_ca, certificate_expired, bad_certificate, unsupported_certificate or decrypt_error */
 export function verifyPeer(task: CryptoTask & { op: 'verifyPeer' }, credentials: Partial<ClientCredentials>): void {
   const { trustAnchors, now, serverName } = credentials;
-  if (trustAnchors === undefined || now === undefined) throw new RangeError('Expected trustAnchors and now to verify with');
+  if (trustAnchors === undefined || now === undefined)
+    throw new RangeError('Expected trustAnchors and now to verify with');
   const chain = task.chain.slice(0, MAX_CERTIFICATES).map(read);
   if (chain.length === 0) throw new Refusal(CryptoAlert.badCertificate, 'the peer sent no certificate');
   const leaf = chain[0];
@@ -105,7 +106,10 @@ function checkWhole(path: readonly Certificate[], now: number): void {
 function checkStrength(certificate: Certificate): void {
   const key = publicKeyOf(certificate);
   const details = key.asymmetricKeyDetails;
-  const bits = key.asymmetricKeyType === 'ec' ? (CURVE_BITS[details?.namedCurve ?? ''] ?? 0) : (details?.modulusLength ?? Infinity);
+  const bits =
+    key.asymmetricKeyType === 'ec'
+      ? (CURVE_BITS[details?.namedCurve ?? ''] ?? 0)
+      : (details?.modulusLength ?? Infinity);
   if (bits < (key.asymmetricKeyType === 'ec' ? MIN_EC_BITS : MIN_RSA_BITS)) {
     throw new Refusal(CryptoAlert.badCertificate, `the key of "${certificate.x509.subject}" is too weak`);
   }

@@ -88,7 +88,8 @@ function agree(privateKey: crypto.KeyObject, peer: Uint8Array, curve: Curve): Ui
   const publicKey = importPublic(peer, curve);
   const secret = attempt(curve, () => crypto.diffieHellman({ privateKey, publicKey }));
   // RFC 8446 §7.4.2: an all-zero result means a point of small order. OpenSSL refuses too; this does not depend on it.
-  if (secret.every((byte) => byte === 0)) throw new Refusal(CryptoAlert.illegalParameter, `${curve} result is all zero`);
+  if (secret.every((byte) => byte === 0))
+    throw new Refusal(CryptoAlert.illegalParameter, `${curve} result is all zero`);
   return secret;
 }
 

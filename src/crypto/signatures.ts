@@ -16,7 +16,10 @@ export function sign(scheme: number, content: Uint8Array, privateKey: crypto.Key
 export function verify(scheme: number, content: Uint8Array, signature: Uint8Array, publicKey: crypto.KeyObject): void {
   const shape = SCHEMES.get(scheme);
   if (shape === undefined || !fits(shape, publicKey)) {
-    throw new Refusal(CryptoAlert.illegalParameter, `signature scheme 0x${scheme.toString(16)} is not of the certified key`);
+    throw new Refusal(
+      CryptoAlert.illegalParameter,
+      `signature scheme 0x${scheme.toString(16)} is not of the certified key`,
+    );
   }
   let valid = false;
   try {

@@ -3,10 +3,10 @@
  * (P-521, RSA), which is why it never runs on a shard.
  */
 import type { KeyObject } from 'node:crypto';
+import { verifyPeer } from './certificates.ts';
 import { decapsulate, encapsulate, generate } from './key-exchange.ts';
 import { Refusal } from './refusal.ts';
 import { sign } from './signatures.ts';
-import { verifyPeer } from './certificates.ts';
 
 export type CryptoTask =
   | { op: 'keygen'; group: number }
@@ -52,7 +52,7 @@ export function runTask(task: CryptoTask, credentials: Credentials): TaskResult 
       case 'encapsulate':
         return { op: 'encapsulate', ...encapsulate(task.group, task.peerShare) };
       case 'decapsulate':
-        return { op: 'decapsulate', secret: decapsulate(task.group, task.privateKey, task.peerShare) };
+        return { op: 'decapsulate', secret: decapsulateOnce(task) };
       case 'sign':
         return { op: 'sign', signature: sign(task.scheme, task.content, credentials.privateKey) };
       case 'verifyPeer':
@@ -62,5 +62,13 @@ export function runTask(task: CryptoTask, credentials: Credentials): TaskResult 
   } catch (error) {
     if (error instanceof Refusal) return { op: 'refused', alert: error.alert, reason: error.message };
     throw error;
+  }
+}
+
+function decapsulateOnce({ group, privateKey, peerShare }: CryptoTask & { op: 'decapsulate' }): Uint8Array {
+  try {
+    return decapsulate(group, privateKey, peerShare);
+  } finally {
+    privateKey.fill(0);
   }
 }

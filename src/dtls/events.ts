@@ -35,6 +35,7 @@ export const DtlsDrop = {
   fragment: 6 /** contradicts fragments already here, or beyond what reassembly may hold */,
   unexpectedType: 7 /** content type without a meaning here */,
   afterClose: 8,
+  unprotected: 9 /** an ACK, alert or data in plaintext that only a protected record could have said */,
 } as const;
 
 export const DTLS_DROPS = Object.keys(DtlsDrop).length;
@@ -48,6 +49,8 @@ export interface EndpointOptions {
   /** One counter per `DtlsDrop`, shared by as many endpoints as wanted; default one's own. */
   readonly drops?: Uint32Array | undefined;
 }
+
+export type EndpointState = 'handshake' | 'established' | 'closed';
 
 /** Bytes of a snapshot, always. */
 export const SNAPSHOT_SIZE = 192;
@@ -74,7 +77,7 @@ export interface Endpoint {
   drain(): Output[];
   /** The next deadline, or undefined if only the network can change anything. */
   nextDeadline(): Micros | undefined;
-  readonly state: 'handshake' | 'established' | 'closed';
+  readonly state: EndpointState;
   readonly drops: Uint32Array;
   /** `SNAPSHOT_SIZE` bytes from which `restoreEndpoint` goes on. @throws RangeError unless established */
   snapshot(): Uint8Array;

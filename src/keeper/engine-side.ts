@@ -21,8 +21,6 @@ export interface Keeper {
   /** What to do before a graceful exit. Set at most once each; without one the engine exits at once. */
   onStop(last: () => void | Promise<void>): void;
   onYield(last: () => void | Promise<void>): void;
-  /** A fresh outside socket for a server entry. @returns its descriptor, owned by the caller */
-  openUdp(entry: number): Promise<number>;
 }
 
 /** @throws RingwayError ENGINE_ALONE when this process was not started by a keeper */
@@ -43,8 +41,6 @@ export function joinKeeper(release = '0.1.0'): Keeper {
   const started = new Promise<EngineStart>((resolve) => {
     began = resolve;
   });
-  const opening = new Map<number, { resolve(fd: number): void; reject(error: Error): void }>();
-  let openings = 0;
 
   const post = (message: EngineMessage, sent: () => void = () => {}) => {
     send(message, undefined, {}, sent);
@@ -56,7 +52,7 @@ export function joinKeeper(release = '0.1.0'): Keeper {
 
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});
   process.on('disconnect', () => process.exit(1));
-  process.on('message', (message: KeeperMessage, socket?: unknown) => {
+  process.on('message', (message: KeeperMessage) => {
     switch (message.type) {
       case 'start':
         return began(message);
@@ -64,16 +60,6 @@ export function joinKeeper(release = '0.1.0'): Keeper {
         return void leave(stop);
       case 'yield':
         return void leave(yieldTo);
-      case 'udpOpened': {
-        // Node hands over its own wrapper of the socket. The descriptor stays open for as long as the wrapper does.
-        const wrapper = socket as { readonly fd: number };
-        keptOpen.push(wrapper);
-        opening.get(message.id)?.resolve(wrapper.fd);
-        return void opening.delete(message.id);
-      }
-      case 'udpRefused':
-        opening.get(message.id)?.reject(new RingwayError(message.code, message.message, 'stay on the socket in use'));
-        return void opening.delete(message.id);
     }
   });
 
@@ -91,12 +77,5 @@ export function joinKeeper(release = '0.1.0'): Keeper {
     onYield: (last) => {
       yieldTo = last;
     },
-    openUdp: (entry) =>
-      new Promise((resolve, reject) => {
-        opening.set(++openings, { resolve, reject });
-        post({ type: 'openUdp', id: openings, entry });
-      }),
   };
 }
-
-const keptOpen: unknown[] = [];

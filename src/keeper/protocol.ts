@@ -7,7 +7,7 @@
  *     engine  hello ──▶                code is loaded; nothing has been touched
  *             ◀── start       keeper   the predecessor is gone: descriptors and session memory are yours
  *             ready ──▶
- *             online, openUdp, fatal ──▶  when they happen
+ *             clientOnline, fatal ──▶  when they happen
  *             ◀── stop | yield
  *             stopped ──▶ (exit 0)
  */
@@ -28,7 +28,10 @@ export interface TableDescriptors {
 export interface Descriptors {
   /** TUN queues, opened without O_NONBLOCK. Fewer than shards where the device existed with one queue. */
   readonly tun: readonly number[];
-  /** Server: a SO_REUSEPORT group, one socket a shard, in steering order. Client: one a server entry, −1 where that is TCP. */
+  /**
+   * Server: a SO_REUSEPORT group, one socket a shard, in steering order. Client: one a server entry, −1 where that is TCP; bound
+   * to the wildcard address and not connected, so that it goes on working when the host's addresses change (a roam needs no other).
+   */
   readonly udp: readonly number[];
   /** Server: listening TCP sockets, one a shard. Client: empty, the engine dials by itself. */
   readonly tcp: readonly number[];
@@ -89,10 +92,7 @@ export type KeeperMessage =
   /** Say Goodbye to every session, then exit 0. The keeper waits 400 ms, then kills. */
   | { readonly type: 'stop' }
   /** A successor takes over: finish the turn, close TCP sessions, write snapshots, exit 0 without a Goodbye. The keeper waits 1 s, then kills. */
-  | { readonly type: 'yield' }
-  /** Answer to `openUdp`; the socket itself comes beside it. */
-  | { readonly type: 'udpOpened'; readonly id: number }
-  | { readonly type: 'udpRefused'; readonly id: number; readonly code: string; readonly message: string };
+  | { readonly type: 'yield' };
 
 /** What the server assigned at login, as far as the host must know (protocol specification §3.6). */
 export interface NetworkConfig {
@@ -106,12 +106,10 @@ export interface NetworkConfig {
 
 export type EngineMessage =
   | { readonly type: 'hello'; readonly version: number; readonly release: string }
-  /** Packets flow (server), or the first handshake is under way (client). Also ends the count of early deaths. */
+  /** Packets flow (server), or the first handshake is under way (client). A reload is done when its engine says so. */
   | { readonly type: 'ready' }
   /** Client: logged in. The keeper installs routes and DNS as `route_mode` and `dns_config_mode` say; said again after a roam. */
   | { readonly type: 'clientOnline'; readonly networkConfig: NetworkConfig }
-  /** Client: asks for a fresh outside socket for server entry `entry`. */
-  | { readonly type: 'openUdp'; readonly id: number; readonly entry: number }
   /** There is no point in another engine: print this, undo everything, exit 1. */
   | { readonly type: 'fatal'; readonly code: string; readonly message: string; readonly advice: string }
   /** The answer to `stop` and `yield`, last thing before exit. */

@@ -43,6 +43,7 @@ export abstract class Session {
   protected readonly transport: Transport;
   #outputs: Output[] | undefined;
   #stream: FrameStream | undefined;
+  #record: Reader | undefined;
   #fragments: Fragments | undefined;
 
   /** @param keys the session's Expresslane keys; undefined over TCP */
@@ -135,6 +136,7 @@ export abstract class Session {
     if (notify) this.sendFrame(encodeFrame({ kind: 'goodbye' }), false);
     this.state = 'closed';
     this.#stream = undefined;
+    this.#record = undefined;
     this.#fragments = undefined;
     this.lane?.stop();
     this.push({ kind: 'closed', code, reason: CLOSE_REASON[code], notify, repeat });
@@ -180,8 +182,6 @@ export abstract class Session {
   protected abstract ponged(now: Micros): void;
   protected abstract advanceRole(now: Micros): void;
   protected abstract deadlineRole(): Micros;
-
-  #record: Reader | undefined;
 
   #open(plaintext: Uint8Array): Frame | undefined {
     if (this.#stream !== undefined) this.#stream.push(plaintext);

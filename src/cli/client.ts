@@ -1,0 +1,20 @@
+/** `ringway client -c FILE`: takes the stock client's configuration and flags. */
+import { Command } from 'commander';
+import { backendKeys } from '../config/backends.ts';
+import { clientKeys } from '../config/client.ts';
+import { clientDuty } from '../keeper/duty.ts';
+import { keep } from '../keeper/keeper.ts';
+import { thisMachine } from './means.ts';
+import { addKeys, flagsOf } from './options.ts';
+import { describe } from './report.ts';
+
+export function clientCommand(): Command {
+  const command = new Command('client').description("connect to a server: takes the stock client's configuration and flags");
+  addKeys(command, clientKeys, backendKeys).action(async () => {
+    const { config_file: file, ...flags } = flagsOf(command);
+    const { exitCode, error } = await keep(clientDuty(String(file), { flags, env: process.env }), thisMachine);
+    if (error) console.error(describe(error));
+    process.exit(exitCode);
+  });
+  return command;
+}

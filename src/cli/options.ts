@@ -1,0 +1,55 @@
+/** Flags of `server` and `client`: one a key of the configuration, so that neither can be forgotten. */
+import { type Command, Option } from 'commander';
+import type { Keys } from '../config/keys.ts';
+import { flagName } from '../config/layers.ts';
+import { type Micros, MS, SECOND } from '../wire/time.ts';
+
+const STOCK = 'Configuration keys (also in the file, and as environment variables):';
+const OWN = "Ringway's own (in the file below `ringway:`):";
+
+/** Adds -c and a flag for every key. */
+export function addKeys(command: Command, stock: Keys, own: Keys): Command {
+  command.requiredOption('-c, --config-file <FILE>', 'configuration in YAML, as of the stock program');
+  for (const [keys, heading] of [
+    [stock, STOCK],
+    [own, OWN],
+  ] as const) {
+    for (const [name, key] of Object.entries(keys)) {
+      if (key.fileOnly) continue;
+      const short = key.short ? `-${key.short}, ` : '';
+      const value = key.value ? `<${key.value}>` : '[true|false]';
+      const option = new Option(`${short}${flagName(name)} ${value}`, about(key.about, key.fallback, key.value));
+      command.addOption(option.helpGroup(heading));
+    }
+  }
+  return command;
+}
+
+/** Keys by their snake_case names, as the configuration wants them. */
+export function flagsOf(command: Command): Record<string, string | boolean | undefined> {
+  const flags: Record<string, string | boolean | undefined> = {};
+  for (const [name, value] of Object.entries(command.opts<Record<string, string | boolean>>())) {
+    flags[name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)] = value;
+  }
+  return flags;
+}
+
+function about(words: string, fallback: unknown, value: string | undefined): string {
+  const shown = show(fallback, value);
+  return shown === undefined ? words : `${words} (default: ${shown})`;
+}
+
+/** A default as one would write it. */
+function show(fallback: unknown, value: string | undefined): string | undefined {
+  if (fallback === null || fallback === '' || fallback === false) return undefined;
+  if (value === 'TIME') return duration(fallback as Micros);
+  if (value === 'SIZE') return `${(fallback as number) / 2 ** 20} MiB`;
+  if (value === 'on|off') return fallback ? 'on' : 'off';
+  if (typeof fallback !== 'object') return String(fallback);
+  return Object.values(fallback).join('prefix' in fallback ? '/' : ':');
+}
+
+function duration(span: Micros): string {
+  if (span >= 60 * SECOND) return `${span / (60 * SECOND)}m`;
+  return span % SECOND === 0 ? `${span / SECOND}s` : `${span / MS}ms`;
+}

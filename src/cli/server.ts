@@ -1,0 +1,20 @@
+/** `ringway server -c FILE`: takes the stock server's configuration and flags. */
+import { Command } from 'commander';
+import { backendKeys } from '../config/backends.ts';
+import { serverKeys } from '../config/server.ts';
+import { serverDuty } from '../keeper/duty.ts';
+import { keep } from '../keeper/keeper.ts';
+import { thisMachine } from './means.ts';
+import { addKeys, flagsOf } from './options.ts';
+import { describe } from './report.ts';
+
+export function serverCommand(): Command {
+  const command = new Command('server').description("carry clients: takes the stock server's configuration and flags");
+  addKeys(command, serverKeys, backendKeys).action(async () => {
+    const { config_file: file, ...flags } = flagsOf(command);
+    const { exitCode, error } = await keep(serverDuty(String(file), { flags, env: process.env }), thisMachine);
+    if (error) console.error(describe(error));
+    process.exit(exitCode);
+  });
+  return command;
+}

@@ -1,0 +1,85 @@
+/** One engine as the keeper sees it: a process that inherits descriptors and talks over Node's channel. */
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { Descriptors, EngineMessage, KeeperMessage } from './protocol.ts';
+
+/** How a process ended: one of the two is null. */
+export interface Exit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+export interface EngineProcess {
+  readonly pid: number | undefined;
+  /** Settles once, also when the program could not be started at all. */
+  readonly exited: Promise<Exit>;
+  /** Does nothing when the process is gone. */
+  send(message: KeeperMessage): void;
+  kill(): void;
+}
+
+/** Starts an engine; what it says goes to `heard`. */
+export type Launch = (heard: (message: EngineMessage) => void) => EngineProcess;
+
+export interface Program {
+  /** `setpriv …` where privileges can be dropped. */
+  readonly prefix: readonly string[];
+  readonly node: string;
+  readonly flags: readonly string[];
+  readonly entry: string;
+}
+
+const FIRST_DESCRIPTOR = 4; // 0 to 2 are the standard ones, 3 is the channel
+const QUIET = '--disable-warning=ExperimentalWarning';
+
+/** The engine's program of a role, on the Node that runs the keeper. */
+export function engineProgram(role: 'server' | 'client', prefix: readonly string[]): Program {
+  const entry = fileURLToPath(new URL(`../${role}/engine.ts`, import.meta.url));
+  return { prefix, node: process.execPath, flags: [QUIET], entry };
+}
+
+export function launcher(program: Program, descriptors: readonly number[], env: NodeJS.ProcessEnv): Launch {
+  const [command, ...args] = [...program.prefix, program.node, ...program.flags, program.entry];
+  return (heard) => {
+    const child = spawn(command, args, {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...descriptors],
+      env: withoutSecrets(env),
+      cwd: '/',
+      detached: true, // a session of its own: Ctrl-C is the keeper's to answer
+    });
+    const exited = new Promise<Exit>((resolve) => {
+      child.once('exit', (code, signal) => resolve({ code, signal }));
+      child.once('error', () => {
+        if (child.pid === undefined) resolve({ code: 127, signal: null });
+      });
+    });
+    child.on('message', (message: EngineMessage) => heard(message));
+    return {
+      pid: child.pid,
+      exited,
+      send: (message) => {
+        if (child.connected) child.send(message, () => {});
+      },
+      kill: () => void child.kill('SIGKILL'),
+    };
+  };
+}
+
+/** Descriptors in the order they are inherited, and the same under the numbers they will have there. */
+export function inherit(own: Descriptors): { order: number[]; theirs: Descriptors } {
+  const order: number[] = [];
+  const pass = (descriptor: number) => (descriptor < 0 ? descriptor : FIRST_DESCRIPTOR + order.push(descriptor) - 1);
+  const theirs: Descriptors = {
+    tun: own.tun.map(pass),
+    udp: own.udp.map(pass),
+    tcp: own.tcp.map(pass),
+    table: { ...own.table, public: pass(own.table.public), secret: pass(own.table.secret) },
+    steering: own.steering && { ...own.steering, map: pass(own.steering.map) },
+  };
+  return { order, theirs };
+}
+
+/** LW_CLIENT_PASSWORD and its like were for the keeper; everybody who may look into /proc sees an environment. */
+function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !/^(?:LW_SERVER_|LW_CLIENT_)/.test(name)));
+}

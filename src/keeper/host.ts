@@ -1,0 +1,107 @@
+/**
+ * Changes to the host, and their undoing. Each change is made by the system's own tool and comes with its opposite; at the end
+ * the opposites run in reverse. What was there before us is not taken away.
+ */
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { RingwayError } from '../errors.ts';
+
+/** What a tool answered. `missing`: there is no such program. */
+export interface Answer {
+  readonly status: number;
+  readonly output: string;
+  readonly complaint: string;
+  readonly missing: boolean;
+}
+
+/** The seam to the system. */
+export interface Shell {
+  run(program: string, args: readonly string[], input?: string): Answer;
+  /** @throws when it cannot be read */
+  read(path: string): string;
+  write(path: string, content: string): void;
+}
+
+const SYSTEM_FOLDERS = '/usr/sbin:/usr/bin:/sbin:/bin';
+const TOOL_TIMEOUT_MS = 5_000;
+
+export const thisShell = (): Shell => ({
+  run: (program, args, input) => {
+    const env = { ...process.env, PATH: `${process.env.PATH ?? ''}:${SYSTEM_FOLDERS}`, LC_ALL: 'C' };
+    const { status, stdout, stderr, error } = spawnSync(program, args, {
+      env,
+      encoding: 'utf8',
+      timeout: TOOL_TIMEOUT_MS,
+      ...(input === undefined ? {} : { input }),
+    });
+    return {
+      status: status ?? 1,
+      output: stdout ?? '',
+      complaint: (stderr ?? '').trim() || (error?.message ?? ''),
+      missing: (error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT',
+    };
+  },
+  read: (path) => readFileSync(path, 'utf8'),
+  write: (path, content) => writeFileSync(path, content),
+});
+
+export class Host {
+  readonly shell: Shell;
+  readonly #opposites: { readonly group: string; readonly undo: () => void }[] = [];
+
+  constructor(shell: Shell = thisShell()) {
+    this.shell = shell;
+  }
+
+  /** Runs `ip`. @throws RingwayError IP_MISSING, HOST_REFUSED */
+  ip(...args: string[]): string {
+    const answer = this.shell.run('ip', args);
+    if (answer.missing)
+      throw new RingwayError(
+        'IP_MISSING',
+        'the program ip is not installed',
+        'install iproute2 (apt install iproute2)',
+      );
+    if (answer.status !== 0) {
+      throw new RingwayError(
+        'HOST_REFUSED',
+        `ip ${args.join(' ')}: ${answer.complaint}`,
+        'run as root, or set route_mode: noexec',
+      );
+    }
+    return answer.output;
+  }
+
+  /**
+   * Adds something that may exist already; only what was added is taken away at the end.
+   * @returns false when it existed
+   */
+  add(group: string, addition: readonly string[], removal: readonly string[]): boolean {
+    try {
+      this.ip(...addition);
+    } catch (error) {
+      if (error instanceof RingwayError && /File exists|already assigned/.test(error.message)) return false;
+      throw error;
+    }
+    this.later(group, () => void this.shell.run('ip', removal));
+    return true;
+  }
+
+  later(group: string, undo: () => void): void {
+    this.#opposites.push({ group, undo });
+  }
+
+  /** Undoes one group, or everything, newest first. Never throws: a device that is gone took its routes along. */
+  undo(group?: string): void {
+    for (let i = this.#opposites.length - 1; i >= 0; i--) {
+      const opposite = this.#opposites[i];
+      if (group !== undefined && opposite.group !== group) continue;
+      this.#opposites.splice(i, 1);
+      try {
+        opposite.undo();
+      } catch {
+        // The rest still has to be undone.
+      }
+    }
+  }
+}

@@ -1,0 +1,238 @@
+/**
+ * The keeper: opens what the kernel gives, starts the engine, answers its few requests, and undoes everything at the end. It never
+ * opens a ring and never reads a byte from the network.
+ */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { place } from '../config/problem.ts';
+import type { Config } from '../config/types.ts';
+import { RingwayError } from '../errors.ts';
+import { createLog, type Logger } from '../observe/log.ts';
+import { dressDevice, goOnline, routeServer } from './client-host.ts';
+import { openControl, ownNamespace, type Question, type Reply, type Status } from './control.ts';
+import type { Duty, Prepared } from './duty.ts';
+import { inherit, launcher, type Program } from './engine-process.ts';
+import type { Host } from './host.ts';
+import type { Kernel } from './kernel.ts';
+import { dropPrivileges } from './privileges.ts';
+import { type EngineMessage, KEEPER_PROTOCOL, type NetworkConfig } from './protocol.ts';
+import type { Resources } from './resources.ts';
+import { type Ending, type Start, Supervisor } from './supervisor.ts';
+
+/** What a test replaces. */
+export interface Means {
+  readonly kernel: () => Kernel;
+  readonly program: (role: 'server' | 'client', prefix: readonly string[]) => Program;
+  readonly host: () => Host;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/**
+ * Keeps one server or client until it is told to end.
+ * @param signals emits SIGINT, SIGTERM and SIGHUP (the process, in the product)
+ * @returns how it ended; refusals at start-up are thrown, with nothing left behind
+ */
+export async function keep<C extends Config>(
+  duty: Duty<C>,
+  means: Means,
+  signals: NodeJS.EventEmitter = process,
+): Promise<Ending> {
+  const keeper = new Keeper(duty, means);
+  const stop = () => keeper.stop();
+  const reload = () => keeper.reloadBySignal();
+  signals.on('SIGINT', stop).on('SIGTERM', stop).on('SIGHUP', reload);
+  try {
+    return await keeper.run();
+  } finally {
+    signals.off('SIGINT', stop).off('SIGTERM', stop).off('SIGHUP', reload);
+  }
+}
+
+class Keeper<C extends Config> {
+  readonly #duty: Duty<C>;
+  readonly #means: Means;
+  readonly #host: Host;
+  readonly #began = performance.now();
+  #log: Logger = createLog('keeper', { logLevel: 'info', logFormat: 'full' });
+  #config: C | undefined;
+  #kernel: Kernel | undefined;
+  #resources: Resources | undefined;
+  #supervisor: Supervisor | undefined;
+  #monitor: ChildProcess | undefined;
+  #ready = false;
+  #stopped = false;
+
+  constructor(duty: Duty<C>, means: Means) {
+    this.#duty = duty;
+    this.#means = means;
+    this.#host = means.host();
+  }
+
+  // ---- from the first line to the last ----------------------------------------------------------------------------
+
+  async run(): Promise<Ending> {
+    const { role } = this.#duty;
+    const { config, notices } = this.#duty.load();
+    this.#config = config;
+    this.#log = createLog('keeper', config);
+    for (const { message, origin, code } of notices) this.#log.warn({ code, at: place(origin) }, message);
+    let control: { close(): void } | undefined;
+    try {
+      const prepared = await this.#duty.prepare(config);
+      if (this.#stopped) return { exitCode: 0 };
+      this.#kernel = this.#means.kernel();
+      this.#resources = await prepared.open(this.#kernel);
+      const { tun, tunExisted, notes } = this.#resources;
+      for (const note of notes) this.#log.warn(note);
+      if (config.role === 'client') dressDevice(this.#host, tun.name, config, tunExisted);
+      this.#supervisor = this.#supervise(config, prepared);
+      control = await this.#openControl(config.state, role);
+      if (this.#stopped) return { exitCode: 0 };
+      return await this.#supervisor.run();
+    } finally {
+      this.#stopped = true;
+      this.#monitor?.kill();
+      control?.close();
+      this.#host.undo();
+      this.#resources?.close();
+    }
+  }
+
+  #supervise(config: C, prepared: Prepared<C>): Supervisor {
+    const { descriptors, tun } = this.#resources as Resources;
+    const entry = this.#means.program(config.role, []).entry;
+    const privileges = dropPrivileges(config.runAs, [entry, process.execPath]);
+    this.#log.info({ tun: tun.name, offloads: tun.offloads }, privileges.summary);
+    const { order } = inherit(descriptors);
+    const program = this.#means.program(config.role, privileges.prefix);
+    return new Supervisor(this.#startOf(prepared), {
+      launch: launcher(program, order, this.#means.env),
+      heard: (message) => this.#heard(message),
+      log: this.#log,
+      now: () => performance.now(),
+      after: (ms, then) => {
+        const timer = setTimeout(then, ms);
+        return () => clearTimeout(timer);
+      },
+    });
+  }
+
+  #startOf(prepared: Prepared<C>): Start {
+    const { descriptors, tun } = this.#resources as Resources;
+    const { theirs } = inherit(descriptors);
+    return (generation, restart) =>
+      prepared.start({ type: 'start', version: KEEPER_PROTOCOL, generation, restart, descriptors: theirs, tun });
+  }
+
+  // ---- what the engine says -----------------------------------------------------------------------------------------
+
+  #heard(message: EngineMessage): void {
+    switch (message.type) {
+      case 'ready':
+        this.#ready = true;
+        this.#kernel?.notifySystemd('READY=1');
+        this.#log.info('ready');
+        break;
+      case 'clientOnline':
+        this.#online(message.networkConfig);
+        break;
+    }
+  }
+
+  #online(network: NetworkConfig): void {
+    const config = this.#config as C;
+    if (config.role !== 'client') return;
+    const { name } = (this.#resources as Resources).tun;
+    try {
+      goOnline(this.#host, name, config, network);
+      if (config.routeMode !== 'noexec') this.#watchDefaultRoute(name, network.serverAddress);
+    } catch (error) {
+      const { code, message, advice } = asRingwayError(error);
+      this.#log.error({ code, advice }, message);
+    }
+  }
+
+  /** The route to the server follows the default route. */
+  #watchDefaultRoute(tun: string, serverAddress: string): void {
+    this.#monitor?.kill();
+    const monitor = spawn('ip', ['-4', 'monitor', 'route'], { stdio: ['ignore', 'pipe', 'ignore'] });
+    this.#monitor = monitor;
+    monitor.once('error', () => {});
+    createInterface({ input: monitor.stdout }).on('line', (line) => {
+      if (!/^(?:Deleted )?default\b/.test(line) || this.#stopped) return;
+      try {
+        routeServer(this.#host, tun, serverAddress);
+        this.#log.info('the default route has changed: the route to the server follows');
+      } catch (error) {
+        this.#log.warn({ code: asRingwayError(error).code }, asRingwayError(error).message);
+      }
+    });
+  }
+
+  // ---- what the operator says ---------------------------------------------------------------------------------------
+
+  stop(): void {
+    this.#stopped = true;
+    this.#kernel?.notifySystemd('STOPPING=1');
+    this.#supervisor?.stop();
+  }
+
+  reloadBySignal(): void {
+    this.#reload().catch((error) => {
+      const { code, message, advice } = asRingwayError(error);
+      this.#log.error({ code, advice }, `reload: ${message}`);
+    });
+  }
+
+  async #reload(): Promise<void> {
+    const supervisor = this.#supervisor;
+    if (!supervisor || !this.#config) throw new RingwayError('RELOAD_BUSY', 'still starting', 'try again in a second');
+    const loaded = this.#duty.load();
+    const { config, kept } = this.#duty.carryOver(this.#config, loaded.config);
+    for (const { message, origin, code } of loaded.notices) this.#log.warn({ code, at: place(origin) }, message);
+    for (const name of kept)
+      this.#log.warn({ code: 'CONFIG_NEEDS_RESTART', key: name }, `${name} stays as it was until the next start`);
+    const prepared = await this.#duty.prepare(config);
+    this.#ready = false;
+    await supervisor.reload(this.#startOf(prepared));
+    this.#config = config;
+    this.#log.info({ generation: supervisor.engine.generation }, 'reloaded');
+  }
+
+  async #openControl(folder: string, role: 'server' | 'client'): Promise<{ close(): void } | undefined> {
+    try {
+      return await openControl(folder, role, (question) => this.#answer(question));
+    } catch (error) {
+      const { code, message, advice } = asRingwayError(error);
+      this.#log.warn({ code, advice }, message);
+      return undefined;
+    }
+  }
+
+  async #answer(question: Question): Promise<Reply> {
+    if (question.command === 'reload') await this.#reload();
+    return { ok: true, status: this.#status() };
+  }
+
+  #status(): Status {
+    const engine = this.#supervisor?.engine;
+    return {
+      role: this.#duty.role,
+      pid: process.pid,
+      namespace: ownNamespace(),
+      configFile: this.#config?.configFile ?? '',
+      tun: this.#resources?.tun.name ?? '',
+      enginePid: engine?.pid ?? null,
+      generation: engine?.generation ?? 0,
+      deaths: engine?.deaths ?? 0,
+      upSeconds: Math.round((performance.now() - this.#began) / 1000),
+      ready: this.#ready,
+    };
+  }
+}
+
+function asRingwayError(error: unknown): RingwayError {
+  if (error instanceof RingwayError) return error;
+  return new RingwayError('UNEXPECTED', (error as Error).message, 'report this', { cause: error });
+}

@@ -1,0 +1,88 @@
+/**
+ * What the keeper asks of the machine, as one seam: the addon answers in the product, a script in tests. Refusals of the kernel
+ * come back as people's errors, each with the way out.
+ */
+import { RingwayError } from '../errors.ts';
+import type { Addon } from '../native/index.ts';
+
+export type Kernel = Pick<
+  Addon,
+  | 'openTun'
+  | 'tunOffload'
+  | 'openUdp'
+  | 'openTcpListener'
+  | 'createMemfd'
+  | 'closeDescriptor'
+  | 'steerUdp'
+  | 'steerTun'
+  | 'notifySystemd'
+>;
+
+type Refusal = NodeJS.ErrnoException;
+
+const AS_ROOT = 'run as root, or give the service CAP_NET_ADMIN (systemd: AmbientCapabilities=CAP_NET_ADMIN)';
+
+/** Why a TUN device could not be opened. */
+export function tunRefused(name: string, cause: unknown): RingwayError {
+  const { code = 'an error', message } = cause as Refusal;
+  const what = `cannot open the TUN device ${name || '(named by the kernel)'}: the kernel answered ${code}`;
+  switch (code) {
+    case 'EPERM':
+    case 'EACCES':
+      return new RingwayError('TUN_DENIED', what, AS_ROOT, { cause });
+    case 'EBUSY':
+      return new RingwayError(
+        'TUN_IN_USE',
+        `${what}: another program has it`,
+        `stop that program, or set another tun_name`,
+        { cause },
+      );
+    case 'ENOENT':
+    case 'ENODEV':
+    case 'ENXIO':
+      return new RingwayError(
+        'TUN_MISSING',
+        what,
+        'load the driver (modprobe tun); in a container, pass /dev/net/tun in',
+        { cause },
+      );
+    case 'EINVAL':
+      return new RingwayError(
+        'TUN_KIND',
+        what,
+        `a device of that name exists and is no TUN device: set another tun_name`,
+        { cause },
+      );
+    default:
+      return new RingwayError('TUN_REFUSED', `${what} (${message})`, 'run: ringway doctor', { cause });
+  }
+}
+
+/** Why an address could not be bound. */
+export function bindRefused(address: string, portNumber: number, kind: 'UDP' | 'TCP', cause: unknown): RingwayError {
+  const { code = 'an error', message } = cause as Refusal;
+  const what = `cannot listen on ${kind} ${address}:${portNumber}: the kernel answered ${code}`;
+  switch (code) {
+    case 'EADDRINUSE':
+      return new RingwayError(
+        'PORT_IN_USE',
+        `${what}: another program has it`,
+        `find it with: ss -lnp '( sport = :${portNumber} )'`,
+        { cause },
+      );
+    case 'EADDRNOTAVAIL':
+      return new RingwayError(
+        'ADDRESS_ELSEWHERE',
+        `${what}: this machine does not have that address`,
+        'bind 0.0.0.0, or an address of `ip address`',
+        { cause },
+      );
+    case 'EACCES':
+    case 'EPERM':
+      return new RingwayError('BIND_DENIED', what, 'use a port above 1023, or give the service CAP_NET_BIND_SERVICE', {
+        cause,
+      });
+    default:
+      return new RingwayError('BIND_REFUSED', `${what} (${message})`, 'check bind_address', { cause });
+  }
+}

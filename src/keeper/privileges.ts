@@ -1,0 +1,116 @@
+/**
+ * What the engine is left with. As root it becomes another user without a single capability; in a user namespace it keeps its
+ * user, which is nobody outside; without setpriv it can only be kept from gaining more. What was done is said in one line.
+ */
+import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { RingwayError } from '../errors.ts';
+
+export interface Privileges {
+  /** Goes before the program: empty where nothing can be dropped. */
+  readonly prefix: readonly string[];
+  /** One line for the log. */
+  readonly summary: string;
+}
+
+export interface Machine {
+  readonly uid: number;
+  /** A regular file's text. @throws when it cannot be read */
+  read(path: string): string;
+  executable(path: string): boolean;
+  /** Mode, owner and group. */
+  stat(path: string): { readonly mode: number; readonly uid: number; readonly gid: number };
+  readonly searchPath: string;
+}
+
+export const thisMachine = (): Machine => ({
+  uid: process.geteuid?.() ?? 0,
+  read: (path) => readFileSync(path, 'utf8'),
+  executable: (path) => {
+    try {
+      accessSync(path, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  },
+  stat: (path) => statSync(path),
+  searchPath: process.env.PATH ?? '',
+});
+
+const SYSTEM_FOLDERS = ['/usr/bin', '/bin', '/usr/sbin', '/sbin'];
+const NO_CAPABILITIES = ['--no-new-privs', '--bounding-set=-all', '--inh-caps=-all', '--ambient-caps=-all'];
+/** A keeper that is killed takes its engine along. */
+const ENDS_WITH_KEEPER = ['--pdeathsig', 'KILL'];
+
+/**
+ * @param needed files the engine opens by itself (its code): another user must be able to read them
+ * @throws RingwayError RUN_AS_UNKNOWN
+ */
+export function dropPrivileges(runAs: string, needed: readonly string[], machine: Machine = thisMachine()): Privileges {
+  const folders = [...machine.searchPath.split(':'), ...SYSTEM_FOLDERS];
+  const setpriv = folders.map((folder) => join(folder, 'setpriv')).find((path) => machine.executable(path));
+  if (!setpriv) {
+    return { prefix: [], summary: 'setpriv is not installed: the engine keeps the rights of its keeper' };
+  }
+  if (machine.uid !== 0) {
+    const prefix = [setpriv, '--no-new-privs', ...ENDS_WITH_KEEPER, '--'];
+    return { prefix, summary: `the engine runs as user ${machine.uid} and can gain no privileges` };
+  }
+  const user = findUser(runAs, machine);
+  const reason =
+    !mapped('uid', user.uid, machine) || !mapped('gid', user.gid, machine)
+      ? `user ${user.uid} does not exist in this user namespace`
+      : unreadable(needed, user, machine);
+  if (reason) {
+    const prefix = [setpriv, ...NO_CAPABILITIES, ...ENDS_WITH_KEEPER, '--'];
+    return { prefix, summary: `the engine stays root, without capabilities: ${reason}` };
+  }
+  const identity = ['--reuid', String(user.uid), '--regid', String(user.gid), '--clear-groups'];
+  const prefix = [setpriv, ...identity, ...NO_CAPABILITIES, ...ENDS_WITH_KEEPER, '--'];
+  return { prefix, summary: `the engine runs as ${runAs} (${user.uid}) without capabilities` };
+}
+
+interface User {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+function findUser(runAs: string, machine: Machine): User {
+  for (const line of machine.read('/etc/passwd').split('\n')) {
+    const [name, , uid, gid] = line.split(':');
+    if (name === runAs || uid === runAs) return { uid: Number(uid), gid: Number(gid) };
+  }
+  if (/^\d+$/.test(runAs)) return { uid: Number(runAs), gid: Number(runAs) };
+  throw new RingwayError(
+    'RUN_AS_UNKNOWN',
+    `there is no user ${runAs} for the engine to run as`,
+    'set run_as to a name of /etc/passwd, or a number',
+  );
+}
+
+/** Whether an id exists in this user namespace: lines of "inside outside count". */
+function mapped(kind: 'uid' | 'gid', id: number, machine: Machine): boolean {
+  const lines = machine.read(`/proc/self/${kind}_map`).trim().split('\n');
+  return lines.some((line) => {
+    const [inside, , count] = line.trim().split(/\s+/).map(Number);
+    return id >= inside && id < inside + count;
+  });
+}
+
+/** The first thing on the way to the engine's code that this user may not pass. */
+function unreadable(needed: readonly string[], user: User, machine: Machine): string | undefined {
+  for (const file of needed) {
+    if (!permits(machine.stat(file), 0o4, user)) return `user ${user.uid} may not read ${file}`;
+    for (let folder = dirname(file); ; folder = dirname(folder)) {
+      if (!permits(machine.stat(folder), 0o1, user)) return `user ${user.uid} may not enter ${folder}`;
+      if (folder === dirname(folder)) break;
+    }
+  }
+  return undefined;
+}
+
+function permits({ mode, uid, gid }: ReturnType<Machine['stat']>, bit: number, user: User): boolean {
+  const shift = uid === user.uid ? 6 : gid === user.gid ? 3 : 0;
+  return ((mode >> shift) & bit) !== 0;
+}

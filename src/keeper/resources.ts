@@ -1,0 +1,258 @@
+/**
+ * Everything the kernel gives us and that must survive an engine: TUN queues, sockets, session memory, steering. Opened once at
+ * start-up, in the order an operator would look for trouble; what was opened before a refusal is closed again.
+ */
+import { setTimeout as wait } from 'node:timers/promises';
+import type { ClientConfig, ServerConfig } from '../config/types.ts';
+import { PUBLIC_SLOT_BYTES, SECRET_SLOT_BYTES } from '../datapath/layout.ts';
+import { bindRefused, type Kernel, tunRefused } from './kernel.ts';
+import type { Descriptors, TunDevice } from './protocol.ts';
+
+const BACKLOG = 4_096;
+/** A steering map is 8 bytes of kernel memory an address. */
+const LARGEST_STEERED_POOL = 2 ** 20;
+/** io_uring lets go of a socket 25 to 60 ms after its process ended (docs/linux-facts.md §4). */
+const LETTING_GO_MS = 20;
+const LETTING_GO_TRIES = 10;
+
+export interface Resources {
+  readonly descriptors: Descriptors;
+  readonly tun: TunDevice;
+  /** The device was there before us, and stays. */
+  readonly tunExisted: boolean;
+  readonly tunMtu: number;
+  /** What was settled for less, in words for the log. */
+  readonly notes: readonly string[];
+  close(): void;
+}
+
+export async function openServerResources(kernel: Kernel, config: ServerConfig): Promise<Resources> {
+  const opened = new Opened(kernel);
+  try {
+    const tun = opened.tun(config.tunName ?? '', config.shards, config.tunOffload);
+    const { udp, tcp } = await opened.listeners(config);
+    const steering = config.shards > 1 ? opened.steering(config, tun.queues, udp) : null;
+    return opened.done(tun, { tun: tun.queues, udp, tcp, steering }, config.sessions);
+  } catch (error) {
+    opened.close();
+    throw error;
+  }
+}
+
+/** @param families address family of each server entry, 4 or 6 */
+export async function openClientResources(
+  kernel: Kernel,
+  config: ClientConfig,
+  families: readonly (4 | 6)[],
+): Promise<Resources> {
+  const opened = new Opened(kernel);
+  try {
+    const tun = opened.tun(config.tunName, config.shards, config.tunOffload);
+    const udp = config.servers.map(({ mode }, i) => (mode === 'udp' ? opened.outside(config, families[i]) : -1));
+    return opened.done(tun, { tun: tun.queues, udp, tcp: [], steering: null }, config.sessions);
+  } catch (error) {
+    opened.close();
+    throw error;
+  }
+}
+
+interface OpenTun {
+  readonly device: TunDevice;
+  readonly queues: readonly number[];
+  readonly existed: boolean;
+  readonly mtu: number;
+}
+
+interface Socket {
+  readonly descriptor: number;
+  readonly portNumber: number;
+  readonly receiveBuffer?: number;
+}
+
+class Opened {
+  readonly #kernel: Kernel;
+  readonly #descriptors: number[] = [];
+  readonly #notes: string[] = [];
+  #restore: (() => void) | undefined;
+
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel;
+  }
+
+  tun(name: string, queues: number, offload: boolean): OpenTun {
+    let tun: ReturnType<Kernel['openTun']>;
+    try {
+      tun = this.#kernel.openTun({ name, queues, vnetHeader: offload });
+    } catch (cause) {
+      throw tunRefused(name, cause);
+    }
+    this.#descriptors.push(...tun.descriptors);
+    const [first] = tun.descriptors;
+    const offloads = this.#kernel.tunOffload(first, offload);
+    // The mask belongs to the device and survives us: a persistent one gets back what the kernel makes it with.
+    if (tun.existed) this.#restore = () => void this.#kernel.tunOffload(first, false);
+    if (offload && offloads === 0) this.#notes.push(`${tun.name} takes no offload: packets pass one by one`);
+    if (tun.descriptors.length < queues) {
+      this.#notes.push(`${tun.name} has ${tun.descriptors.length} queue for ${queues} shards: packets are handed over`);
+    }
+    return {
+      device: { name: tun.name, vnetHeader: offload, offloads },
+      queues: tun.descriptors,
+      existed: tun.existed,
+      mtu: tun.mtu,
+    };
+  }
+
+  /** One socket a shard, bound to one address. */
+  async listeners(config: ServerConfig): Promise<{ udp: number[]; tcp: number[] }> {
+    const { host: address } = config.bindAddress;
+    const kind = config.mode === 'udp' ? 'UDP' : 'TCP';
+    const open = (portNumber: number, reusePort: boolean): Socket =>
+      kind === 'UDP'
+        ? this.#kernel.openUdp({
+            address,
+            portNumber,
+            reusePort,
+            bufferBytes: config.udpBufferSize,
+            gro: config.gro === 'inline',
+            packetInfo: address === '0.0.0.0' || address === '::',
+            pmtu: 'omit', // protocol specification §1.8
+            overflow: true,
+          })
+        : this.#kernel.openTcpListener({ address, portNumber, reusePort, backlog: BACKLOG });
+
+    let { portNumber } = config.bindAddress;
+    const descriptors: number[] = [];
+    try {
+      // A group would take in a second server without a word: the port has to be free for one socket alone first.
+      if (portNumber !== 0) this.#kernel.closeDescriptor((await patiently(() => open(portNumber, false))).descriptor);
+      for (let shard = 0; shard < config.shards; shard++) {
+        const socket = open(portNumber, config.shards > 1);
+        this.#descriptors.push(socket.descriptor);
+        descriptors.push(socket.descriptor);
+        portNumber = socket.portNumber;
+        if (shard === 0 && socket.receiveBuffer !== undefined)
+          this.#noteBuffer(socket.receiveBuffer, config.udpBufferSize);
+      }
+    } catch (cause) {
+      throw bindRefused(address, portNumber, kind, cause);
+    }
+    return kind === 'UDP' ? { udp: descriptors, tcp: [] } : { udp: [], tcp: descriptors };
+  }
+
+  /** A client's outside socket: any port, any address, no peer. */
+  outside(config: ClientConfig, family: 4 | 6): number {
+    const address = family === 4 ? '0.0.0.0' : '::';
+    try {
+      const socket = this.#kernel.openUdp({
+        address,
+        portNumber: 0,
+        reusePort: false,
+        bufferBytes: config.rcvbuf,
+        gro: config.gro === 'inline',
+        packetInfo: false,
+        pmtu: 'default',
+        overflow: true,
+        ...(config.fwmark === 0 ? {} : { mark: config.fwmark }),
+      });
+      this.#descriptors.push(socket.descriptor);
+      this.#noteBuffer(socket.receiveBuffer, config.rcvbuf);
+      return socket.descriptor;
+    } catch (cause) {
+      throw bindRefused(address, 0, 'UDP', cause);
+    }
+  }
+
+  /** Programs that bring a packet to its shard. Where the kernel refuses them, packets are handed over instead. */
+  steering(
+    config: ServerConfig,
+    tun: readonly number[],
+    udp: readonly number[],
+  ): { map: number; entries: number } | null {
+    if (udp.length > 1) {
+      this.#try('datagrams', () => this.#kernel.steerUdp(udp[0], udp.length));
+    }
+    const entries = 2 ** (32 - config.ipPool.prefix);
+    if (tun.length < 2) return null;
+    if (entries > LARGEST_STEERED_POOL) {
+      this.#notes.push(
+        `an ip_pool of ${entries} addresses is too large to steer: packets are handed over between shards`,
+      );
+      return null;
+    }
+    const steered = this.#try('packets', () =>
+      this.#kernel.steerTun(tun[0], { poolBase: poolBase(config), poolSize: entries, queues: tun.length }),
+    );
+    if (!steered) return null;
+    this.#descriptors.push(steered.map);
+    return { map: steered.map, entries };
+  }
+
+  done(tun: OpenTun, descriptors: Omit<Descriptors, 'table'>, slots: number): Resources {
+    const publicBytes = slots * PUBLIC_SLOT_BYTES;
+    const secretBytes = slots * SECRET_SLOT_BYTES;
+    const table = {
+      public: this.#memory('ringway-public', publicBytes),
+      publicBytes,
+      secret: this.#memory('ringway-secret', secretBytes),
+      secretBytes,
+      slots,
+    };
+    return {
+      descriptors: { ...descriptors, table },
+      tun: tun.device,
+      tunExisted: tun.existed,
+      tunMtu: tun.mtu,
+      notes: this.#notes,
+      close: () => this.close(),
+    };
+  }
+
+  close(): void {
+    this.#restore?.();
+    this.#restore = undefined;
+    for (const descriptor of this.#descriptors.splice(0).reverse()) this.#kernel.closeDescriptor(descriptor);
+  }
+
+  #memory(name: string, bytes: number): number {
+    const descriptor = this.#kernel.createMemfd(name, bytes);
+    this.#descriptors.push(descriptor);
+    return descriptor;
+  }
+
+  #noteBuffer(received: number, wanted: number): void {
+    if (received < wanted) {
+      this.#notes.push(
+        `the kernel gives ${received} bytes of socket buffer instead of ${wanted}: raise net.core.rmem_max`,
+      );
+    }
+  }
+
+  #try<T>(what: string, load: () => T): T | undefined {
+    try {
+      return load();
+    } catch (cause) {
+      const { code = (cause as Error).message } = cause as NodeJS.ErrnoException;
+      this.#notes.push(`the kernel refuses to steer ${what} (${code}): they are handed over between shards`);
+      return undefined;
+    }
+  }
+}
+
+/** A predecessor that has just died may hold its socket for some milliseconds. */
+async function patiently<T>(open: () => T): Promise<T> {
+  for (let left = LETTING_GO_TRIES; ; left--) {
+    try {
+      return open();
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'EADDRINUSE' || left === 0) throw cause;
+      await wait(LETTING_GO_MS);
+    }
+  }
+}
+
+/** First address of the pool, host bits cleared: 10.125.0.1/16 → 0x0a7d0000. */
+function poolBase({ ipPool }: ServerConfig): number {
+  const written = ipPool.address.split('.').reduce((sum, byte) => sum * 256 + Number(byte), 0);
+  return ipPool.prefix === 0 ? 0 : (written & (-1 << (32 - ipPool.prefix))) >>> 0;
+}
