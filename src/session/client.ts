@@ -34,7 +34,7 @@ export class ClientSession extends Session {
     return this.transport === 'udp' && this.state !== 'online' ? COPIES : 1;
   }
 
-  start(): void {}
+  start(_now: Micros): void {}
 
   linkUp(now: Micros): void {
     if (this.state !== 'connecting') return;

@@ -121,6 +121,10 @@ export class Pair {
   allow = true;
   /** Called after every call into a session, before its outputs leave: where snapshots are tried. */
   inspect: ((end: End) => void) | undefined;
+  /** Called when those outputs are on their way. */
+  afterDrain: ((end: End) => void) | undefined;
+  readonly serverConfig: ServerConfig;
+  readonly clientConfig: ClientConfig;
   #arrivals: Arrival[] = [];
   #checks: Micros[] = [];
   #order = 0;
@@ -128,6 +132,8 @@ export class Pair {
   constructor(seed: number, weather: Weather, server = serverConfig(), client = clientConfig()) {
     this.dice = new Dice(seed);
     this.weather = weather;
+    this.serverConfig = server;
+    this.clientConfig = client;
     const random = this.dice.bytes;
     const keys = [new MemoryKeys(random), new MemoryKeys(random)];
     this.client = new End(new ClientSession(client, VERSION_1_3, keys[0]), keys[0], undefined);
@@ -195,6 +201,7 @@ export class Pair {
         if (output.notify) this.#transmit(end, { id: end.headerId, kind: 'closeNotify' });
       }
     }
+    this.afterDrain?.(end);
   }
 
   #step(): void {
