@@ -1,0 +1,140 @@
+// AES-GCM and ChaCha20-Poly1305 of intel-ipsec-mb through its direct calls: no jobs, no queues, one call a packet. On one buffer of
+// 1,400 bytes VAES runs at 11.7 GB/s, so there is nothing for the multi-buffer scheduler to win (docs/linux-facts.md, section 5).
+#include <cstring>
+
+#include "aead/aead.h"
+#include "core/functions.h"
+#include "packet/bytes.h"
+
+#if defined(RINGWAY_IPSEC_MB) && defined(__x86_64__)
+#include <immintrin.h>
+#include <intel-ipsec-mb.h>
+
+namespace ringway {
+namespace {
+
+constexpr uint64_t needed = IMB_FEATURE_AESNI | IMB_FEATURE_PCLMULQDQ | IMB_FEATURE_SSE4_2;
+
+[[gnu::target("aes,sse2")]] uint16_t encrypt_first_two(const uint8_t* schedule, int rounds, const uint8_t* sample) {
+  const __m128i* keys = reinterpret_cast<const __m128i*>(schedule);
+  __m128i block = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(sample)), _mm_loadu_si128(keys));
+  for (int i = 1; i < rounds; i++) block = _mm_aesenc_si128(block, _mm_loadu_si128(keys + i));
+  block = _mm_aesenclast_si128(block, _mm_loadu_si128(keys + rounds));
+  return swap_bytes(static_cast<uint16_t>(_mm_cvtsi128_si32(block)));
+}
+
+class IpsecMb final : public Aead {
+ public:
+  explicit IpsecMb(IMB_MGR* manager) : manager_{manager} {}
+  ~IpsecMb() override { free_mb_mgr(manager_); }
+
+  bool expand(Schedule& schedule, uint16_t suite, const uint8_t* key) override {
+    static_assert(sizeof(gcm_key_data) <= sizeof schedule.bytes);
+    if (suite == suite::aes256) {
+      IMB_AES256_GCM_PRE(manager_, key, gcm(schedule));
+    } else if (suite == suite::aes128) {
+      IMB_AES128_GCM_PRE(manager_, key, gcm(schedule));
+    } else {
+      std::memcpy(schedule.bytes, key, 32);
+    }
+    schedule.suite = suite;
+    schedule.live = true;
+    return true;
+  }
+
+  void release(Schedule& schedule) override { wipe(&schedule, sizeof schedule); }
+
+  void seal(const Schedule& schedule, const uint8_t* nonce, const uint8_t* aad, size_t aad_length, const uint8_t* in, uint8_t* out, size_t length,
+            uint8_t* tag) override {
+    gcm_context_data context;
+    if (schedule.suite == suite::aes256) {
+      IMB_AES256_GCM_ENC(manager_, gcm(schedule), &context, out, in, length, nonce, aad, aad_length, tag, tag_bytes);
+    } else if (schedule.suite == suite::aes128) {
+      IMB_AES128_GCM_ENC(manager_, gcm(schedule), &context, out, in, length, nonce, aad, aad_length, tag, tag_bytes);
+    } else {
+      chacha20_poly1305_context_data state;
+      IMB_CHACHA20_POLY1305_INIT(manager_, schedule.bytes, &state, nonce, aad, aad_length);
+      IMB_CHACHA20_POLY1305_ENC_UPDATE(manager_, schedule.bytes, &state, out, in, length);
+      IMB_CHACHA20_POLY1305_ENC_FINALIZE(manager_, &state, tag, tag_bytes);
+      wipe(&state, sizeof state);
+    }
+  }
+
+  bool open(const Schedule& schedule, const uint8_t* nonce, const uint8_t* aad, size_t aad_length, const uint8_t* in, uint8_t* out, size_t length,
+            const uint8_t* tag) override {
+    gcm_context_data context;
+    alignas(16) uint8_t expected[tag_bytes];
+    if (schedule.suite == suite::aes256) {
+      IMB_AES256_GCM_DEC(manager_, gcm(schedule), &context, out, in, length, nonce, aad, aad_length, expected, tag_bytes);
+    } else if (schedule.suite == suite::aes128) {
+      IMB_AES128_GCM_DEC(manager_, gcm(schedule), &context, out, in, length, nonce, aad, aad_length, expected, tag_bytes);
+    } else {
+      chacha20_poly1305_context_data state;
+      IMB_CHACHA20_POLY1305_INIT(manager_, schedule.bytes, &state, nonce, aad, aad_length);
+      IMB_CHACHA20_POLY1305_DEC_UPDATE(manager_, schedule.bytes, &state, out, in, length);
+      IMB_CHACHA20_POLY1305_DEC_FINALIZE(manager_, &state, expected, tag_bytes);
+      wipe(&state, sizeof state);
+    }
+    const __m128i difference = _mm_xor_si128(_mm_load_si128(reinterpret_cast<const __m128i*>(expected)), _mm_loadu_si128(reinterpret_cast<const __m128i*>(tag)));
+    return _mm_movemask_epi8(_mm_cmpeq_epi8(difference, _mm_setzero_si128())) == 0xffff;
+  }
+
+  bool expand_number(NumberKey& key, uint16_t suite, const uint8_t* bytes) override {
+    alignas(16) uint8_t unused[15 * 16];
+    if (suite == suite::aes256) {
+      IMB_AES_KEYEXP_256(manager_, bytes, key.bytes, unused);
+    } else if (suite == suite::aes128) {
+      IMB_AES_KEYEXP_128(manager_, bytes, key.bytes, unused);
+    } else {
+      std::memcpy(key.bytes, bytes, 32);
+    }
+    wipe(unused, sizeof unused);
+    key.suite = suite;
+    key.live = true;
+    return true;
+  }
+
+  void release_number(NumberKey& key) override { wipe(&key, sizeof key); }
+
+  uint16_t number_mask(const NumberKey& key, const uint8_t* sample) override {
+    if (key.suite == suite::chacha20) return swap_bytes(static_cast<uint16_t>(chacha20_first_word(key.bytes, load_native<uint32_t>(sample), sample + 4)));
+    return encrypt_first_two(key.bytes, key.suite == suite::aes256 ? 14 : 10, sample);
+  }
+
+ private:
+  static gcm_key_data* gcm(Schedule& schedule) { return reinterpret_cast<gcm_key_data*>(schedule.bytes); }
+  static const gcm_key_data* gcm(const Schedule& schedule) { return reinterpret_cast<const gcm_key_data*>(schedule.bytes); }
+
+  IMB_MGR* manager_;
+};
+
+bool usable() { return backends::ipsec_mb() != nullptr; }
+const AeadBackend announced{"ipsec-mb", 0, usable};
+
+}  // namespace
+
+std::unique_ptr<Aead> backends::ipsec_mb() {
+  IMB_MGR* manager = alloc_mb_mgr(0);
+  if (!manager) return nullptr;
+  if ((manager->features & needed) != needed) {
+    free_mb_mgr(manager);
+    return nullptr;
+  }
+  IMB_ARCH arch;
+  init_mb_mgr_auto(manager, &arch);
+  if (imb_get_errno(manager) != 0) {
+    free_mb_mgr(manager);
+    return nullptr;
+  }
+  return std::make_unique<IpsecMb>(manager);
+}
+
+}  // namespace ringway
+
+#else
+
+namespace ringway {
+std::unique_ptr<Aead> backends::ipsec_mb() { return nullptr; }
+}  // namespace ringway
+
+#endif

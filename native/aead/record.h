@@ -1,0 +1,60 @@
+// DTLS 1.3 records as bytes (RFC 9147 §4): the unified header in all its forms, record numbers, sealing and opening in place.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "aead/aead.h"
+
+namespace ringway {
+
+namespace content_type {
+inline constexpr uint8_t alert = 21, handshake = 22, application = 23, ack = 26;
+}
+
+inline constexpr size_t record_header = 5;  // of what we send: 001C SLEE with S and L, 16-bit number, length
+inline constexpr size_t record_overhead = record_header + 1 + tag_bytes;
+inline constexpr size_t max_record_content = 16384;
+inline constexpr uint64_t max_record_number = (uint64_t{1} << 48) - 1;
+
+// An expanded key of one epoch and direction, wherever it is kept.
+struct RecordKey {
+  Schedule schedule;
+  NumberKey number;
+};
+
+// What the bytes at the head of a datagram are.
+struct RecordShape {
+  enum class Is : uint8_t { sealed, plain, malformed } is = Is::malformed;
+  uint8_t epoch_bits = 0;
+  uint8_t number_bytes = 0;  // 1 or 2
+  uint8_t header = 0;        // bytes
+  uint32_t encrypted = 0;    // bytes of ciphertext and tag
+  uint32_t total() const { return header + encrypted; }
+};
+RecordShape look_at_record(std::span<const uint8_t> bytes);
+
+// The number closest to `expected` that ends with `low` (RFC 9147 §4.2.2; contracts.md says how ties fall). May exceed max_record_number.
+inline uint64_t reconstruct(uint64_t expected, uint32_t low, uint8_t bytes) {
+  const uint64_t size = uint64_t{1} << (8 * bytes), half = size / 2;
+  const uint64_t near = (expected & ~(size - 1)) | low;
+  if (near > expected + half && near >= size) return near - size;
+  if (near + half < expected) return near + size;
+  return near;
+}
+
+// Reveals the number in the header, in place. Needs encrypted >= 16. @returns the number's low bits
+uint32_t reveal_number(Aead& aead, const RecordKey& key, uint8_t* record, const RecordShape& shape);
+
+// Content and type of an opened record; type 0 when it was all padding.
+struct OpenedContent {
+  uint8_t type;
+  uint32_t length;
+};
+// Opens in place a record whose number is revealed; the content begins behind the header. Needs encrypted >= 16. False = forged.
+bool open_record(Aead& aead, const RecordKey& key, const uint8_t* iv, uint8_t* record, const RecordShape& shape, uint64_t number, OpenedContent* content);
+
+// Seals in place: `record` holds `length` bytes of content from record_header on, and has room for record_overhead more.
+void seal_record(Aead& aead, const RecordKey& key, const uint8_t* iv, uint16_t epoch, uint64_t number, uint8_t type, uint8_t* record, uint32_t length);
+
+}  // namespace ringway

@@ -1,0 +1,87 @@
+// GRO in userspace: which packets of a vector join into which superpacket, and the bytes of it. The rules are in docs/contracts.md.
+//
+//   coalescer.begin(udp_too);
+//   for each packet, in order: coalescer.add({bytes, slot, checksum_valid, tag});
+//   for (const Run& run : coalescer.runs()) coalescer.write(run, to);
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace ringway {
+
+struct InnerPacket {
+  const uint8_t* bytes;
+  uint32_t length;
+  int32_t slot;
+  bool checksum_valid;
+};
+
+// One superpacket to be: a chain of packets.
+struct Run {
+  uint32_t first, last;  // into the packets added
+  uint32_t packets = 1;
+  uint32_t length = 0;  // of the superpacket
+  // of a run of two or more
+  uint32_t segment_size = 0;
+  uint16_t header_length = 0;
+  uint16_t ip_length = 0;
+  uint16_t checksum_offset = 0;
+  uint8_t kind = 0;  // GsoType; none for a packet that stands alone
+  bool push = false;
+};
+
+class Coalescer {
+ public:
+  // Room for `capacity` packets: nothing allocates after that.
+  void reserve(uint32_t capacity);
+  // `join` false: every packet stands alone. `udp`: the TUN takes UDP superpackets.
+  void begin(bool join, bool udp);
+  void add(const InnerPacket& packet);
+  const std::vector<Run>& runs() const { return runs_; }
+  const InnerPacket& packet(uint32_t index) const { return packets_[index]; }
+  // Writes run.length bytes.
+  void write(const Run& run, uint8_t* to) const;
+
+ private:
+  static constexpr uint32_t none = UINT32_MAX;
+  static constexpr size_t max_open = 16;
+  static constexpr uint32_t max_udp_packets = 64;
+
+  struct Flow {
+    uint64_t addresses[4];
+    uint32_t ports;
+    int32_t slot;
+    uint8_t version, proto;
+    bool operator==(const Flow&) const = default;
+  };
+  struct Open {
+    Flow flow;
+    uint32_t run;
+    uint32_t payload;  // of the first packet
+    uint32_t next_sequence;
+    uint16_t next_identification;
+  };
+  struct Shape {
+    Flow flow;
+    bool has_ports, fit;
+    uint16_t ip_length, header_length;
+    uint32_t payload;
+  };
+
+  Shape look(const InnerPacket& packet) const;
+  bool continues(const Open& open, const Shape& shape, const InnerPacket& packet) const;
+  uint32_t begin_run(uint32_t index, const Shape* shape);
+  void close(size_t open);
+
+  bool join_ = true, udp_ = true;
+  std::vector<InnerPacket> packets_;
+  std::vector<uint32_t> next_;
+  std::vector<Run> runs_;
+  std::array<Open, max_open> open_;  // in the order they were begun
+  size_t open_count_ = 0;
+};
+
+}  // namespace ringway
