@@ -13,7 +13,6 @@ const WIDE_FILES = ['native/addon.d.ts'];
 
 /** Functions above the limit, with the length they have now. */
 const LONG_FUNCTIONS: Readonly<Record<string, number>> = {
-  'src/keeper/engine-side.ts joinKeeper': 72,
 };
 
 /** docs/architecture.md, from left to right: a folder may import from itself and from every row further down. */

@@ -9,7 +9,9 @@ import { addKeys, flagsOf } from './options.ts';
 import { describe } from './report.ts';
 
 export function clientCommand(): Command {
-  const command = new Command('client').description("connect to a server: takes the stock client's configuration and flags");
+  const command = new Command('client').description(
+    "connect to a server: takes the stock client's configuration and flags",
+  );
   addKeys(command, clientKeys, backendKeys).action(async () => {
     const { config_file: file, ...flags } = flagsOf(command);
     const { exitCode, error } = await keep(clientDuty(String(file), { flags, env: process.env }), thisMachine);

@@ -12,7 +12,8 @@ export function statusCommand(): Command {
   });
 }
 
-function row({ role, pid, tun, enginePid, generation, deaths, upSeconds, ready, configFile }: Status): string {
-  const state = ready ? 'ready' : 'starting';
-  return `${role} ${pid}  ${state}  up ${upSeconds} s  tun ${tun}  engine ${enginePid ?? 'none'} (generation ${generation}, ${deaths} died)  ${configFile}`;
+function row(status: Status): string {
+  const { role, pid, tun, enginePid, generation, deaths, upSeconds, ready, configFile } = status;
+  const engine = `engine ${enginePid ?? 'none'} (generation ${generation}, ${deaths} died)`;
+  return `${role} ${pid}  ${ready ? 'ready' : 'starting'}  up ${upSeconds} s  tun ${tun}  ${engine}  ${configFile}`;
 }

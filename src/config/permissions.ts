@@ -9,7 +9,10 @@ import { RingwayError } from '../errors.ts';
 
 export const BYPASS = 'LW_DANGEROUSLY_DISABLE_PERMISSIONS_CHECKS';
 
-/** secret: its owner alone may read it. public: everybody may read it, its owner alone may write it. unchecked: as the stock programs treat `ca_cert`. */
+/**
+ * secret: its owner alone may read it. public: everybody may read it, its owner alone may write it. unchecked: as the stock
+ * programs treat `ca_cert`.
+ */
 export type Guard = 'secret' | 'public' | 'unchecked';
 
 const WRITABLE_BY_OTHERS = 0o022;
