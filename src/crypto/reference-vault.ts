@@ -93,7 +93,7 @@ function digest(hash: HashName, chunks: readonly Uint8Array[]): Uint8Array {
 }
 
 function importSecret(hash: HashName, bytes: Uint8Array): Secret {
-  return new ArraySecret(hash, bytes.slice());
+  return new ArraySecret(hash, new Uint8Array(bytes));
 }
 
 function extractSecret(hash: HashName, salt: Secret | undefined, ikm: Secret | undefined): Secret {
@@ -164,7 +164,7 @@ function openRecord(keys: RecordKeys, record: Uint8Array, expected: number): Ope
   const numberLength = (first & 0x08) !== 0 ? 2 : 1;
   const headerLength = 1 + numberLength + ((first & 0x04) !== 0 ? 2 : 0);
   if (record.length - headerLength < MIN_ENCRYPTED + 1) return undefined; // a tag and at least the content type
-  const whole = record.slice();
+  const whole = new Uint8Array(record); // `slice` of a Buffer would be a view
   if ((first & 0x04) !== 0) {
     const length = whole[headerLength - 2] * 256 + whole[headerLength - 1];
     if (length !== whole.length - headerLength) return undefined;

@@ -204,7 +204,7 @@ export class DtlsClient extends DtlsEndpoint {
     this.#retried = true;
     this.#transcript.fold(this.#suite);
     this.#transcript.add(HandshakeType.serverHello, body);
-    this.#cookie = cookieOf(extensions)?.slice();
+    this.#cookie = cookieOf(extensions);
     const group = retriedGroup(extensions);
     if (group === undefined) {
       if (this.#cookie === undefined || this.#offered === undefined)
@@ -234,7 +234,7 @@ export class DtlsClient extends DtlsEndpoint {
       throw new DtlsError(Alert.illegalParameter, 'share of the server does not fit');
     }
     this.#step = 'keyExchange';
-    this.runTask({ op: 'decapsulate', group, privateKey: own.privateKey.slice(), peerShare });
+    this.runTask({ op: 'decapsulate', group, privateKey: new Uint8Array(own.privateKey), peerShare });
   }
 
   // The server's flight and ours
@@ -266,7 +266,7 @@ export class DtlsClient extends DtlsEndpoint {
   }
 
   #certificate({ type, body }: Message): void {
-    this.#chain = decodeCertificate(body).map((der) => der.slice());
+    this.#chain = decodeCertificate(body).map((der) => new Uint8Array(der));
     this.#transcript.add(type, body);
     this.#step = 'certificateVerify';
   }

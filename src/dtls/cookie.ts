@@ -61,9 +61,9 @@ export class CookieSecrets {
     if (age !== 0 && age !== 1) return undefined;
     if (!this.#vault.equal(this.#mac(period, address, bytes.subarray(0, end)), bytes.subarray(end))) return undefined;
     const suite = view.getUint16(5);
-    const helloHash = bytes.slice(FIXED_LENGTH, end);
+    const helloHash = new Uint8Array(bytes.subarray(FIXED_LENGTH, end));
     if (helloHash.length !== hashLength(hashOf(suite))) return undefined;
-    const applicationData = bytes.slice(9, FIXED_LENGTH);
+    const applicationData = new Uint8Array(bytes.subarray(9, FIXED_LENGTH));
     return { suite, group: view.getUint16(7), named: bytes[4] === 1, applicationData, helloHash };
   }
 
@@ -71,7 +71,7 @@ export class CookieSecrets {
   draw(now: Micros, address: Uint8Array, helloHash: Uint8Array): Uint8Array {
     const label = Buffer.from('application data');
     const mac = this.#mac(Math.floor(now / PERIOD), address, Buffer.concat([label, helloHash]));
-    return mac.slice(0, APPLICATION_LENGTH);
+    return new Uint8Array(mac.subarray(0, APPLICATION_LENGTH));
   }
 
   #mac(period: number, address: Uint8Array, content: Uint8Array): Uint8Array {

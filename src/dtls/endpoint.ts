@@ -297,7 +297,8 @@ export abstract class DtlsEndpoint implements Endpoint {
     } else if (this.#held.length === MAX_HELD || this.#heldBytes + bytes.length > MAX_HELD_BYTES) {
       this.#drop(DtlsDrop.early);
     } else {
-      this.#held.push(bytes.slice());
+      // `slice` of a Buffer would be a view, and the caller's bytes are its own again after this call.
+      this.#held.push(new Uint8Array(bytes));
       this.#heldBytes += bytes.length;
     }
   }

@@ -86,7 +86,7 @@ export function decodeSnapshot(bytes: Uint8Array): Snapshot {
 
 function decodePiece(bytes: Uint8Array, view: DataView): Piece {
   const epoch = view.getUint32(22);
-  const fragment = bytes.slice(FIXED_LENGTH, FIXED_LENGTH + bytes[21]);
+  const fragment = new Uint8Array(bytes.subarray(FIXED_LENGTH, FIXED_LENGTH + bytes[21]));
   const copies = Array.from({ length: bytes[20] }, (_, i) => {
     return { epoch, sequence: Number(view.getBigUint64(FIXED_LENGTH + MAX_FRAGMENT + 8 * i)) };
   });

@@ -24,6 +24,7 @@ export function seededBytes(seed: number): Random {
 export interface Conditions {
   readonly loss: number;
   readonly duplicate: number;
+  /** One bit of a datagram, only if it is protected: a hello that arrives changed must end the handshake. */
   readonly corrupt: number;
   /** Each way, uniform between the two: any spread reorders. */
   readonly delay: readonly [Micros, Micros];
@@ -123,7 +124,8 @@ export class Network {
     for (let i = 0; i < copies; i++) {
       if (this.#random() < loss) continue;
       const copy = bytes.slice();
-      if (this.#random() < corrupt)
+      const isProtected = (copy[0] & 0xe0) === 0x20;
+      if (isProtected && this.#random() < corrupt)
         copy[Math.floor(this.#random() * copy.length)] ^= 1 << Math.floor(this.#random() * 8);
       const wait = delay[0] + this.#random() * (delay[1] - delay[0]);
       this.#schedule(wait, () => this.#arrive(to, copy));
