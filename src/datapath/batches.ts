@@ -1,0 +1,49 @@
+import type { Addon, BatchHandle } from '../native/index.ts';
+import type { Batch } from './batch.ts';
+import { viewBatch } from './batch.ts';
+
+/** Trains or superpackets one receive call takes on at most: enough to fill a vector, few enough to stay in the cache. */
+export const VECTOR = 32;
+/** Packets one opened vector may hold; a full UDP_GRO train of the shortest datagrams (17 bytes) still fits. */
+const PACKETS = 4_096;
+/** A train or superpacket of 65,535 bytes with what stands before it: recvmsg header, name and control data, or vnet header. */
+const UDP_BLOCK = 66_048;
+const TUN_BLOCK = 65_664;
+/** Blocks lent to the kernel a direction: what may arrive while one vector is worked on. A power of two (io_uring's buffer rings). */
+const RECEIVE_BLOCKS = 64;
+/** Blocks being filled or under way a direction; when none is left the pipeline waits for the socket. */
+const TRANSMIT_BLOCKS = 128;
+/** What session.control may put between two transmits: small datagrams and packets, packed into these. */
+const CONTROL_BLOCKS = 32;
+
+/** The batches of one shard. Arenas are native mappings: made once, never collected under the kernel's hands. */
+export interface Batches {
+  readonly trainsIn: Batch; // udp.receive → lanes.open
+  readonly packets: Batch; // lanes.open → session.control, guard.admit, gro.coalesce
+  readonly controlPackets: Batch; // packets that came as frames: TCP sessions, fragments
+  readonly superpacketsOut: Batch; // gro.coalesce → tun.transmit
+  readonly superpacketsIn: Batch; // tun.receive → lanes.seal
+  readonly trainsOut: Batch; // lanes.seal, session.control → udp.transmit
+}
+
+export function createBatches(addon: Addon): Batches {
+  const arena = (blockSize: number, blocks: number) => {
+    const { handle, buffer } = addon.createArena(blockSize, blocks);
+    const bytes = new Uint8Array(buffer);
+    return (capacity: number): Batch => {
+      const batch = addon.createBatch(handle, capacity);
+      return viewBatch(batch.buffer, capacity, bytes, batch.handle);
+    };
+  };
+  const udp = arena(UDP_BLOCK, RECEIVE_BLOCKS);
+  return {
+    trainsIn: udp(2 * VECTOR),
+    packets: udp(PACKETS),
+    controlPackets: arena(TUN_BLOCK, CONTROL_BLOCKS)(1_024),
+    superpacketsOut: arena(TUN_BLOCK, TRANSMIT_BLOCKS)(PACKETS),
+    superpacketsIn: arena(TUN_BLOCK, RECEIVE_BLOCKS)(2 * VECTOR),
+    trainsOut: arena(TUN_BLOCK, TRANSMIT_BLOCKS)(1_024),
+  };
+}
+
+export const nativeBatch = (batch: Batch) => batch.native as BatchHandle;
