@@ -1,0 +1,189 @@
+/**
+ * The two pipelines of a shard, in the order a packet meets them. Nothing else calls a node.
+ *
+ * A *step* runs one node over the shard's batches. It returns true when it has passed on a part of its input and has more:
+ * the rest of the pipeline then runs on that part before the step is called again. So a vector of any size goes through
+ * batches of fixed size, in order, and nothing is dropped for want of room: what cannot leave stays in its batch and holds
+ * the pipeline until the socket takes it.
+ */
+import type { Addon, HandoverHandle, LanesHandle, PortHandle } from '../native/index.ts';
+import type { Micros } from '../wire/time.ts';
+import { Flag, HEADER, Verdict } from './batch.ts';
+import { type Batches, nativeBatch, VECTOR } from './batches.ts';
+import type { Nodes } from './nodes.ts';
+
+/** What session.control does with a vector: everything that is not bulk data. */
+export interface ControlNode {
+  /** Takes entries with verdict divert or reject, and those whose flags say that the session moved or changed its id. */
+  vector(now: Micros): void;
+  /** Puts waiting control datagrams and packets into the batches, as many as fit. */
+  fill(): void;
+  /** A train of plain Data frames for a TCP session. */
+  stream(slot: number, bytes: Uint8Array): void;
+  /** UDP_SEGMENT was refused for this session with this errno. */
+  gsoRefused(slot: number, errno: number): void;
+}
+
+export interface Path {
+  readonly addon: Addon;
+  readonly port: PortHandle;
+  readonly lanes: LanesHandle;
+  readonly handover: HandoverHandle | undefined;
+  readonly batches: Batches;
+  readonly nodes: Nodes;
+  readonly control: ControlNode;
+  readonly gro: 'inline' | 'off';
+  readonly maxSegments: number;
+  /** Bits of the last wait: 1 UDP, 2 TUN, 4 handover, 8 a blocked transmit may go on. */
+  ready: number;
+  /** Datagram trains, or superpackets, that wait in the port for the socket, or the device. */
+  queuedOut: number;
+  queuedIn: number;
+}
+
+type Step = (path: Path, now: Micros) => boolean;
+
+const udp = {
+  receive: (path: Path) => {
+    const { addon, port, batches, handover } = path;
+    addon.clear(nativeBatch(batches.trainsIn));
+    addon.udpReceive(port, VECTOR);
+    if (handover && path.ready & 4) addon.takeOver(handover, port, 'udp', VECTOR);
+    return false;
+  },
+
+  transmit: (path: Path) => {
+    const { addon, port, batches, control } = path;
+    const { trainsOut } = batches;
+    control.fill();
+    path.queuedOut = addon.udpTransmit(port, nativeBatch(trainsOut));
+    const count = trainsOut.header[HEADER.count];
+    for (let i = 0; i < count; i++) {
+      if (trainsOut.kind[i] === 1 && trainsOut.verdict[i] === Verdict.pass) {
+        const at = trainsOut.offset[i];
+        control.stream(trainsOut.slot[i], trainsOut.bytes.subarray(at, at + trainsOut.length[i]));
+      } else if (trainsOut.error[i] !== 0 && trainsOut.slot[i] >= 0) {
+        control.gsoRefused(trainsOut.slot[i], trainsOut.error[i]);
+      }
+    }
+    addon.clear(nativeBatch(trainsOut));
+    return false;
+  },
+};
+
+const lanes = {
+  open: (path: Path, now: Micros) => {
+    const { addon, batches, handover, nodes } = path;
+    const { trainsIn, packets } = batches;
+    const count = trainsIn.header[HEADER.count];
+    if (trainsIn.header[HEADER.consumed] === 0) {
+      const own = nodes.locate(trainsIn);
+      if (handover && own < count) addon.handOver(handover, path.lanes, nativeBatch(trainsIn), 'udp');
+    }
+    addon.clear(nativeBatch(packets));
+    nodes.open(trainsIn, packets, now);
+    return trainsIn.header[HEADER.consumed] < count;
+  },
+
+  seal: (path: Path, now: Micros) => {
+    const { batches, nodes, maxSegments } = path;
+    const { superpacketsIn, trainsOut } = batches;
+    const count = superpacketsIn.header[HEADER.count];
+    const before = superpacketsIn.header[HEADER.consumed];
+    if (before >= count) return false;
+    const consumed = nodes.seal(superpacketsIn, trainsOut, maxSegments, now);
+    return consumed < count && consumed > before;
+  },
+};
+
+const session = {
+  control: (path: Path, now: Micros) => {
+    path.control.vector(now);
+    return false;
+  },
+};
+
+const guard = {
+  admit: (path: Path, now: Micros) => {
+    path.nodes.admit(path.batches.packets, now);
+    return false;
+  },
+};
+
+const gro = {
+  coalesce: (path: Path) => {
+    const { addon, batches, nodes } = path;
+    const { packets, superpacketsOut } = batches;
+    const count = packets.header[HEADER.count];
+    const before = packets.header[HEADER.consumed];
+    addon.clear(nativeBatch(superpacketsOut));
+    nodes.coalesce(packets, superpacketsOut, path.gro);
+    const consumed = packets.header[HEADER.consumed];
+    if (consumed === before && consumed < count) nodes.counters[Verdict.noBlock] += BigInt(count - consumed); // the device is full
+    return consumed < count && consumed > before;
+  },
+};
+
+const tun = {
+  receive: (path: Path) => {
+    const { addon, port, batches, handover } = path;
+    const { superpacketsIn } = batches;
+    if (superpacketsIn.header[HEADER.consumed] < superpacketsIn.header[HEADER.count]) return false; // held: the socket is full
+    addon.clear(nativeBatch(superpacketsIn));
+    if (path.queuedOut > 0) return false; // let the device's own queue fill: it drops for the sender to see
+    addon.tunReceive(port, VECTOR);
+    if (handover && path.ready & 4) addon.takeOver(handover, port, 'tun', VECTOR);
+    return false;
+  },
+
+  transmit: (path: Path) => {
+    path.queuedIn = path.addon.tunTransmit(path.port, nativeBatch(path.batches.superpacketsOut));
+    return false;
+  },
+};
+
+const routes = {
+  lookup: (path: Path) => {
+    const { addon, batches, handover, nodes } = path;
+    const { superpacketsIn } = batches;
+    const count = superpacketsIn.header[HEADER.count];
+    if (count === 0 || superpacketsIn.header[HEADER.consumed] > 0) return false;
+    const own = nodes.lookup(superpacketsIn);
+    if (handover && own < count) addon.handOver(handover, path.lanes, nativeBatch(superpacketsIn), 'tun');
+    return false;
+  },
+};
+
+export const uplink = [udp.receive, lanes.open, session.control, guard.admit, gro.coalesce, tun.transmit] as const;
+export const downlink = [tun.receive, routes.lookup, lanes.seal, udp.transmit] as const;
+
+/** One vector through a pipeline. */
+export function run(pipeline: readonly Step[], path: Path, now: Micros, from = 0): void {
+  for (let i = from; i < pipeline.length; i++) while (pipeline[i](path, now)) run(pipeline, path, now, i + 1);
+}
+
+/** Packets that came as frames (TCP sessions, reassembled fragments) join the uplink behind lanes.open. */
+export function injectPackets(path: Path, now: Micros): void {
+  const { addon, batches, nodes } = path;
+  const { controlPackets, superpacketsOut } = batches;
+  if (controlPackets.header[HEADER.count] === 0) return;
+  nodes.admit(controlPackets, now);
+  const count = controlPackets.header[HEADER.count];
+  for (let before = -1; before < count; ) {
+    addon.clear(nativeBatch(superpacketsOut));
+    nodes.coalesce(controlPackets, superpacketsOut, path.gro);
+    path.queuedIn = addon.tunTransmit(path.port, nativeBatch(superpacketsOut));
+    const consumed = controlPackets.header[HEADER.consumed];
+    if (consumed === before) {
+      nodes.counters[Verdict.noBlock] += BigInt(count - consumed);
+      break;
+    }
+    before = consumed;
+  }
+  addon.clear(nativeBatch(controlPackets));
+}
+
+/** Entries of `packets` that session.control has to look at. */
+export function wantsControl(verdict: number, flags: number): boolean {
+  return verdict === Verdict.divert || (flags & (Flag.floating | Flag.newId)) !== 0;
+}
