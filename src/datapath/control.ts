@@ -1,0 +1,415 @@
+/**
+ * session.control: everything of a shard that is not bulk data. Handshake datagrams and opened control records go to the
+ * peer they belong to, strangers to the acceptor, deadlines to whom they are due; what comes out is put into the batches.
+ */
+import type { CryptoTask, TaskResult } from '../crypto/tasks.ts';
+import type { Addon, IndexHandle, LanesHandle } from '../native/index.ts';
+import type { NetworkConfig } from '../session/types.ts';
+import type { Auth } from '../wire/frames.ts';
+import type { SessionId } from '../wire/header.ts';
+import { HEADER_SIZE, rejectDatagram } from '../wire/header.ts';
+import { type Micros, SECOND } from '../wire/time.ts';
+import { ADDRESS, type Batch, Flag, HEADER, Kind, Verdict } from './batch.ts';
+import { type Batches, nativeBatch } from './batches.ts';
+import { Deadlines } from './deadlines.ts';
+import type { Grant, Peer, PeerHost, ShardReport } from './host.ts';
+import { SlotFlag, SlotState } from './layout.ts';
+import { type ControlNode, wantsControl } from './pipeline.ts';
+import type { SessionTable, SlotPool } from './table.ts';
+import { UdpPeer } from './udp-peer.ts';
+
+/** Rejects per second and shard: enough for clients of a restarted server, not for a reflector (protocol specification §1.5). */
+const REJECTS_PER_SECOND = 200;
+/** Control datagrams and packets that may wait for a block; a peer that makes more than fit loses them, counted. */
+const MAX_WAITING = 4_096;
+const GSO_RETRY: Micros = 60 * SECOND;
+/** Unwritten bytes of a TCP session from which inner packets are dropped (protocol specification §3.8). */
+const STREAM_BACKLOG = 1 << 20;
+
+export interface ControlCounters {
+  strangers: number;
+  unknownSlot: number;
+  rejectsSent: number;
+  rejectsHeld: number;
+  floats: number;
+  idMismatch: number;
+  outputLost: number;
+  streamFull: number;
+  gsoRefused: number;
+  sessionsOpened: number;
+  sessionsClosed: number;
+}
+
+export interface Stranger {
+  /** Everything after the Lightway header. */
+  readonly payload: Uint8Array;
+  readonly header: Uint8Array;
+  /** 40 bytes, laid out as ADDRESS. */
+  readonly address: Uint8Array;
+}
+
+/** What a role does beside moving bytes: a server takes strangers and rotates ids, a client adopts them. */
+export interface Role {
+  stranger(now: Micros, stranger: Stranger): void;
+  /** A fresh ClientHello from the address of an established session. */
+  helloAgain(now: Micros, peer: UdpPeer, stranger: Stranger): void;
+  /** An authentic datagram of `slot` carried `id`, or came from `address`. */
+  moved(now: Micros, peer: UdpPeer, id: SessionId, address: Uint8Array | undefined): void;
+  online(peer: Peer, networkConfig: NetworkConfig | undefined): void;
+  ended(peer: Peer, code: string, reason: string): void;
+}
+
+export interface ControlOptions {
+  readonly addon: Addon;
+  readonly lanes: LanesHandle;
+  readonly index: IndexHandle;
+  readonly table: SessionTable;
+  readonly pool: SlotPool;
+  readonly batches: Batches;
+  readonly report: (report: ShardReport) => void;
+}
+
+type Waiting = { slot: number; address: Uint8Array | undefined; bytes: Uint8Array };
+
+export class Control implements ControlNode, PeerHost {
+  readonly counters: ControlCounters = {
+    strangers: 0,
+    unknownSlot: 0,
+    rejectsSent: 0,
+    rejectsHeld: 0,
+    floats: 0,
+    idMismatch: 0,
+    outputLost: 0,
+    streamFull: 0,
+    gsoRefused: 0,
+    sessionsOpened: 0,
+    sessionsClosed: 0,
+  };
+  readonly peers = new Map<number, Peer>();
+  readonly addon: Addon;
+  readonly lanes: LanesHandle;
+  readonly index: IndexHandle;
+  readonly table: SessionTable;
+  readonly #pool: SlotPool;
+  readonly #batches: Batches;
+  readonly #report: (report: ShardReport) => void;
+  readonly #deadlines = new Deadlines();
+  readonly #asked = new Map<number, { peer: Peer; id: number }>();
+  readonly #streams = new Map<number, (bytes: Uint8Array) => number>();
+  readonly #freed: number[] = [];
+  #datagrams: Waiting[] = [];
+  #packets: Waiting[] = [];
+  #nextAsk = 1;
+  #trainsSeen = 0;
+  #rejects = { since: 0, sent: 0 };
+  role!: Role;
+
+  constructor(options: ControlOptions) {
+    this.addon = options.addon;
+    this.lanes = options.lanes;
+    this.index = options.index;
+    this.table = options.table;
+    this.#pool = options.pool;
+    this.#batches = options.batches;
+    this.#report = options.report;
+  }
+
+  readonly now = (): Micros => this.addon.monotonicMicros();
+
+  // ---- from the pipeline ----------------------------------------------------------------------------------------
+
+  vector(now: Micros): void {
+    const { trainsIn, packets } = this.#batches;
+    this.#answerRejects(now, trainsIn);
+    const { verdict, flags, slot, train } = packets;
+    const count = packets.header[HEADER.count];
+    let movedTrain = -1;
+    for (let i = 0; i < count; i++) {
+      if (!wantsControl(verdict[i], flags[i])) continue;
+      if (verdict[i] === Verdict.divert) this.#divert(now, packets, i);
+      if (flags[i] & (Flag.floating | Flag.newId) && packets.kind[i] !== Kind.raw && train[i] !== movedTrain) {
+        movedTrain = train[i];
+        this.#moved(now, packets, i, slot[i]);
+      }
+    }
+    this.#reclaim();
+  }
+
+  fill(): void {
+    const { trainsOut } = this.#batches;
+    let sent = 0;
+    for (const { slot, address, bytes } of this.#datagrams) {
+      if (!this.addon.put(nativeBatch(trainsOut), slot, 0, address, bytes)) break;
+      sent++;
+    }
+    if (sent > 0) this.#datagrams = sent === this.#datagrams.length ? [] : this.#datagrams.slice(sent);
+  }
+
+  stream(slot: number, bytes: Uint8Array): void {
+    const write = this.#streams.get(slot);
+    if (!write) this.counters.unknownSlot++;
+    else if (write(bytes.slice()) > STREAM_BACKLOG) this.counters.streamFull++;
+  }
+
+  gsoRefused(slot: number, _errno: number): void {
+    this.counters.gsoRefused++;
+    const { flags } = this.table.fields;
+    flags.set(slot, flags.get(slot) | SlotFlag.noGso);
+    setTimeout(() => flags.set(slot, flags.get(slot) & ~SlotFlag.noGso), GSO_RETRY / 1000).unref();
+  }
+
+  // ---- the shard's clock ----------------------------------------------------------------------------------------
+
+  /** Does what is due. */
+  advance(now: Micros): void {
+    for (let slot = this.#deadlines.due(now); slot !== undefined; slot = this.#deadlines.due(now)) {
+      const peer = this.peers.get(slot);
+      if (!peer) continue;
+      peer.advance(now);
+      this.reschedule(peer);
+    }
+    this.#reclaim();
+  }
+
+  nextDeadline(): Micros | undefined {
+    return this.#deadlines.next();
+  }
+
+  get hasOutput(): boolean {
+    return this.#datagrams.length > 0 || this.#packets.length > 0;
+  }
+
+  /** Moves waiting inner packets into the batch of packets that came as frames. */
+  fillPackets(): boolean {
+    const { controlPackets } = this.#batches;
+    let taken = 0;
+    for (const { slot, bytes } of this.#packets) {
+      if (!this.addon.put(nativeBatch(controlPackets), slot, Kind.application, undefined, bytes)) break;
+      taken++;
+    }
+    this.#packets = taken === this.#packets.length ? [] : this.#packets.slice(taken);
+    return taken > 0;
+  }
+
+  // ---- sessions ---------------------------------------------------------------------------------------------------
+
+  /** @returns a cleared, claimed slot, or -1 when the table is full */
+  takeSlot(): number {
+    const slot = this.#pool.take();
+    if (slot < 0) return -1;
+    this.addon.clearSlot(this.lanes, slot);
+    this.addon.claimSlot(this.lanes, slot);
+    return slot;
+  }
+
+  add(peer: Peer, write?: (bytes: Uint8Array) => number): void {
+    this.peers.set(peer.slot, peer);
+    if (write) this.#streams.set(peer.slot, write);
+    this.counters.sessionsOpened++;
+    this.reschedule(peer);
+  }
+
+  reschedule(peer: Peer): void {
+    if (this.peers.get(peer.slot) === peer) this.#deadlines.set(peer.slot, peer.nextDeadline());
+  }
+
+  closeAll(now: Micros): void {
+    for (const peer of [...this.peers.values()]) peer.close(now);
+    this.#reclaim();
+  }
+
+  taskDone(now: Micros, ask: number, result: TaskResult): void {
+    const asked = this.#asked.get(ask);
+    this.#asked.delete(ask);
+    if (!asked || this.peers.get(asked.peer.slot) !== asked.peer) return;
+    asked.peer.complete(now, asked.id, result);
+    this.reschedule(asked.peer);
+    this.#reclaim();
+  }
+
+  /** @returns false when the session is gone: its lease is the engine's to free */
+  authorised(now: Micros, ask: number, grant: Grant | undefined, code: 'ACCESS_DENIED' | 'NO_ADDRESS'): boolean {
+    const asked = this.#asked.get(ask);
+    this.#asked.delete(ask);
+    if (!asked || this.peers.get(asked.peer.slot) !== asked.peer) return false;
+    if (grant) this.#enterLease(asked.peer.slot, grant);
+    asked.peer.authorise(now, grant, code);
+    this.reschedule(asked.peer);
+    this.#reclaim();
+    return true;
+  }
+
+  // ---- PeerHost -----------------------------------------------------------------------------------------------------
+
+  compute(peer: Peer, id: number, task: CryptoTask): void {
+    const ask = this.#nextAsk++;
+    this.#asked.set(ask, { peer, id });
+    this.#report({ type: 'task', id: ask, task });
+  }
+
+  authenticate(peer: Peer, auth: Auth): void {
+    const ask = this.#nextAsk++;
+    this.#asked.set(ask, { peer, id: 0 });
+    if (auth.method === 'userPass') peer.user = auth.user;
+    const remote = this.table.fields.remote.view(peer.slot);
+    this.#report({
+      type: 'authenticate',
+      id: ask,
+      auth,
+      localAddress: formatAddress(remote, ADDRESS.local),
+      peerAddress: formatAddress(remote, ADDRESS.remote),
+    });
+  }
+
+  online(peer: Peer, networkConfig: NetworkConfig | undefined): void {
+    this.role.online(peer, networkConfig);
+  }
+
+  inject(slot: number, packet: Uint8Array): void {
+    this.#wait(this.#packets, { slot, address: undefined, bytes: packet.slice() });
+  }
+
+  transmit(slot: number, bytes: Uint8Array, repeat: number): void {
+    const { remote, sendId, versionMajor, versionMinor } = this.table.fields;
+    const datagram = new Uint8Array(HEADER_SIZE + bytes.length);
+    datagram[0] = 0x48;
+    datagram[1] = 0x65;
+    datagram[2] = versionMajor.get(slot);
+    datagram[3] = versionMinor.get(slot);
+    datagram.set(sendId.view(slot), 8);
+    datagram.set(bytes, HEADER_SIZE);
+    const address = remote.view(slot).slice();
+    for (let copy = 0; copy < repeat; copy++) this.#wait(this.#datagrams, { slot, address, bytes: datagram });
+  }
+
+  ended(peer: Peer, code: string, reason: string): void {
+    if (this.peers.get(peer.slot) !== peer) return;
+    this.peers.delete(peer.slot);
+    this.#streams.delete(peer.slot);
+    this.#deadlines.set(peer.slot, undefined);
+    this.counters.sessionsClosed++;
+    this.role.ended(peer, code, reason);
+    this.table.fields.state.set(peer.slot, SlotState.closing);
+    this.#freed.push(peer.slot);
+  }
+
+  /** A datagram to somebody who has no slot. */
+  transmitTo(address: Uint8Array, datagram: Uint8Array): void {
+    this.#wait(this.#datagrams, { slot: -1, address, bytes: datagram });
+  }
+
+  // ---- inside -------------------------------------------------------------------------------------------------------
+
+  #wait(list: Waiting[], waiting: Waiting): void {
+    if (list.length < MAX_WAITING) list.push(waiting);
+    else this.counters.outputLost++;
+  }
+
+  /** A slot is used again only when no entry of the vector under way can name it. */
+  #reclaim(): void {
+    for (const slot of this.#freed) {
+      this.addon.clearSlot(this.lanes, slot);
+      this.#pool.give(slot);
+    }
+    this.#freed.length = 0;
+  }
+
+  #divert(now: Micros, packets: Batch, i: number): void {
+    const slot = packets.slot[i];
+    const at = packets.offset[i];
+    const content = packets.bytes.slice(at, at + packets.length[i]);
+    if (slot < 0) {
+      this.counters.strangers++;
+      return this.role.stranger(now, this.#stranger(packets, i, content));
+    }
+    const peer = this.peers.get(slot);
+    if (!(peer instanceof UdpPeer)) {
+      this.counters.unknownSlot++;
+      return;
+    }
+    if (packets.kind[i] !== Kind.raw) {
+      const sequence = Number(packets.counter[i]);
+      peer.receiveRecord(now, { epoch: packets.epoch[i], sequence, contentType: packets.kind[i], content });
+    } else if (peer.dtls.state === 'established' && isClientHello(content)) {
+      this.role.helloAgain(now, peer, this.#stranger(packets, i, content));
+    } else {
+      peer.receive(now, content);
+    }
+    this.reschedule(peer);
+  }
+
+  #stranger(packets: Batch, i: number, payload: Uint8Array): Stranger {
+    const { trainsIn } = this.#batches;
+    const at = packets.offset[i];
+    const from = packets.train[i] * ADDRESS.size;
+    return {
+      payload,
+      header: packets.bytes.slice(at - HEADER_SIZE, at),
+      address: trainsIn.address.slice(from, from + ADDRESS.size),
+    };
+  }
+
+  #moved(now: Micros, packets: Batch, i: number, slot: number): void {
+    const peer = this.peers.get(slot);
+    if (!(peer instanceof UdpPeer)) return;
+    const { trainsIn } = this.#batches;
+    const train = packets.train[i];
+    const begin = trainsIn.offset[train]; // moved on by whole datagrams when `packets` was full: floor works both ways
+    const size = trainsIn.segmentSize[train];
+    const at = size === 0 ? begin : begin + Math.floor((packets.offset[i] - begin) / size) * size;
+    const id = new DataView(packets.bytes.buffer, packets.bytes.byteOffset + at + 8, 8).getBigUint64(0);
+    const from = train * ADDRESS.size;
+    const floated = (packets.flags[i] & Flag.floating) !== 0;
+    if (floated) this.counters.floats++;
+    this.role.moved(now, peer, id, floated ? trainsIn.address.slice(from, from + ADDRESS.size) : undefined);
+    this.reschedule(peer);
+  }
+
+  #answerRejects(now: Micros, trains: Batch): void {
+    const consumed = trains.header[HEADER.consumed];
+    if (consumed < this.#trainsSeen) this.#trainsSeen = 0;
+    for (let i = this.#trainsSeen; i < consumed; i++) {
+      if (trains.verdict[i] !== Verdict.reject) continue;
+      if (now - this.#rejects.since > SECOND) this.#rejects = { since: now, sent: 0 };
+      if (this.#rejects.sent++ >= REJECTS_PER_SECOND) {
+        this.counters.rejectsHeld++;
+        continue;
+      }
+      this.counters.rejectsSent++;
+      const from = i * ADDRESS.size;
+      this.transmitTo(trains.address.slice(from, from + ADDRESS.size), rejectDatagram());
+    }
+    this.#trainsSeen = consumed === trains.header[HEADER.count] ? 0 : consumed;
+  }
+
+  #enterLease(slot: number, { insideAddress, networkConfig }: Grant): void {
+    const { fields } = this.table;
+    fields.insideAddress.set(slot, insideAddress);
+    fields.openSource.set(slot, insideAddress);
+    fields.sealDestination.set(slot, parseIpv4(networkConfig.localIp));
+    this.addon.indexSet(this.index, 'inside', ipv4Key(insideAddress), slot);
+  }
+}
+
+function isClientHello(payload: Uint8Array): boolean {
+  return payload.length > 13 && payload[0] === Kind.handshake && payload[3] === 0 && payload[4] === 0 && payload[13] === 1;
+}
+
+export function ipv4Key(address: number): Uint8Array {
+  return Uint8Array.of(address >>> 24, (address >>> 16) & 0xff, (address >>> 8) & 0xff, address & 0xff);
+}
+
+export function parseIpv4(text: string): number {
+  const parts = text.split('.').map(Number);
+  return ((parts[0] << 24) | (parts[1] << 16) | (parts[2] << 8) | parts[3]) >>> 0;
+}
+
+/** The address at `from` of 40 bytes laid out as ADDRESS, as text; empty when there is none. */
+export function formatAddress(address: Uint8Array, from: number): string {
+  const bytes = address.subarray(from, from + 16);
+  if (address[ADDRESS.family] === 4) return bytes.subarray(0, 4).join('.');
+  if (address[ADDRESS.family] !== 6) return '';
+  const groups: string[] = [];
+  for (let i = 0; i < 16; i += 2) groups.push(((bytes[i] << 8) | bytes[i + 1]).toString(16));
+  return groups.join(':');
+}

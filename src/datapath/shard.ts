@@ -1,0 +1,228 @@
+/**
+ * A shard: one thread, one ring, one TUN queue, one UDP socket, and every session that lives here. `turn` is its life:
+ * look, run both pipelines once, do what is due. While turns find work they repeat without the event loop, which gets a pass
+ * at least every millisecond; then the shard arms its wake-up and sleeps in libuv.
+ */
+import type { Addon, HandoverHandle, IndexHandle, LanesHandle, PortHandle } from '../native/index.ts';
+import { type Micros, MS } from '../wire/time.ts';
+import { HEADER, VERDICTS } from './batch.ts';
+import { type Batches, createBatches } from './batches.ts';
+import { Control } from './control.ts';
+import type { ShardReport, ShardStatistics } from './host.ts';
+import { type Nodes, nativeNodes } from './nodes.ts';
+import { downlink, injectPackets, type Path, run, uplink } from './pipeline.ts';
+import { SessionTable, SlotPool } from './table.ts';
+
+/** Longest wait in the kernel between two busy turns: long enough to gather a vector, short enough to be no delay. */
+const BUSY_WAIT_US = 50;
+/** Turns without work before the shard sleeps. */
+const IDLE_TURNS = 2;
+/** The event loop's pass: timers, messages, TCP. */
+const LOOP_PASS: Micros = 1 * MS;
+/** Datagrams of one UDP_SEGMENT send: 64 before Linux 6.9. */
+const MAX_SEGMENTS = 64;
+
+export interface ShardOptions {
+  readonly shard: number;
+  readonly shards: number;
+  readonly generation: number;
+  readonly io: 'auto' | 'io_uring' | 'epoll';
+  readonly aead: 'ipsec-mb' | 'openssl';
+  readonly gro: 'inline' | 'off';
+  readonly tun: number;
+  readonly vnetHeader: boolean;
+  readonly udp: number;
+  readonly table: { readonly public: number; readonly secret: number; readonly slots: number };
+  readonly index: number;
+  readonly handover: number | undefined;
+  /** The client's only slot, or undefined. */
+  readonly single: number | undefined;
+}
+
+export class Shard {
+  readonly control: Control;
+  readonly io: 'io_uring' | 'epoll';
+  /** Why it is not the backend that was asked for first, or undefined. */
+  readonly note: string | undefined;
+  readonly #addon: Addon;
+  readonly #path: Path;
+  readonly #options: ShardOptions;
+  readonly #index: IndexHandle;
+  #timer: NodeJS.Timeout | undefined;
+  #armed = false;
+  #scheduled = false;
+  #stopped = false;
+  #turns = 0;
+
+  constructor(addon: Addon, options: ShardOptions, report: (report: ShardReport) => void) {
+    this.#addon = addon;
+    this.#options = options;
+    const { shard, shards, generation } = options;
+    const mapping = addon.openTable(options.table);
+    const table = new SessionTable(mapping.public, options.table.slots);
+    this.#index = addon.attachIndex(options.index);
+    const lanes = addon.createLanes({
+      table: mapping.handle,
+      index: this.#index,
+      shard,
+      shards,
+      generation,
+      aead: options.aead,
+      ...(options.single === undefined ? {} : { single: options.single }),
+    });
+    const batches = createBatches(addon);
+    const handover = options.handover === undefined ? undefined : addon.attachHandover(options.handover);
+    const { port, io, note } = openPort(addon, options, batches, handover);
+    this.io = io;
+    this.note = note;
+    const nodes: Nodes = nativeNodes(addon, lanes.handle, lanes.counters);
+    this.control = new Control({
+      addon,
+      lanes: lanes.handle,
+      index: this.#index,
+      table,
+      pool: new SlotPool(table, shard, shards),
+      batches,
+      report,
+    });
+    this.#path = {
+      addon,
+      port,
+      lanes: lanes.handle as LanesHandle,
+      handover,
+      batches,
+      nodes,
+      control: this.control,
+      gro: options.gro,
+      maxSegments: MAX_SEGMENTS,
+      ready: 0,
+      queuedOut: 0,
+      queuedIn: 0,
+    };
+  }
+
+  start(): void {
+    this.wake();
+  }
+
+  /** Something outside the packet path has put work here (a message, a TCP read): run soon. */
+  wake(): void {
+    if (this.#scheduled || this.#stopped) return;
+    this.#scheduled = true;
+    setImmediate(this.#busy);
+  }
+
+  /** Sends what waits, closes the port. The descriptors stay open. */
+  stop(): void {
+    if (this.#stopped) return;
+    this.turn(this.#addon.monotonicMicros(), 0);
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    this.#addon.closePort(this.#path.port);
+  }
+
+  statistics(): ShardStatistics {
+    const verdicts: Record<string, number> = {};
+    VERDICTS.forEach((name, i) => {
+      verdicts[name] = Number(this.#path.nodes.counters[i]);
+    });
+    let online = 0;
+    for (const peer of this.control.peers.values()) if (peer.user !== '') online++;
+    return {
+      shard: this.#options.shard,
+      sessions: this.control.peers.size,
+      online,
+      turns: this.#turns,
+      port: this.#addon.portCounters(this.#path.port),
+      verdicts,
+      control: { ...this.control.counters },
+    };
+  }
+
+  /** One pass. @returns whether there was anything to do */
+  turn(now: Micros, waitUs: number): boolean {
+    const path = this.#path;
+    const { batches, control } = path;
+    this.#turns++;
+    path.ready = path.addon.wait(path.port, waitUs);
+    if (path.ready & 5) run(uplink, path, now);
+    if (control.hasOutput && control.fillPackets()) injectPackets(path, now);
+    const held = batches.superpacketsIn.header[HEADER.consumed] < batches.superpacketsIn.header[HEADER.count];
+    if (path.ready !== 0 || held || path.queuedOut > 0 || control.hasOutput) run(downlink, path, now);
+    const deadline = control.nextDeadline();
+    if (deadline !== undefined && deadline <= now) {
+      control.advance(now);
+      if (control.hasOutput) run(downlink, path, now);
+    }
+    return path.ready !== 0;
+  }
+
+  readonly #busy = (): void => {
+    this.#scheduled = false;
+    if (this.#stopped) return;
+    if (this.#armed) {
+      this.#addon.disarm(this.#path.port);
+      this.#armed = false;
+    }
+    const began = this.#addon.monotonicMicros();
+    let now = began;
+    for (let idle = 0; idle < IDLE_TURNS; ) {
+      const worked = this.turn(now, idle === 0 ? 0 : BUSY_WAIT_US);
+      idle = worked ? 0 : idle + 1;
+      now = this.#addon.monotonicMicros();
+      if (now - began > LOOP_PASS && idle < IDLE_TURNS) {
+        this.wake();
+        return;
+      }
+    }
+    this.#sleep(now);
+  };
+
+  #sleep(now: Micros): void {
+    if (this.#addon.arm(this.#path.port, this.#woken)) {
+      this.wake();
+      return;
+    }
+    this.#armed = true;
+    clearTimeout(this.#timer);
+    const deadline = this.control.nextDeadline();
+    if (deadline === undefined) return;
+    this.#timer = setTimeout(this.#due, Math.max(0, Math.min((deadline - now) / 1000, 2 ** 30)));
+  }
+
+  readonly #woken = (): void => {
+    this.#armed = false;
+    if (!this.#scheduled) this.#busy();
+  };
+
+  readonly #due = (): void => {
+    if (!this.#scheduled) this.#busy();
+  };
+}
+
+function openPort(
+  addon: Addon,
+  options: ShardOptions,
+  batches: Batches,
+  handover: HandoverHandle | undefined,
+): { port: PortHandle; io: 'io_uring' | 'epoll'; note: string | undefined } {
+  const open = (io: 'io_uring' | 'epoll') =>
+    addon.openPort({
+      io,
+      tun: options.tun,
+      vnetHeader: options.vnetHeader,
+      udp: options.udp,
+      tunReceive: batches.superpacketsIn.native as never,
+      udpReceive: batches.trainsIn.native as never,
+      shard: options.shard,
+      ...(handover === undefined ? {} : { handover }),
+    });
+  if (options.io === 'epoll') return { port: open('epoll'), io: 'epoll', note: undefined };
+  try {
+    return { port: open('io_uring'), io: 'io_uring', note: undefined };
+  } catch (error) {
+    if (options.io === 'io_uring') throw error;
+    const note = `io_uring is not to be had here (${(error as Error).message}): epoll instead`;
+    return { port: open('epoll'), io: 'epoll', note };
+  }
+}

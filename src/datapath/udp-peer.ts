@@ -1,0 +1,223 @@
+/**
+ * One session over UDP: the DTLS endpoint, the Lightway session above it, its ids, and its slot. Whatever comes in goes
+ * down or up until both are quiet; the control state is written into the slot; then the datagrams leave.
+ */
+import type { TaskResult } from '../crypto/tasks.ts';
+import type { Endpoint, Output as DtlsOutput } from '../dtls/events.ts';
+import type { Opened } from '../dtls/protection.ts';
+import type { ClientSession } from '../session/client.ts';
+import type { ServerSession } from '../session/server.ts';
+import type { Output as SessionOutput } from '../session/types.ts';
+import { type Micros, SECOND } from '../wire/time.ts';
+import type { Grant, Peer, PeerHost } from './host.ts';
+import { SlotState } from './layout.ts';
+import { writeControlState } from './control-state.ts';
+import type { SessionTable } from './table.ts';
+
+/** Copies of every datagram a client sends before it is Online (protocol specification §1.6). */
+const AGGRESSIVE = 3;
+/** How often an Online session is looked at for what has no deadline of its own: activity, key age. */
+const LOOK: Micros = 5 * SECOND;
+/** Records of one send epoch after which new keys are asked for; the limit of AES-GCM is 2^24.5 (RFC 9147 §4.5.3). */
+const RECORDS_PER_EPOCH = 2 ** 23;
+
+export interface KeyAge {
+  /** Server: time between DTLS key updates; undefined: never by time (clients do not initiate). */
+  readonly interval: Micros | undefined;
+}
+
+export class UdpPeer implements Peer {
+  readonly slot: number;
+  user = '';
+  readonly dtls: Endpoint;
+  readonly session: ServerSession | ClientSession;
+  readonly #role: 'server' | 'client';
+  readonly #host: PeerHost;
+  readonly #table: SessionTable;
+  readonly #keys: KeyAge;
+  #outbox: { bytes: Uint8Array; repeat: number }[] = [];
+  #keysSince: Micros;
+  #looked: Micros;
+  #ended = false;
+  /** Told when a key update of ours began, so that the id rotates with it (§7.4). */
+  onKeyUpdate: ((now: Micros) => void) | undefined;
+
+  constructor(
+    now: Micros,
+    slot: number,
+    role: 'server' | 'client',
+    dtls: Endpoint,
+    session: ServerSession | ClientSession,
+    host: PeerHost,
+    table: SessionTable,
+    keys: KeyAge,
+  ) {
+    this.slot = slot;
+    this.#role = role;
+    this.dtls = dtls;
+    this.session = session;
+    this.#host = host;
+    this.#table = table;
+    this.#keys = keys;
+    this.#keysSince = now;
+    this.#looked = now;
+  }
+
+  /** DTLS bytes of a datagram that the bulk nodes left alone. */
+  receive(now: Micros, datagram: Uint8Array): void {
+    this.dtls.receive(now, datagram);
+    this.pump(now);
+  }
+
+  /** A record that the bulk nodes have opened. */
+  receiveRecord(now: Micros, record: Opened): void {
+    this.dtls.receiveRecord(now, record);
+    this.pump(now);
+  }
+
+  complete(now: Micros, id: number, result: TaskResult): void {
+    this.dtls.complete(now, id, result);
+    this.pump(now);
+  }
+
+  authorise(now: Micros, grant: Grant | undefined, code: 'ACCESS_DENIED' | 'NO_ADDRESS'): void {
+    const session = this.session as ServerSession;
+    const id = this.#table.fields.currentId.view(this.slot);
+    const sessionId = new DataView(id.buffer, id.byteOffset, 8).getBigUint64(0);
+    session.authorise(now, grant ? { granted: true, networkConfig: grant.networkConfig, sessionId } : { granted: false, code });
+    this.pump(now);
+  }
+
+  advance(now: Micros): void {
+    const { lastOutside, lastInside } = this.#table.fields;
+    const heard = lastOutside.get(this.slot);
+    if (heard > this.#looked) this.session.received(heard);
+    if (this.#online) {
+      if (lastInside.get(this.slot) > this.#looked) this.session.insideActivity(now);
+      this.#renewKeys(now);
+      if (now >= this.#looked + this.#lookWait) this.#looked = now;
+    }
+    this.dtls.advance(now);
+    this.session.advance(now);
+    this.pump(now);
+  }
+
+  nextDeadline(): Micros | undefined {
+    let at = this.#online ? this.#looked + this.#lookWait : Number.POSITIVE_INFINITY;
+    at = Math.min(at, this.dtls.nextDeadline() ?? at, this.session.nextDeadline() ?? at);
+    return at === Number.POSITIVE_INFINITY ? undefined : at;
+  }
+
+  close(now: Micros): void {
+    this.session.close(now, 'LOCAL');
+    this.pump(now);
+    if (!this.#ended) this.#end('LOCAL', 'closed before login');
+  }
+
+  /** Lets outputs happen until there are none. Call it after anything was asked of `dtls` or `session` from outside. */
+  pump(now: Micros): void {
+    for (;;) {
+      const below = this.dtls.drain();
+      for (const output of below) this.#fromDtls(now, output, this.#repeat);
+      const above = this.session.drain();
+      for (const output of above) this.#fromSession(now, output);
+      if (below.length + above.length === 0 || this.#ended) break;
+    }
+    if (!this.#ended && this.#online && this.dtls.state === 'established') writeControlState(this.#table, this);
+    this.#flush();
+  }
+
+  get #online(): boolean {
+    return this.session.state === 'online';
+  }
+
+  get #repeat(): number {
+    return this.#role === 'client' && !this.#online ? AGGRESSIVE : 1;
+  }
+
+  get #lookWait(): Micros {
+    return Math.min(LOOK, (this.#keys.interval ?? LOOK) / 4);
+  }
+
+  #fromDtls(now: Micros, output: DtlsOutput, repeat: number): void {
+    switch (output.kind) {
+      case 'datagram':
+        this.#outbox.push({ bytes: output.bytes, repeat });
+        break;
+      case 'task':
+        this.#host.compute(this, output.id, output.task);
+        break;
+      case 'established':
+        this.#table.fields.suite.set(this.slot, output.suite);
+        this.#table.fields.sendEpoch.set(this.slot, 3);
+        this.#table.fields.state.set(this.slot, SlotState.linkUp);
+        this.#keysSince = now;
+        this.session.linkUp(now);
+        break;
+      case 'data':
+        this.session.receive(now, output.content);
+        break;
+      case 'keysUpdated':
+        if (output.direction === 'send') this.#table.fields.sendEpoch.set(this.slot, output.epoch);
+        break;
+      case 'closed': {
+        const alert = output.alert === undefined ? '' : ` (alert ${output.alert})`;
+        this.#end(output.alert === undefined ? output.code : `${output.code}_${output.alert}`, output.reason + alert);
+        break;
+      }
+    }
+  }
+
+  #fromSession(now: Micros, output: SessionOutput): void {
+    switch (output.kind) {
+      case 'frame':
+        this.dtls.send(now, output.bytes);
+        if (output.secret) output.bytes.fill(0);
+        for (const below of this.dtls.drain()) this.#fromDtls(now, below, output.repeat);
+        break;
+      case 'authenticate':
+        this.#host.authenticate(this, output.auth);
+        break;
+      case 'online':
+        this.#table.fields.state.set(this.slot, SlotState.online);
+        this.#host.online(this, output.networkConfig);
+        break;
+      case 'packet':
+        this.#host.inject(this.slot, output.bytes);
+        break;
+      case 'closed':
+        if (output.notify && this.dtls.state === 'established') {
+          this.dtls.close(now);
+          for (const below of this.dtls.drain())
+            if (below.kind === 'datagram') this.#outbox.push({ bytes: below.bytes, repeat: output.repeat });
+        }
+        this.#end(output.code, output.reason);
+        break;
+    }
+  }
+
+  #renewKeys(now: Micros): void {
+    const { recordSendCounter, sendEpoch } = this.#table.fields;
+    const many = recordSendCounter.get(this.slot, sendEpoch.get(this.slot) & 3) > RECORDS_PER_EPOCH;
+    const old = this.#keys.interval !== undefined && now - this.#keysSince >= this.#keys.interval;
+    if (!many && !old) return;
+    if (!this.dtls.updateKeys(now, true)) return;
+    this.#keysSince = now;
+    this.pump(now); // the KeyUpdate leaves under the old id
+    this.onKeyUpdate?.(now);
+  }
+
+  #flush(): void {
+    const outbox = this.#outbox;
+    if (outbox.length === 0) return;
+    this.#outbox = [];
+    for (const { bytes, repeat } of outbox) this.#host.transmit(this.slot, bytes, repeat);
+  }
+
+  #end(code: string, reason: string): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#flush();
+    this.#host.ended(this, code, reason);
+  }
+}
