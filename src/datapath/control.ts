@@ -202,6 +202,11 @@ export class Control implements ControlNode, PeerHost {
     return slot;
   }
 
+  /** A cleared slot that never had a peer here. */
+  giveSlot(slot: number): void {
+    this.#pool.give(slot);
+  }
+
   add(peer: Peer, write?: (bytes: Uint8Array) => number): void {
     this.peers.set(peer.slot, peer);
     if (write) this.#streams.set(peer.slot, write);

@@ -47,7 +47,7 @@ const udp = {
   receive: (path: Path) => {
     const { addon, port, batches, handover } = path;
     addon.clear(nativeBatch(batches.trainsIn));
-    addon.udpReceive(port, VECTOR);
+    if (path.ready & 1) addon.udpReceive(port, VECTOR);
     if (handover && path.ready & 4) addon.takeOver(handover, port, 'udp', VECTOR);
     return false;
   },
@@ -131,7 +131,7 @@ const tun = {
     if (superpacketsIn.header[HEADER.consumed] < superpacketsIn.header[HEADER.count]) return false; // held: the socket is full
     addon.clear(nativeBatch(superpacketsIn));
     if (path.queuedOut > 0) return false; // let the device's own queue fill: it drops for the sender to see
-    addon.tunReceive(port, VECTOR);
+    if (path.ready & 2) addon.tunReceive(port, VECTOR);
     if (handover && path.ready & 4) addon.takeOver(handover, port, 'tun', VECTOR);
     return false;
   },

@@ -142,7 +142,8 @@ export class Shard {
   /** One pass. @returns whether there was anything to do */
   turn(now: Micros, waitUs: number): boolean {
     const path = this.#path;
-    const { batches, control } = path;
+    const { batches } = path;
+    const { control } = this;
     this.#turns++;
     path.ready = path.addon.wait(path.port, waitUs);
     if (path.ready & 5) run(uplink, path, now);

@@ -28,8 +28,9 @@ export class SlotProtection implements RecordProtection {
 
   install(direction: Direction, epoch: number, suite: number, secret: Secret): void {
     if (epoch < FIRST_DATA_EPOCH) {
-      this.#handshake ??= createMemoryProtection(this.#vault);
-      this.#handshake.install(direction, epoch, suite, secret);
+      const handshake = this.#handshake ?? createMemoryProtection(this.#vault);
+      this.#handshake = handshake;
+      handshake.install(direction, epoch, suite, secret);
       return;
     }
     this.#addon.slotInstall(this.#lanes, this.#slot, direction, epoch, suite, nativeSecret(secret));

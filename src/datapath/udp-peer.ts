@@ -40,7 +40,7 @@ export class UdpPeer implements Peer {
   #looked: Micros;
   #ended = false;
   /** Told when a key update of ours began, so that the id rotates with it (§7.4). */
-  onKeyUpdate: ((now: Micros) => void) | undefined;
+  onKeyUpdate: ((now: Micros, peer: UdpPeer) => void) | undefined;
 
   constructor(
     now: Micros,
@@ -204,7 +204,7 @@ export class UdpPeer implements Peer {
     if (!this.dtls.updateKeys(now, true)) return;
     this.#keysSince = now;
     this.pump(now); // the KeyUpdate leaves under the old id
-    this.onKeyUpdate?.(now);
+    this.onKeyUpdate?.(now, this);
   }
 
   #flush(): void {

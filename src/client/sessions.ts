@@ -1,0 +1,139 @@
+/** The client's role on its shard: one session in slot 0, which adopts ids and translates to the addresses of this host. */
+import { DtlsClient } from '../dtls/client.ts';
+import type { ClientOptions as DtlsOptions } from '../dtls/options.ts';
+import { restoreEndpoint } from '../dtls/restore.ts';
+import type { Vault } from '../crypto/vault.ts';
+import { readControlState } from '../datapath/control-state.ts';
+import { type Control, parseIpv4, type Role } from '../datapath/control.ts';
+import type { Peer, ShardReport } from '../datapath/host.ts';
+import { SlotLaneKeys } from '../datapath/lane-keys.ts';
+import { SlotFlag, SlotState } from '../datapath/layout.ts';
+import { SlotProtection } from '../datapath/slot-protection.ts';
+import { UdpPeer } from '../datapath/udp-peer.ts';
+import { ClientSession } from '../session/client.ts';
+import { ClientIds } from '../session/ids.ts';
+import { type ClientConfig as SessionConfig, createCounters, type NetworkConfig } from '../session/types.ts';
+import { type SessionId, VERSION_1_3, type Version } from '../wire/header.ts';
+import type { Micros, Random } from '../wire/time.ts';
+
+/** The client's only slot. */
+export const SLOT = 0;
+
+export interface ClientRoleOptions {
+  readonly control: Control;
+  readonly vault: Vault;
+  readonly random: Random;
+  readonly dtls: Pick<DtlsOptions, 'suites' | 'groups' | 'share'>;
+  readonly session: Omit<SessionConfig, 'counters'>;
+  readonly tunLocalIp: string;
+  readonly tunDnsIp: string;
+  readonly report: (report: ShardReport) => void;
+}
+
+/** DTLS bytes per datagram of the handshake (protocol specification §2.6: the stock client's own size). */
+const HANDSHAKE_MTU = 1_400;
+
+export class ClientRole implements Role {
+  readonly counters = createCounters();
+  readonly #options: ClientRoleOptions;
+  readonly #control: Control;
+  #ids = new ClientIds();
+
+  constructor(options: ClientRoleOptions) {
+    this.#options = options;
+    this.#control = options.control;
+  }
+
+  get sessionConfig(): SessionConfig {
+    return { ...this.#options.session, counters: this.counters };
+  }
+
+  /** Begins a handshake with the server at `address` (40 bytes, ADDRESS). */
+  connect(now: Micros, address: Uint8Array): void {
+    const { table } = this.#control;
+    this.prepareSlot(VERSION_1_3, SlotFlag.client);
+    table.fields.remote.set(SLOT, address);
+    const { vault, random, dtls } = this.#options;
+    const endpoint = new DtlsClient(now, { vault, random, mtu: HANDSHAKE_MTU, ...dtls, protection: this.#protection() });
+    const session = new ClientSession(this.sessionConfig, VERSION_1_3, this.#keys());
+    const peer = this.#peer(now, endpoint, session);
+    session.start();
+    peer.pump(now);
+    this.#control.reschedule(peer);
+  }
+
+  /** Goes on with the session of an earlier engine. @returns false when there is none to go on with */
+  restore(now: Micros): boolean {
+    const { addon, lanes, table } = this.#control;
+    if (table.fields.state.get(SLOT) !== SlotState.online) return false;
+    const saved = readControlState(table, SLOT);
+    if (!saved) return false;
+    const { vault, random } = this.#options;
+    const endpoint = restoreEndpoint(now, saved.dtls, { vault, random, protection: this.#protection() });
+    const session = ClientSession.restore(this.sessionConfig, VERSION_1_3, this.#keys(), saved.session);
+    if (!endpoint || !session) return false;
+    addon.claimSlot(lanes, SLOT);
+    const id = table.fields.currentId.view(SLOT);
+    this.#ids = new ClientIds(new DataView(id.buffer, id.byteOffset, 8).getBigUint64(0));
+    this.#peer(now, endpoint, session).user = saved.user;
+    return true;
+  }
+
+  prepareSlot(version: Version, flags: number): void {
+    const { addon, lanes, table } = this.#control;
+    addon.clearSlot(lanes, SLOT);
+    addon.claimSlot(lanes, SLOT);
+    const { fields } = table;
+    fields.flags.set(SLOT, flags);
+    fields.versionMajor.set(SLOT, version.major);
+    fields.versionMinor.set(SLOT, version.minor);
+    fields.state.set(SLOT, SlotState.handshake);
+    this.#ids = new ClientIds();
+  }
+
+  stranger(): void {}
+
+  helloAgain(): void {}
+
+  moved(_now: Micros, peer: UdpPeer, id: SessionId): void {
+    if (!this.#ids.onDecoded(id)) return;
+    const bytes = new Uint8Array(8);
+    new DataView(bytes.buffer).setBigUint64(0, id);
+    const { currentId, sendId } = this.#control.table.fields;
+    currentId.set(peer.slot, bytes);
+    sendId.set(peer.slot, bytes);
+  }
+
+  online(_peer: Peer, networkConfig: NetworkConfig | undefined): void {
+    if (!networkConfig) return;
+    const { fields } = this.#control.table;
+    const { tunLocalIp, tunDnsIp, report } = this.#options;
+    fields.sealSource.set(SLOT, parseIpv4(networkConfig.localIp));
+    fields.sealMatch.set(SLOT, parseIpv4(tunDnsIp));
+    fields.sealReplace.set(SLOT, parseIpv4(networkConfig.dnsIp));
+    fields.openDestination.set(SLOT, parseIpv4(tunLocalIp));
+    fields.openMatch.set(SLOT, parseIpv4(networkConfig.dnsIp));
+    fields.openReplace.set(SLOT, parseIpv4(tunDnsIp));
+    report({ type: 'online', networkConfig });
+  }
+
+  ended(_peer: Peer, code: string, reason: string): void {
+    this.#options.report({ type: 'ended', code, reason });
+  }
+
+  #protection(): SlotProtection {
+    const { addon, lanes } = this.#control;
+    return new SlotProtection(addon, lanes, SLOT, this.#options.vault);
+  }
+
+  #keys(): SlotLaneKeys {
+    const { addon, lanes, table } = this.#control;
+    return new SlotLaneKeys(addon, lanes, table, SLOT);
+  }
+
+  #peer(now: Micros, endpoint: UdpPeer['dtls'], session: ClientSession): UdpPeer {
+    const peer = new UdpPeer(now, SLOT, 'client', endpoint, session, this.#control, this.#control.table, { interval: undefined });
+    this.#control.add(peer);
+    return peer;
+  }
+}

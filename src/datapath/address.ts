@@ -1,0 +1,33 @@
+import net from 'node:net';
+import { ADDRESS } from './batch.ts';
+
+/** An outside address as ADDRESS lays it out. @param local address it came to, or empty. @returns zeros for what is no IP address */
+export function encodeAddress(remote: string, portNumber: number, local: string): Uint8Array {
+  const bytes = new Uint8Array(ADDRESS.size);
+  const family = write(bytes, ADDRESS.remote, remote);
+  if (family === 0) return bytes;
+  bytes[ADDRESS.family] = family;
+  bytes[ADDRESS.portNumber] = portNumber >> 8;
+  bytes[ADDRESS.portNumber + 1] = portNumber & 0xff;
+  write(bytes, ADDRESS.local, local);
+  return bytes;
+}
+
+function write(bytes: Uint8Array, at: number, text: string): 0 | 4 | 6 {
+  const plain = text.startsWith('::ffff:') && net.isIPv4(text.slice(7)) ? text.slice(7) : text;
+  if (net.isIPv4(plain)) {
+    bytes.set(plain.split('.').map(Number), at);
+    return 4;
+  }
+  if (!net.isIPv6(plain)) return 0;
+  const [head, tail] = plain.split('%')[0].split('::');
+  const groups = (part: string | undefined) => (part ? part.split(':').map((group) => Number.parseInt(group, 16)) : []);
+  const first = groups(head);
+  const last = groups(tail);
+  const all = tail === undefined ? first : [...first, ...new Array(8 - first.length - last.length).fill(0), ...last];
+  all.forEach((group, i) => {
+    bytes[at + 2 * i] = group >> 8;
+    bytes[at + 2 * i + 1] = group & 0xff;
+  });
+  return 6;
+}

@@ -1,0 +1,113 @@
+/**
+ * The shards of an engine: one long-lived piscina task each. A shard whose thread dies (an exception, terminate()) is started
+ * again with a higher generation, and goes on with the sessions in the table.
+ */
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { Piscina } from 'piscina';
+import type { ShardCommand, ShardReport, ShardStatistics } from './host.ts';
+
+/** Deaths of one shard within a minute after which the engine gives up and leaves the matter to its keeper. */
+const MAX_DEATHS = 5;
+const DEATHS_WITHIN_MS = 60_000;
+/** Restarts of shards that fit between two generations of engines. */
+export const GENERATIONS_PER_ENGINE = 256;
+
+export interface ShardHandler<Task> {
+  /** The task of a shard; `restarts` counts its deaths: add it to the generation. */
+  task(shard: number, restarts: number): Task;
+  heard(shard: number, report: ShardReport): void;
+  /** A shard died; a successor is being started. */
+  died(shard: number, error: Error): void;
+  gaveUp(shard: number, error: Error): void;
+}
+
+export class ShardPool<Task> {
+  readonly #pool: Piscina;
+  readonly #handler: ShardHandler<Task>;
+  readonly #ports: (MessagePort | undefined)[];
+  readonly #stopped: ((value: unknown) => void)[] = [];
+  readonly #statistics: ((statistics: ShardStatistics) => void)[][];
+  readonly #deaths: number[][];
+  readonly #restarts: number[];
+  #stopping = false;
+
+  constructor(shards: number, handler: ShardHandler<Task>) {
+    this.#handler = handler;
+    this.#ports = new Array(shards).fill(undefined);
+    this.#deaths = Array.from({ length: shards }, () => []);
+    this.#statistics = Array.from({ length: shards }, () => []);
+    this.#restarts = new Array(shards).fill(0);
+    this.#pool = new Piscina({
+      filename: new URL('../../workers/shard.ts', import.meta.url).href,
+      minThreads: shards,
+      maxThreads: shards,
+      concurrentTasksPerWorker: 1,
+      idleTimeout: Number.POSITIVE_INFINITY,
+      atomics: 'disabled', // 'sync' would block the thread between tasks, and starve its timers
+    });
+  }
+
+  start(): void {
+    for (let shard = 0; shard < this.#ports.length; shard++) this.#run(shard);
+  }
+
+  send(shard: number, command: ShardCommand): void {
+    this.#ports[shard]?.postMessage(command);
+  }
+
+  /** @returns what each living shard counts */
+  statistics(): Promise<ShardStatistics[]> {
+    return Promise.all(
+      this.#ports.flatMap((port, shard) => {
+        if (!port) return [];
+        return new Promise<ShardStatistics>((resolve) => {
+          this.#statistics[shard].push(resolve);
+          port.postMessage({ type: 'statistics' } satisfies ShardCommand);
+        });
+      }),
+    );
+  }
+
+  /** Ends all shards: with Goodbye to their sessions, or without a word when a successor takes over. */
+  async stop(how: 'stop' | 'yield'): Promise<void> {
+    this.#stopping = true;
+    const living = this.#ports.filter((port) => port !== undefined);
+    const ended = living.map(() => new Promise((resolve) => this.#stopped.push(resolve)));
+    for (const port of living) port.postMessage({ type: how } satisfies ShardCommand);
+    await Promise.all(ended);
+  }
+
+  #run(shard: number): void {
+    const { port1, port2 } = new MessageChannel();
+    this.#ports[shard] = port1;
+    port1.on('message', (report: ShardReport) => {
+      if (report.type === 'stopped') this.#stopped.pop()?.(undefined);
+      else if (report.type === 'statistics') this.#statistics[shard].shift()?.(report.statistics);
+      else this.#handler.heard(shard, report);
+    });
+    const task = this.#handler.task(shard, this.#restarts[shard]);
+    this.#pool.run({ task, port: port2 }, { transferList: [port2] }).then(
+      () => {
+        port1.close();
+        this.#ports[shard] = undefined;
+      },
+      (error: Error) => this.#died(shard, error, port1),
+    );
+  }
+
+  #died(shard: number, error: Error, port: MessagePort): void {
+    port.close();
+    this.#ports[shard] = undefined;
+    if (this.#stopping) {
+      this.#stopped.pop()?.(undefined);
+      return;
+    }
+    const now = Date.now();
+    this.#deaths[shard] = [...this.#deaths[shard].filter((at) => now - at < DEATHS_WITHIN_MS), now];
+    this.#restarts[shard]++;
+    if (this.#deaths[shard].length > MAX_DEATHS || this.#restarts[shard] >= GENERATIONS_PER_ENGINE)
+      return this.#handler.gaveUp(shard, error);
+    this.#handler.died(shard, error);
+    this.#run(shard);
+  }
+}

@@ -1,0 +1,201 @@
+/**
+ * The server's engine: what the keeper starts, without privileges. Its main thread knows configuration, logins and leases;
+ * packets are the shards' own affair.
+ */
+import { createPrivateKey, randomBytes } from 'node:crypto';
+import type { Piscina } from 'piscina';
+import type { ServerConfig } from '../config/types.ts';
+import { DEFAULT_GROUPS } from '../crypto/groups.ts';
+import { schemesOf } from '../crypto/schemes.ts';
+import type { CryptoTask, TaskResult } from '../crypto/tasks.ts';
+import { Suite } from '../crypto/vault.ts';
+import { chooseAead } from '../datapath/backends.ts';
+import { createCryptoPool, derOf } from '../datapath/crypto-pool.ts';
+import type { Grant, ShardReport } from '../datapath/host.ts';
+import { SlotState } from '../datapath/layout.ts';
+import { GENERATIONS_PER_ENGINE, ShardPool } from '../datapath/shard-pool.ts';
+import { SessionTable } from '../datapath/table.ts';
+import { RingwayError } from '../errors.ts';
+import { joinKeeper, type Keeper } from '../keeper/engine-side.ts';
+import type { ServerStart } from '../keeper/protocol.ts';
+import { type Addon, loadAddon } from '../native/index.ts';
+import { createLog, type Logger } from '../observe/log.ts';
+import { SERVER_DEFAULTS } from '../session/types.ts';
+import { Leases, parseIpv4 } from './leases.ts';
+import type { LoginRequest } from './logins.ts';
+import type { ServerShardTask } from './shard-task.ts';
+
+/** Bytes of each handover ring: some sixty full trains a shard. */
+const HANDOVER_BYTES = 4 << 20;
+
+class ServerEngine {
+  readonly #addon: Addon;
+  readonly #start: ServerStart;
+  readonly #config: ServerConfig;
+  readonly #log: Logger;
+  readonly #keeper: Keeper;
+  readonly #crypto: Piscina;
+  readonly #leases: Leases;
+  readonly #shards: ShardPool<ServerShardTask>;
+  readonly #table: SessionTable;
+  readonly #index: number;
+  readonly #handover: number | undefined;
+  readonly #steering: Uint32Array | undefined;
+  readonly #cookieSeed = randomBytes(32);
+  readonly #mtu: number;
+  #ready = 0;
+
+  constructor(addon: Addon, keeper: Keeper, start: ServerStart) {
+    this.#addon = addon;
+    this.#keeper = keeper;
+    this.#start = start;
+    this.#config = start.config;
+    this.#log = createLog('server', start.config);
+    const { config, files, descriptors } = start;
+    this.#crypto = createCryptoPool({ role: 'server', ...files });
+    this.#leases = new Leases({
+      pool: config.ipPool,
+      reserved: [config.tunIp, config.lightwayClientIp, config.lightwayServerIp, config.lightwayDnsIp].flatMap((ip) => ip ?? []),
+      ipMap: config.ipMap,
+      random: (length) => new Uint8Array(randomBytes(length)),
+    });
+    const { table } = descriptors;
+    this.#table = new SessionTable(addon.openTable(table).public, table.slots);
+    this.#index = addon.createIndex(table.slots).id;
+    this.#handover = this.#count > 1 ? addon.createHandover(this.#count, HANDOVER_BYTES).id : undefined;
+    if (descriptors.steering) {
+      const { map, entries } = descriptors.steering;
+      this.#steering = new Uint32Array(addon.attachSteering(map, entries).buffer);
+    }
+    this.#mtu = addon.tunMtu(start.tun.name);
+    for (let slot = 0; slot < table.slots; slot++)
+      if (this.#table.fields.state.get(slot) === SlotState.online) this.#leases.adopt(this.#table.insideAddress(slot));
+    this.#shards = new ShardPool(this.#count, {
+      task: (shard, restarts) => this.#task(shard, restarts),
+      heard: (shard, report) => this.#heard(shard, report),
+      died: (shard, error) => this.#log.error({ shard, error: error.message }, 'a shard died; its sessions go on in a new one'),
+      gaveUp: (shard, error) => {
+        this.#log.error({ shard, error: error.message }, 'a shard keeps dying');
+        process.exit(70);
+      },
+    });
+  }
+
+  get #count(): number {
+    return Math.max(1, this.#config.shards);
+  }
+
+  run(): void {
+    this.#keeper.onStop(() => this.#shards.stop('stop'));
+    this.#keeper.onYield(() => this.#shards.stop('yield'));
+    this.#keeper.onStatus(() => this.#shards.statistics());
+    this.#shards.start();
+  }
+
+  #task(shard: number, restarts: number): ServerShardTask {
+    const { descriptors, generation, tun, files } = this.#start;
+    const config = this.#config;
+    const privateKey = createPrivateKey(files.key);
+    return {
+      role: 'server',
+      options: {
+        shard,
+        shards: this.#count,
+        generation: generation * GENERATIONS_PER_ENGINE + restarts,
+        io: config.io,
+        aead: chooseAead(this.#addon, config.aead),
+        gro: config.gro,
+        tun: descriptors.tun[shard] ?? -1,
+        vnetHeader: tun.vnetHeader,
+        udp: descriptors.udp[shard] ?? -1,
+        table: descriptors.table,
+        index: this.#index,
+        handover: this.#handover,
+        single: undefined,
+      },
+      cookieSeed: this.#cookieSeed,
+      suites: [Suite.aes256, Suite.chacha20, Suite.aes128],
+      groups: DEFAULT_GROUPS,
+      schemes: schemesOf(privateKey),
+      certificateChain: derOf(files.cert),
+      session: {
+        ...SERVER_DEFAULTS,
+        expresslane: { enabled: config.enableExpresslane, rotationInterval: config.expresslaneKeysRotationInterval },
+      },
+      keyUpdateInterval: config.keyUpdateInterval,
+      tcp:
+        config.mode === 'tcp'
+          ? { listener: descriptors.tcp[shard], cert: files.cert, key: files.key, proxyProtocol: config.proxyProtocol }
+          : undefined,
+    };
+  }
+
+  #heard(shard: number, report: ShardReport): void {
+    switch (report.type) {
+      case 'ready':
+        if (report.note && shard === 0) this.#log.info(report.note);
+        this.#log.debug({ shard, io: report.io, aead: report.aead }, 'shard is ready');
+        if (++this.#ready === this.#count) this.#keeper.send({ type: 'ready' });
+        return;
+      case 'task':
+        return void this.#compute(shard, report.id, report.task);
+      case 'authenticate':
+        return void this.#authenticate(shard, report);
+      case 'released':
+        return this.#leases.free(report.insideAddress);
+    }
+  }
+
+  async #compute(shard: number, id: number, task: CryptoTask): Promise<void> {
+    let result: TaskResult;
+    try {
+      result = await this.#crypto.run({ task });
+    } catch (error) {
+      this.#log.error({ op: task.op, error: (error as Error).message }, 'a public-key operation failed');
+      result = { op: 'refused', alert: 80, reason: 'internal error' }; // internal_error, RFC 8446 §6.2
+    }
+    this.#shards.send(shard, { type: 'taskDone', id, result });
+  }
+
+  async #authenticate(shard: number, report: Extract<ShardReport, { type: 'authenticate' }>): Promise<void> {
+    const refuse = (code: 'ACCESS_DENIED' | 'NO_ADDRESS') =>
+      this.#shards.send(shard, { type: 'authorised', id: report.id, grant: undefined, code });
+    let granted = false;
+    let why: string;
+    try {
+      const login: LoginRequest = { auth: report.auth };
+      const outcome = (await this.#crypto.run({ login })) as { granted: boolean; user: string; reason: string };
+      granted = outcome.granted;
+      why = granted ? outcome.user : `${outcome.user}: ${outcome.reason}`;
+    } catch (error) {
+      why = (error as Error).message;
+    }
+    if (!granted) {
+      this.#log.info({ peer: report.peerAddress }, `login refused: ${why}`);
+      return refuse('ACCESS_DENIED');
+    }
+    const local = report.localAddress.includes('.') ? parseIpv4(report.localAddress) : undefined;
+    const insideAddress = this.#leases.allocate(local);
+    if (insideAddress === undefined) {
+      this.#log.warn({ peer: report.peerAddress }, 'login refused: no inside address is free');
+      return refuse('NO_ADDRESS');
+    }
+    const entry = insideAddress - parseIpv4(this.#config.ipPool.address);
+    if (this.#steering && entry >= 0 && entry < this.#steering.length) this.#steering[entry] = shard;
+    const { lightwayClientIp, lightwayServerIp, lightwayDnsIp } = this.#config;
+    const networkConfig = { localIp: lightwayClientIp, peerIp: lightwayServerIp, dnsIp: lightwayDnsIp, mtu: this.#mtu };
+    const grant: Grant = { insideAddress, networkConfig };
+    this.#log.info({ peer: report.peerAddress }, `${why} is online`);
+    this.#shards.send(shard, { type: 'authorised', id: report.id, grant, code: 'ACCESS_DENIED' });
+  }
+}
+
+const keeper = joinKeeper();
+const start = await keeper.started;
+try {
+  if (start.role !== 'server') throw new RingwayError('ENGINE_ROLE', 'a client was to be started as a server', 'use ringway client');
+  new ServerEngine(loadAddon(), keeper, start).run();
+} catch (error) {
+  if (!(error instanceof RingwayError)) throw error;
+  await keeper.fatal(error);
+}

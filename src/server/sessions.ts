@@ -1,0 +1,254 @@
+/**
+ * The server's role on a shard: answers strangers without remembering them, starts a session behind a valid cookie, follows
+ * clients that move, rotates ids, and takes over what a predecessor engine left in the table.
+ */
+import type { Random } from '../wire/time.ts';
+import type { Micros } from '../wire/time.ts';
+import { createCounters, type ServerConfig as SessionConfig } from '../session/types.ts';
+import { ServerIds } from '../session/ids.ts';
+import { ServerSession } from '../session/server.ts';
+import { EMPTY, type SessionId, versionOf } from '../wire/header.ts';
+import { DTLS_DROPS } from '../dtls/events.ts';
+import { answerHello } from '../dtls/listener.ts';
+import type { AcceptedHello, ListenerOptions, ServerOptions } from '../dtls/options.ts';
+import { restoreEndpoint } from '../dtls/restore.ts';
+import { DtlsServer } from '../dtls/server.ts';
+import type { Vault } from '../crypto/vault.ts';
+import { ADDRESS } from '../datapath/batch.ts';
+import { readControlState } from '../datapath/control-state.ts';
+import { type Control, ipv4Key, type Role, type Stranger } from '../datapath/control.ts';
+import type { Peer, ShardReport } from '../datapath/host.ts';
+import { SlotLaneKeys } from '../datapath/lane-keys.ts';
+import { SlotState } from '../datapath/layout.ts';
+import { SlotProtection } from '../datapath/slot-protection.ts';
+import { UdpPeer } from '../datapath/udp-peer.ts';
+
+/** Bytes of handshake in one datagram: what the stock server keeps to (protocol specification §2.6), and any path carries. */
+const HANDSHAKE_MTU = 1_200;
+
+export interface ServerRoleOptions {
+  readonly control: Control;
+  readonly vault: Vault;
+  readonly random: Random;
+  readonly shard: number;
+  readonly shards: number;
+  readonly listener: Omit<ListenerOptions, 'vault' | 'applicationData'>;
+  readonly certificateChain: readonly Uint8Array[];
+  readonly session: Omit<SessionConfig, 'transport' | 'counters'>;
+  readonly keyUpdateInterval: Micros;
+  readonly report: (report: ShardReport) => void;
+}
+
+const idBytes = (id: SessionId): Uint8Array => {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, id);
+  return bytes;
+};
+
+const readId = (bytes: Uint8Array): SessionId =>
+  new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getBigUint64(0);
+
+export class ServerRole implements Role {
+  /** Hellos that started nothing, by reason. */
+  readonly helloDrops: Record<string, number> = {};
+  readonly dtlsDrops = new Uint32Array(DTLS_DROPS);
+  readonly sessionCounters = createCounters();
+  readonly #options: ServerRoleOptions;
+  readonly #control: Control;
+  readonly #listener: ListenerOptions;
+  readonly #server: Omit<ServerOptions, 'protection'>;
+  readonly #config: SessionConfig;
+  readonly #ids = new Map<number, ServerIds>();
+
+  constructor(options: ServerRoleOptions) {
+    this.#options = options;
+    this.#control = options.control;
+    const { vault, random, listener, certificateChain } = options;
+    this.#listener = { ...listener, vault, applicationData: (seed) => this.#steer(seed) };
+    this.#server = {
+      vault,
+      random,
+      mtu: HANDSHAKE_MTU,
+      drops: this.dtlsDrops,
+      certificateChain,
+      schemes: listener.schemes,
+    };
+    this.#config = { ...options.session, transport: 'udp', counters: this.sessionCounters };
+  }
+
+  stranger(now: Micros, stranger: Stranger): void {
+    this.#hello(now, stranger);
+  }
+
+  helloAgain(now: Micros, peer: UdpPeer, stranger: Stranger): void {
+    this.#hello(now, stranger, peer);
+  }
+
+  moved(now: Micros, peer: UdpPeer, id: SessionId, address: Uint8Array | undefined): void {
+    const ids = this.#ids.get(peer.slot);
+    if (!ids) return;
+    const { addon, index, table } = this.#control;
+    const { remote, currentId, pendingId } = table.fields;
+    const retired = ids.onDecoded(id);
+    if (retired !== EMPTY) {
+      addon.indexDelete(index, 'id', idBytes(retired), peer.slot);
+      currentId.set(peer.slot, idBytes(ids.current));
+      pendingId.clear(peer.slot);
+    } else if (!ids.knows(id)) {
+      this.#control.counters.idMismatch++;
+    }
+    if (!address) return;
+    addon.indexDelete(index, 'outside', remote.view(peer.slot).slice(0, ADDRESS.key), peer.slot);
+    remote.set(peer.slot, address);
+    addon.indexSet(index, 'outside', address.slice(0, ADDRESS.key), peer.slot);
+    this.#rotate(now, peer);
+  }
+
+  online(): void {}
+
+  ended(peer: Peer): void {
+    const { addon, index, table } = this.#control;
+    const { remote, currentId, pendingId, insideAddress } = table.fields;
+    const { slot } = peer;
+    addon.indexDelete(index, 'outside', remote.view(slot).slice(0, ADDRESS.key), slot);
+    addon.indexDelete(index, 'id', currentId.view(slot).slice(), slot);
+    if (!pendingId.isZero(slot)) addon.indexDelete(index, 'id', pendingId.view(slot).slice(), slot);
+    this.#ids.delete(slot);
+    const address = insideAddress.get(slot);
+    if (address === 0) return;
+    addon.indexDelete(index, 'inside', ipv4Key(address), slot);
+    this.#options.report({ type: 'released', insideAddress: address, user: peer.user });
+  }
+
+  /** Goes on with the sessions of this shard that an earlier engine left Online, and frees the slots of the others. */
+  restore(now: Micros): number {
+    const { addon, lanes, table } = this.#control;
+    const { shard, shards } = this.#options;
+    let restored = 0;
+    for (let slot = shard; slot < table.slots; slot += shards) {
+      const state = table.fields.state.get(slot);
+      if (state === SlotState.free) continue;
+      const peer = state === SlotState.online ? this.#restoreOne(now, slot) : undefined;
+      if (peer) restored++;
+      else {
+        const address = table.fields.insideAddress.get(slot);
+        if (address !== 0) this.#options.report({ type: 'released', insideAddress: address, user: '' });
+        addon.clearSlot(lanes, slot);
+        this.#control.giveSlot(slot);
+      }
+    }
+    return restored;
+  }
+
+  #restoreOne(now: Micros, slot: number): UdpPeer | undefined {
+    const { addon, lanes, index, table } = this.#control;
+    const { fields } = table;
+    const saved = readControlState(table, slot);
+    if (!saved) return undefined;
+    const version = versionOf(fields.versionMajor.get(slot), fields.versionMinor.get(slot));
+    const protection = new SlotProtection(addon, lanes, slot, this.#options.vault);
+    const dtls = restoreEndpoint(now, saved.dtls, { ...this.#server, protection });
+    const keys = new SlotLaneKeys(addon, lanes, table, slot);
+    const session = ServerSession.restore(this.#config, version, keys, saved.session);
+    if (!dtls || !session) return undefined;
+    addon.claimSlot(lanes, slot);
+    fields.shard.set(slot, this.#options.shard);
+    const peer = this.#peer(now, slot, dtls, session);
+    peer.user = saved.user;
+    this.#ids.set(slot, new ServerIds(readId(fields.currentId.view(slot)), readId(fields.pendingId.view(slot))));
+    addon.indexSet(index, 'outside', fields.remote.view(slot).slice(0, ADDRESS.key), slot);
+    addon.indexSet(index, 'id', fields.currentId.view(slot).slice(), slot);
+    if (!fields.pendingId.isZero(slot)) addon.indexSet(index, 'id', fields.pendingId.view(slot).slice(), slot);
+    addon.indexSet(index, 'inside', ipv4Key(fields.insideAddress.get(slot)), slot);
+    this.#control.add(peer);
+    return peer;
+  }
+
+  #hello(now: Micros, stranger: Stranger, previous?: UdpPeer): void {
+    const key = stranger.address.subarray(0, ADDRESS.key);
+    const answer = answerHello(now, stranger.payload, key, this.#listener);
+    switch (answer.kind) {
+      case 'drop':
+        this.helloDrops[answer.reason] = (this.helloDrops[answer.reason] ?? 0) + 1;
+        if (answer.bytes) this.#reply(stranger, answer.bytes, new Uint8Array(8));
+        return;
+      case 'retry':
+        return this.#reply(stranger, answer.bytes, answer.applicationData);
+      case 'accept':
+        // The client has begun anew from the same address: its old session is over, without a word that could confuse the new one.
+        if (previous) this.#control.ended(previous, 'REPLACED', 'the client began a new session');
+        return this.#accept(now, stranger, answer.accepted, answer.applicationData);
+    }
+  }
+
+  #reply(stranger: Stranger, bytes: Uint8Array, id: Uint8Array): void {
+    const datagram = new Uint8Array(16 + bytes.length);
+    datagram.set(stranger.header.subarray(0, 4), 0); // magic, and the client's own version (protocol specification §1.3)
+    datagram.set(id, 8);
+    datagram.set(bytes, 16);
+    this.#control.transmitTo(stranger.address, datagram);
+  }
+
+  #accept(now: Micros, stranger: Stranger, accepted: AcceptedHello, id: Uint8Array): void {
+    const { addon, lanes, index, table } = this.#control;
+    const slot = this.#control.takeSlot();
+    if (slot < 0) {
+      this.helloDrops.tableFull = (this.helloDrops.tableFull ?? 0) + 1;
+      return;
+    }
+    const { fields } = table;
+    const version = versionOf(stranger.header[2], stranger.header[3]);
+    fields.versionMajor.set(slot, version.major);
+    fields.versionMinor.set(slot, version.minor);
+    fields.shard.set(slot, this.#options.shard);
+    fields.remote.set(slot, stranger.address);
+    fields.currentId.set(slot, id);
+    fields.sendId.set(slot, id);
+    fields.state.set(slot, SlotState.handshake);
+    const protection = new SlotProtection(addon, lanes, slot, this.#options.vault);
+    const dtls = new DtlsServer(now, accepted, { ...this.#server, protection });
+    const session = new ServerSession(this.#config, version, new SlotLaneKeys(addon, lanes, table, slot));
+    session.start(now);
+    const peer = this.#peer(now, slot, dtls, session);
+    this.#ids.set(slot, new ServerIds(readId(id)));
+    addon.indexSet(index, 'outside', stranger.address.slice(0, ADDRESS.key), slot);
+    addon.indexSet(index, 'id', id, slot);
+    this.#control.add(peer);
+    peer.receive(now, accepted.datagram);
+    this.#control.reschedule(peer);
+  }
+
+  #peer(now: Micros, slot: number, dtls: UdpPeer['dtls'], session: ServerSession): UdpPeer {
+    const keys = { interval: this.#options.keyUpdateInterval };
+    const peer = new UdpPeer(now, slot, 'server', dtls, session, this.#control, this.#control.table, keys);
+    peer.onKeyUpdate = this.#onKeyUpdate;
+    return peer;
+  }
+
+  readonly #onKeyUpdate = (now: Micros, peer: UdpPeer): void => this.#rotate(now, peer);
+
+  #rotate(now: Micros, peer: UdpPeer): void {
+    const { addon, index, table } = this.#control;
+    const id = this.#ids.get(peer.slot)?.begin(this.#options.random, (each) => this.#isOurs(idBytes(each)));
+    if (id === undefined) return;
+    const bytes = idBytes(id);
+    addon.indexSet(index, 'id', bytes, peer.slot);
+    table.fields.pendingId.set(peer.slot, bytes);
+    table.fields.sendId.set(peer.slot, bytes);
+    peer.session.announce(now);
+    peer.pump(now);
+  }
+
+  #isOurs(id: Uint8Array): boolean {
+    return id[0] % this.#options.shards === this.#options.shard;
+  }
+
+  /** An id whose first byte names this shard, made of 8 pseudo-random bytes; never EMPTY or REJECTED. */
+  #steer(seed: Uint8Array): Uint8Array {
+    const { shard, shards } = this.#options;
+    const id = seed.slice(0, 8);
+    id[0] = (id[0] % Math.floor(256 / shards)) * shards + shard;
+    if (id[7] === 0 || id[7] === 0xff) id[7] ^= 0x55;
+    return id;
+  }
+}

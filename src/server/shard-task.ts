@@ -1,0 +1,97 @@
+/** What runs on a shard's thread of a server: its sessions over UDP or TCP, and the talk with the engine's main thread. */
+import { randomBytes } from 'node:crypto';
+import type { MessagePort } from 'node:worker_threads';
+import { CookieSecrets } from '../dtls/cookie.ts';
+import { createNativeVault } from '../crypto/native-vault.ts';
+import type { ShardCommand, ShardReport } from '../datapath/host.ts';
+import { Shard, type ShardOptions } from '../datapath/shard.ts';
+import { checkLayout } from '../datapath/table.ts';
+import { loadAddon } from '../native/index.ts';
+import type { ServerConfig as SessionConfig } from '../session/types.ts';
+import type { Micros } from '../wire/time.ts';
+import { ServerRole } from './sessions.ts';
+import { StreamAcceptor } from './streams.ts';
+
+export interface ServerShardTask {
+  readonly role: 'server';
+  readonly options: ShardOptions;
+  /** Shared by all shards of an engine, so that any of them knows the others' cookies. */
+  readonly cookieSeed: Uint8Array;
+  readonly suites: readonly number[];
+  readonly groups: readonly number[];
+  readonly schemes: readonly number[];
+  readonly certificateChain: readonly Uint8Array[];
+  readonly session: Omit<SessionConfig, 'transport' | 'counters'>;
+  readonly keyUpdateInterval: Micros;
+  /** TCP mode: the listening socket, and what TLS needs. */
+  readonly tcp: { listener: number; cert: string; key: string; proxyProtocol: boolean } | undefined;
+}
+
+/** Lives until it is told to stop. Throws what a successor cannot mend either. */
+export async function runServerShard(task: ServerShardTask, port: MessagePort): Promise<void> {
+  const addon = loadAddon();
+  checkLayout(addon);
+  const report = (message: ShardReport) => port.postMessage(message);
+  const shard = new Shard(addon, task.options, report);
+  const { control } = shard;
+  const vault = createNativeVault(addon);
+  const role = new ServerRole({
+    control,
+    vault,
+    random: (length) => new Uint8Array(randomBytes(length)),
+    shard: task.options.shard,
+    shards: task.options.shards,
+    listener: {
+      secrets: new CookieSecrets(vault, task.cookieSeed),
+      suites: task.suites,
+      groups: task.groups,
+      schemes: task.schemes,
+    },
+    certificateChain: task.certificateChain,
+    session: task.session,
+    keyUpdateInterval: task.keyUpdateInterval,
+    report,
+  });
+  control.role = role;
+  role.restore(control.now());
+  const streams = task.tcp
+    ? new StreamAcceptor({ ...task.tcp, control, shard: task.options.shard, session: task.session, wake: () => shard.wake() })
+    : undefined;
+
+  await new Promise<void>((resolve) => {
+    const leave = () => {
+      streams?.close();
+      shard.stop();
+      report({ type: 'stopped' });
+      port.close();
+      resolve();
+    };
+    port.on('message', (command: ShardCommand) => {
+      const now = control.now();
+      switch (command.type) {
+        case 'taskDone':
+          control.taskDone(now, command.id, command.result);
+          break;
+        case 'authorised':
+          if (!control.authorised(now, command.id, command.grant, command.code) && command.grant)
+            report({ type: 'released', insideAddress: command.grant.insideAddress, user: '' });
+          break;
+        case 'statistics': {
+          const statistics = shard.statistics();
+          const hellos = Object.entries(role.helloDrops).map(([reason, count]) => [`hello.${reason}`, count]);
+          const extra = { ...Object.fromEntries(hellos), ...role.sessionCounters, ...streams?.counters };
+          report({ type: 'statistics', statistics: { ...statistics, control: { ...statistics.control, ...extra } } });
+          break;
+        }
+        case 'stop':
+          control.closeAll(now);
+          return leave();
+        case 'yield':
+          return leave();
+      }
+      shard.wake();
+    });
+    report({ type: 'ready', io: shard.io, aead: task.options.aead, note: shard.note });
+    shard.start();
+  });
+}

@@ -1,0 +1,135 @@
+/**
+ * The TCP side of a shard: accepts on its own listening socket, reads a PROXY header where one is due, speaks TLS 1.3 by
+ * `node:tls`, and makes a session of every connection.
+ */
+import net from 'node:net';
+import tls from 'node:tls';
+import { encodeAddress } from '../datapath/address.ts';
+import type { Control } from '../datapath/control.ts';
+import { SlotFlag, SlotState } from '../datapath/layout.ts';
+import { StreamPeer } from '../datapath/stream-peer.ts';
+import { ServerSession } from '../session/server.ts';
+import { createCounters, type ServerConfig as SessionConfig } from '../session/types.ts';
+import { VERSION_1_1 } from '../wire/header.ts';
+import { type ProxiedPeer, readProxyHeader } from './proxy.ts';
+
+/** Time for a TLS handshake; the stock server gives a session 60 s in all. */
+const HANDSHAKE_MS = 12_700;
+/** Handshakes a shard works on at once: each costs memory before anybody has logged in. */
+const MAX_PENDING = 1_024;
+const GROUPS = 'X25519MLKEM768:X25519:P-256:P-384:P-521';
+const SUITES = 'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256';
+
+export interface StreamOptions {
+  readonly control: Control;
+  readonly shard: number;
+  readonly listener: number;
+  readonly cert: string;
+  readonly key: string;
+  readonly proxyProtocol: boolean;
+  readonly session: Omit<SessionConfig, 'transport' | 'counters'>;
+  /** Work for the shard has come in: packets, or moved deadlines. */
+  readonly wake: () => void;
+}
+
+export class StreamAcceptor {
+  readonly counters = { accepted: 0, proxyRefused: 0, tlsFailed: 0, overload: 0 };
+  readonly sessionCounters = createCounters();
+  readonly #options: StreamOptions;
+  readonly #context: tls.SecureContext;
+  readonly #config: SessionConfig;
+  readonly #server: net.Server;
+  #pending = 0;
+
+  constructor(options: StreamOptions) {
+    this.#options = options;
+    this.#config = { ...options.session, transport: 'tcp', counters: this.sessionCounters };
+    this.#context = tls.createSecureContext({
+      cert: options.cert,
+      key: options.key,
+      minVersion: 'TLSv1.3',
+      maxVersion: 'TLSv1.3',
+      ciphers: SUITES,
+      ecdhCurve: GROUPS,
+    });
+    this.#server = net.createServer({ noDelay: true, pauseOnConnect: false }, (socket) => void this.#accept(socket));
+    this.#server.listen({ fd: options.listener });
+  }
+
+  close(): void {
+    this.#server.close();
+  }
+
+  async #accept(socket: net.Socket): Promise<void> {
+    this.counters.accepted++;
+    socket.on('error', () => socket.destroy());
+    if (this.#pending >= MAX_PENDING) {
+      this.counters.overload++;
+      socket.destroy();
+      return;
+    }
+    this.#pending++;
+    try {
+      let peer: ProxiedPeer = { address: socket.remoteAddress ?? '', portNumber: socket.remotePort ?? 0 };
+      if (this.#options.proxyProtocol) {
+        const proxied = await readProxyHeader(socket);
+        if (!proxied) {
+          this.counters.proxyRefused++;
+          socket.destroy();
+          return;
+        }
+        peer = proxied;
+      }
+      await this.#secure(socket, peer);
+    } finally {
+      this.#pending--;
+    }
+  }
+
+  #secure(socket: net.Socket, peer: ProxiedPeer): Promise<void> {
+    return new Promise((resolve) => {
+      const secure = new tls.TLSSocket(socket, { isServer: true, secureContext: this.#context });
+      const failed = () => {
+        this.counters.tlsFailed++;
+        secure.destroy();
+        resolve();
+      };
+      const timer = setTimeout(failed, HANDSHAKE_MS);
+      secure.once('error', failed);
+      secure.once('close', resolve);
+      secure.once('secure', () => {
+        clearTimeout(timer);
+        secure.off('error', failed);
+        this.#open(secure, socket.localAddress ?? '', peer);
+        resolve();
+      });
+    });
+  }
+
+  #open(secure: tls.TLSSocket, localAddress: string, peer: ProxiedPeer): void {
+    const { control, wake, shard } = this.#options;
+    const slot = control.takeSlot();
+    if (slot < 0) {
+      this.counters.overload++;
+      secure.destroy();
+      return;
+    }
+    const now = control.now();
+    const { fields } = control.table;
+    fields.shard.set(slot, shard);
+    fields.flags.set(slot, SlotFlag.stream);
+    fields.versionMajor.set(slot, VERSION_1_1.major);
+    fields.versionMinor.set(slot, VERSION_1_1.minor);
+    fields.remote.set(slot, encodeAddress(peer.address, peer.portNumber, localAddress));
+    fields.state.set(slot, SlotState.handshake);
+    const session = new ServerSession(this.#config, VERSION_1_1, undefined);
+    session.start(now);
+    const changed = (each: StreamPeer) => {
+      control.reschedule(each);
+      wake();
+    };
+    const streamPeer = new StreamPeer(slot, secure, session, control, control.table, changed);
+    control.add(streamPeer, streamPeer.write);
+    streamPeer.linkUp(now);
+  }
+}

@@ -1,0 +1,16 @@
+/** The crypto pool: public-key work and password hashes, which take milliseconds and never run on a shard. Started by piscina. */
+import { createPrivateKey } from 'node:crypto';
+import { workerData } from 'piscina';
+import { type Credentials, type CryptoTask, runTask } from '../src/crypto/tasks.ts';
+import { type CryptoMaterial, derOf } from '../src/datapath/crypto-pool.ts';
+import { createLogins, type LoginRequest } from '../src/server/logins.ts';
+
+const material = workerData as CryptoMaterial;
+const credentials: Credentials =
+  material.role === 'server'
+    ? { certificateChain: derOf(material.cert), privateKey: createPrivateKey(material.key) }
+    : { trustAnchors: derOf(material.caCert), serverName: material.serverName, now: Date.now };
+const logins = material.role === 'server' ? createLogins(material.userDb, material.tokenKey) : undefined;
+
+export default (job: { task: CryptoTask } | { login: LoginRequest }) =>
+  'task' in job ? runTask(job.task, credentials) : logins?.(job.login);
