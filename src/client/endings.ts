@@ -17,6 +17,10 @@ const ENDINGS: Record<string, readonly [code: string, sentence: string, advice: 
 };
 
 export function endingError(code: string, reason: string, server: string): RingwayError {
-  const [name, sentence, advice] = ENDINGS[code] ?? ['SESSION_ENDED', 'and this client could not go on', 'see the reason'];
+  const [name, sentence, advice] = ENDINGS[code] ?? [
+    'SESSION_ENDED',
+    'and this client could not go on',
+    'see the reason',
+  ];
   return new RingwayError(name, `the server ${server} ${sentence} (${reason})`, advice);
 }

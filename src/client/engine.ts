@@ -7,12 +7,12 @@ import type { Piscina } from 'piscina';
 import type { ClientConfig, ServerEntry } from '../config/types.ts';
 import { Group } from '../crypto/groups.ts';
 import { Suite } from '../crypto/vault.ts';
+import { encodeAddress } from '../datapath/address.ts';
+import { chooseAead } from '../datapath/backends.ts';
 import { createCryptoPool } from '../datapath/crypto-pool.ts';
 import type { ShardReport } from '../datapath/host.ts';
 import { SlotState } from '../datapath/layout.ts';
 import { GENERATIONS_PER_ENGINE, ShardPool } from '../datapath/shard-pool.ts';
-import { encodeAddress } from '../datapath/address.ts';
-import { chooseAead } from '../datapath/backends.ts';
 import { SessionTable } from '../datapath/table.ts';
 import { RingwayError } from '../errors.ts';
 import { joinKeeper, type Keeper } from '../keeper/engine-side.ts';
@@ -23,8 +23,8 @@ import { CLIENT_DEFAULTS, type ClientConfig as SessionConfig } from '../session/
 import type { Auth } from '../wire/frames.ts';
 import { VERSION_1_3 } from '../wire/header.ts';
 import { endingError } from './endings.ts';
-import type { ClientShardTask } from './shard-task.ts';
 import { SLOT } from './sessions.ts';
+import type { ClientShardTask } from './shard-task.ts';
 
 class ClientEngine {
   readonly #addon: Addon;
@@ -53,7 +53,6 @@ class ClientEngine {
   run(): void {
     this.#keeper.onStop(() => this.#shards?.stop('stop'));
     this.#keeper.onYield(() => this.#shards?.stop('yield'));
-    this.#keeper.onStatus(() => this.#shards?.statistics() ?? Promise.resolve([]));
     this.#connect();
     this.#keeper.send({ type: 'ready' });
   }
@@ -66,7 +65,8 @@ class ClientEngine {
     this.#shards = new ShardPool(1, {
       task: (_shard, restarts) => this.#task(server, restarts),
       heard: (_shard, report) => this.#heard(report),
-      died: (_shard, error) => this.#log.error({ error: error.message }, 'the shard died; its session goes on in a new one'),
+      died: (_shard, error) =>
+        this.#log.error({ error: error.message }, 'the shard died; its session goes on in a new one'),
       gaveUp: () => process.exit(70),
     });
     this.#shards.start();
@@ -174,16 +174,18 @@ class ClientEngine {
   }
 }
 
-/** The share that costs the server least comes first; a hybrid where the configuration asks for one. */
+/** What is offered, best first. The first ClientHello carries no share: a cookie makes the server answer with a retry anyway. */
 function groupsOf(config: ClientConfig): number[] {
-  const classical = [Group.x25519, Group.p256];
-  return config.keyshare === 'x25519mlkem768' ? [Group.x25519mlkem768, ...classical] : [Group.x25519mlkem768, ...classical];
+  const others = [Group.x25519, Group.secp256r1, Group.secp384r1];
+  const hybrids = [Group.x25519MlKem768, Group.secp521r1MlKem1024];
+  return [...(config.keyshare === 'p521mlkem1024' ? hybrids.reverse() : hybrids), ...others];
 }
 
 const keeper = joinKeeper();
 const start = await keeper.started;
 try {
-  if (start.role !== 'client') throw new RingwayError('ENGINE_ROLE', 'a server was to be started as a client', 'use ringway server');
+  if (start.role !== 'client')
+    throw new RingwayError('ENGINE_ROLE', 'a server was to be started as a client', 'use ringway server');
   new ClientEngine(loadAddon(), keeper, start).run();
 } catch (error) {
   if (!(error instanceof RingwayError)) throw error;

@@ -1,18 +1,19 @@
 /** The client's role on its shard: one session in slot 0, which adopts ids and translates to the addresses of this host. */
-import { DtlsClient } from '../dtls/client.ts';
-import type { ClientOptions as DtlsOptions } from '../dtls/options.ts';
-import { restoreEndpoint } from '../dtls/restore.ts';
+
 import type { Vault } from '../crypto/vault.ts';
-import { readControlState } from '../datapath/control-state.ts';
 import { type Control, parseIpv4, type Role } from '../datapath/control.ts';
+import { readControlState } from '../datapath/control-state.ts';
 import type { Peer, ShardReport } from '../datapath/host.ts';
 import { SlotLaneKeys } from '../datapath/lane-keys.ts';
 import { SlotFlag, SlotState } from '../datapath/layout.ts';
 import { SlotProtection } from '../datapath/slot-protection.ts';
 import { UdpPeer } from '../datapath/udp-peer.ts';
+import { DtlsClient } from '../dtls/client.ts';
+import type { ClientOptions as DtlsOptions } from '../dtls/options.ts';
+import { restoreEndpoint } from '../dtls/restore.ts';
 import { ClientSession } from '../session/client.ts';
 import { ClientIds } from '../session/ids.ts';
-import { type ClientConfig as SessionConfig, createCounters, type NetworkConfig } from '../session/types.ts';
+import { createCounters, type NetworkConfig, type ClientConfig as SessionConfig } from '../session/types.ts';
 import { type SessionId, VERSION_1_3, type Version } from '../wire/header.ts';
 import type { Micros, Random } from '../wire/time.ts';
 
@@ -23,7 +24,7 @@ export interface ClientRoleOptions {
   readonly control: Control;
   readonly vault: Vault;
   readonly random: Random;
-  readonly dtls: Pick<DtlsOptions, 'suites' | 'groups' | 'share'>;
+  readonly dtls: Pick<DtlsOptions, 'suites' | 'groups'>;
   readonly session: Omit<SessionConfig, 'counters'>;
   readonly tunLocalIp: string;
   readonly tunDnsIp: string;
@@ -54,10 +55,18 @@ export class ClientRole implements Role {
     this.prepareSlot(VERSION_1_3, SlotFlag.client);
     table.fields.remote.set(SLOT, address);
     const { vault, random, dtls } = this.#options;
-    const endpoint = new DtlsClient(now, { vault, random, mtu: HANDSHAKE_MTU, ...dtls, protection: this.#protection() });
+    const endpoint = new DtlsClient({
+      vault,
+      random,
+      mtu: HANDSHAKE_MTU,
+      ...dtls,
+      share: undefined,
+      protection: this.#protection(),
+    });
     const session = new ClientSession(this.sessionConfig, VERSION_1_3, this.#keys());
     const peer = this.#peer(now, endpoint, session);
     session.start();
+    endpoint.start(now);
     peer.pump(now);
     this.#control.reschedule(peer);
   }
@@ -69,7 +78,7 @@ export class ClientRole implements Role {
     const saved = readControlState(table, SLOT);
     if (!saved) return false;
     const { vault, random } = this.#options;
-    const endpoint = restoreEndpoint(now, saved.dtls, { vault, random, protection: this.#protection() });
+    const endpoint = restoreEndpoint(saved.dtls, { vault, random, protection: this.#protection() });
     const session = ClientSession.restore(this.sessionConfig, VERSION_1_3, this.#keys(), saved.session);
     if (!endpoint || !session) return false;
     addon.claimSlot(lanes, SLOT);
@@ -132,7 +141,9 @@ export class ClientRole implements Role {
   }
 
   #peer(now: Micros, endpoint: UdpPeer['dtls'], session: ClientSession): UdpPeer {
-    const peer = new UdpPeer(now, SLOT, 'client', endpoint, session, this.#control, this.#control.table, { interval: undefined });
+    const peer = new UdpPeer(now, SLOT, 'client', endpoint, session, this.#control, this.#control.table, {
+      interval: undefined,
+    });
     this.#control.add(peer);
     return peer;
   }

@@ -57,7 +57,10 @@ export async function runClientShard(task: ClientShardTask, port: MessagePort): 
           break;
         case 'statistics': {
           const statistics = shard.statistics();
-          report({ type: 'statistics', statistics: { ...statistics, control: { ...statistics.control, ...role.counters } } });
+          report({
+            type: 'statistics',
+            statistics: { ...statistics, control: { ...statistics.control, ...role.counters } },
+          });
           break;
         }
         case 'stop':

@@ -325,7 +325,8 @@ export class Control implements ControlNode, PeerHost {
     const content = packets.bytes.slice(at, at + packets.length[i]);
     if (slot < 0) {
       this.counters.strangers++;
-      return this.role.stranger(now, this.#stranger(packets, i, content));
+      this.role.stranger(now, this.#stranger(packets, i, content));
+      return;
     }
     const peer = this.peers.get(slot);
     if (!(peer instanceof UdpPeer)) {
@@ -397,7 +398,9 @@ export class Control implements ControlNode, PeerHost {
 }
 
 function isClientHello(payload: Uint8Array): boolean {
-  return payload.length > 13 && payload[0] === Kind.handshake && payload[3] === 0 && payload[4] === 0 && payload[13] === 1;
+  return (
+    payload.length > 13 && payload[0] === Kind.handshake && payload[3] === 0 && payload[4] === 0 && payload[13] === 1
+  );
 }
 
 export function ipv4Key(address: number): Uint8Array {

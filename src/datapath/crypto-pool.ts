@@ -29,9 +29,18 @@ export function derOf(pem: string): Uint8Array[] {
     const found = (pem.match(CERTIFICATE) ?? []).map((each) => new Uint8Array(new X509Certificate(each).raw));
     if (found.length > 0) return found;
   } catch (cause) {
-    throw new RingwayError('CERT_UNREADABLE', `the certificate cannot be read: ${(cause as Error).message}`, 'give a PEM file', {
-      cause,
-    });
+    throw new RingwayError(
+      'CERT_UNREADABLE',
+      `the certificate cannot be read: ${(cause as Error).message}`,
+      'give a PEM file',
+      {
+        cause,
+      },
+    );
   }
-  throw new RingwayError('CERT_UNREADABLE', 'there is no certificate in the PEM text', 'give a PEM file with BEGIN CERTIFICATE');
+  throw new RingwayError(
+    'CERT_UNREADABLE',
+    'there is no certificate in the PEM text',
+    'give a PEM file with BEGIN CERTIFICATE',
+  );
 }

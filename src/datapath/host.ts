@@ -3,7 +3,7 @@
  * engine (its main thread) say to each other. Messages are plain values; they cross a MessagePort.
  */
 import type { CryptoTask, TaskResult } from '../crypto/tasks.ts';
-import type { CloseCode as SessionCloseCode, NetworkConfig } from '../session/types.ts';
+import type { NetworkConfig, CloseCode as SessionCloseCode } from '../session/types.ts';
 import type { Auth } from '../wire/frames.ts';
 import type { Micros } from '../wire/time.ts';
 

@@ -105,8 +105,10 @@ export class ShardPool<Task> {
     const now = Date.now();
     this.#deaths[shard] = [...this.#deaths[shard].filter((at) => now - at < DEATHS_WITHIN_MS), now];
     this.#restarts[shard]++;
-    if (this.#deaths[shard].length > MAX_DEATHS || this.#restarts[shard] >= GENERATIONS_PER_ENGINE)
-      return this.#handler.gaveUp(shard, error);
+    if (this.#deaths[shard].length > MAX_DEATHS || this.#restarts[shard] >= GENERATIONS_PER_ENGINE) {
+      this.#handler.gaveUp(shard, error);
+      return;
+    }
     this.#handler.died(shard, error);
     this.#run(shard);
   }

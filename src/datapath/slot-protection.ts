@@ -3,11 +3,12 @@
  * from 3 up in the session's slot, where the bulk nodes seal and open with the same keys, numbers and windows, and where
  * the next engine finds them.
  */
+
+import { nativeSecret } from '../crypto/native-vault.ts';
 import type { Secret, Vault } from '../crypto/vault.ts';
 import { createMemoryProtection } from '../dtls/memory-protection.ts';
 import type { Direction, Opened, RecordProtection, Sealed } from '../dtls/protection.ts';
 import type { Addon, LanesHandle } from '../native/index.ts';
-import { nativeSecret } from '../crypto/native-vault.ts';
 
 /** RFC 9147 §6.1: 0 plaintext, 1 early data, 2 handshake, 3 the first application epoch. */
 const FIRST_DATA_EPOCH = 3;

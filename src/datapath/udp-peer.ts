@@ -3,15 +3,15 @@
  * down or up until both are quiet; the control state is written into the slot; then the datagrams leave.
  */
 import type { TaskResult } from '../crypto/tasks.ts';
-import type { Endpoint, Output as DtlsOutput } from '../dtls/events.ts';
+import type { Output as DtlsOutput, Endpoint } from '../dtls/events.ts';
 import type { Opened } from '../dtls/protection.ts';
 import type { ClientSession } from '../session/client.ts';
 import type { ServerSession } from '../session/server.ts';
 import type { Output as SessionOutput } from '../session/types.ts';
 import { type Micros, SECOND } from '../wire/time.ts';
+import { writeControlState } from './control-state.ts';
 import type { Grant, Peer, PeerHost } from './host.ts';
 import { SlotState } from './layout.ts';
-import { writeControlState } from './control-state.ts';
 import type { SessionTable } from './table.ts';
 
 /** Copies of every datagram a client sends before it is Online (protocol specification §1.6). */
@@ -84,7 +84,10 @@ export class UdpPeer implements Peer {
     const session = this.session as ServerSession;
     const id = this.#table.fields.currentId.view(this.slot);
     const sessionId = new DataView(id.buffer, id.byteOffset, 8).getBigUint64(0);
-    session.authorise(now, grant ? { granted: true, networkConfig: grant.networkConfig, sessionId } : { granted: false, code });
+    session.authorise(
+      now,
+      grant ? { granted: true, networkConfig: grant.networkConfig, sessionId } : { granted: false, code },
+    );
     this.pump(now);
   }
 

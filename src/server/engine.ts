@@ -55,7 +55,9 @@ class ServerEngine {
     this.#crypto = createCryptoPool({ role: 'server', ...files });
     this.#leases = new Leases({
       pool: config.ipPool,
-      reserved: [config.tunIp, config.lightwayClientIp, config.lightwayServerIp, config.lightwayDnsIp].flatMap((ip) => ip ?? []),
+      reserved: [config.tunIp, config.lightwayClientIp, config.lightwayServerIp, config.lightwayDnsIp].flatMap(
+        (ip) => ip ?? [],
+      ),
       ipMap: config.ipMap,
       random: (length) => new Uint8Array(randomBytes(length)),
     });
@@ -73,7 +75,8 @@ class ServerEngine {
     this.#shards = new ShardPool(this.#count, {
       task: (shard, restarts) => this.#task(shard, restarts),
       heard: (shard, report) => this.#heard(shard, report),
-      died: (shard, error) => this.#log.error({ shard, error: error.message }, 'a shard died; its sessions go on in a new one'),
+      died: (shard, error) =>
+        this.#log.error({ shard, error: error.message }, 'a shard died; its sessions go on in a new one'),
       gaveUp: (shard, error) => {
         this.#log.error({ shard, error: error.message }, 'a shard keeps dying');
         process.exit(70);
@@ -88,7 +91,6 @@ class ServerEngine {
   run(): void {
     this.#keeper.onStop(() => this.#shards.stop('stop'));
     this.#keeper.onYield(() => this.#shards.stop('yield'));
-    this.#keeper.onStatus(() => this.#shards.statistics());
     this.#shards.start();
   }
 
@@ -142,7 +144,7 @@ class ServerEngine {
       case 'authenticate':
         return void this.#authenticate(shard, report);
       case 'released':
-        return this.#leases.free(report.insideAddress);
+        this.#leases.free(report.insideAddress);
     }
   }
 
@@ -193,7 +195,8 @@ class ServerEngine {
 const keeper = joinKeeper();
 const start = await keeper.started;
 try {
-  if (start.role !== 'server') throw new RingwayError('ENGINE_ROLE', 'a client was to be started as a server', 'use ringway client');
+  if (start.role !== 'server')
+    throw new RingwayError('ENGINE_ROLE', 'a client was to be started as a server', 'use ringway client');
   new ServerEngine(loadAddon(), keeper, start).run();
 } catch (error) {
   if (!(error instanceof RingwayError)) throw error;

@@ -1,6 +1,6 @@
 /** Checks a login: the one place where user database and tokens meet. Runs in the crypto pool. */
 import type { Auth } from '../wire/frames.ts';
-import { createTokenVerifier } from './tokens.ts';
+import { parseTokenKey, verifyToken } from './tokens.ts';
 import { parseUserDb, verifyPassword } from './users.ts';
 
 export interface LoginRequest {
@@ -14,21 +14,24 @@ export interface LoginOutcome {
   readonly reason: string;
 }
 
-export function createLogins(userDb: string | null, tokenKey: string | null): (request: LoginRequest) => Promise<LoginOutcome> {
+export function createLogins(
+  userDb: string | null,
+  tokenKey: string | null,
+): (request: LoginRequest) => Promise<LoginOutcome> {
   const users = userDb === null ? undefined : parseUserDb(userDb, 'user_db');
-  const verify = tokenKey === null ? undefined : createTokenVerifier(tokenKey);
+  const key = tokenKey === null ? undefined : parseTokenKey(tokenKey);
   return async ({ auth }) => {
     switch (auth.method) {
       case 'userPass': {
         if (!users) return { granted: false, user: auth.user, reason: 'there is no user database' };
-        const granted = await verifyPassword(users, auth.user, auth.password);
+        const granted = verifyPassword(users, auth.user, auth.password);
         return { granted, user: auth.user, reason: 'wrong user or password' };
       }
       case 'token':
       case 'versionedToken': {
-        if (!verify) return { granted: false, user: 'token', reason: 'tokens are not accepted here' };
-        const refusal = await verify(auth.token);
-        return { granted: refusal === undefined, user: 'token', reason: refusal ?? '' };
+        if (!key) return { granted: false, user: 'token', reason: 'tokens are not accepted here' };
+        const verdict = await verifyToken(key, auth.token, Date.now() / 1000);
+        return { granted: verdict === 'accepted', user: 'token', reason: verdict };
       }
       default:
         return { granted: false, user: auth.method, reason: 'this way of login is not offered' };

@@ -2,26 +2,26 @@
  * The server's role on a shard: answers strangers without remembering them, starts a session behind a valid cookie, follows
  * clients that move, rotates ids, and takes over what a predecessor engine left in the table.
  */
-import type { Random } from '../wire/time.ts';
-import type { Micros } from '../wire/time.ts';
-import { createCounters, type ServerConfig as SessionConfig } from '../session/types.ts';
-import { ServerIds } from '../session/ids.ts';
-import { ServerSession } from '../session/server.ts';
-import { EMPTY, type SessionId, versionOf } from '../wire/header.ts';
-import { DTLS_DROPS } from '../dtls/events.ts';
-import { answerHello } from '../dtls/listener.ts';
-import type { AcceptedHello, ListenerOptions, ServerOptions } from '../dtls/options.ts';
-import { restoreEndpoint } from '../dtls/restore.ts';
-import { DtlsServer } from '../dtls/server.ts';
+
 import type { Vault } from '../crypto/vault.ts';
 import { ADDRESS } from '../datapath/batch.ts';
-import { readControlState } from '../datapath/control-state.ts';
 import { type Control, ipv4Key, type Role, type Stranger } from '../datapath/control.ts';
+import { readControlState } from '../datapath/control-state.ts';
 import type { Peer, ShardReport } from '../datapath/host.ts';
 import { SlotLaneKeys } from '../datapath/lane-keys.ts';
 import { SlotState } from '../datapath/layout.ts';
 import { SlotProtection } from '../datapath/slot-protection.ts';
 import { UdpPeer } from '../datapath/udp-peer.ts';
+import { DTLS_DROPS } from '../dtls/events.ts';
+import { answerHello } from '../dtls/listener.ts';
+import type { AcceptedHello, ListenerOptions, ServerOptions } from '../dtls/options.ts';
+import { restoreEndpoint } from '../dtls/restore.ts';
+import { DtlsServer } from '../dtls/server.ts';
+import { ServerIds } from '../session/ids.ts';
+import { ServerSession } from '../session/server.ts';
+import { createCounters, type ServerConfig as SessionConfig } from '../session/types.ts';
+import { EMPTY, type SessionId, versionOf } from '../wire/header.ts';
+import type { Micros, Random } from '../wire/time.ts';
 
 /** Bytes of handshake in one datagram: what the stock server keeps to (protocol specification §2.6), and any path carries. */
 const HANDSHAKE_MTU = 1_200;
@@ -147,7 +147,7 @@ export class ServerRole implements Role {
     if (!saved) return undefined;
     const version = versionOf(fields.versionMajor.get(slot), fields.versionMinor.get(slot));
     const protection = new SlotProtection(addon, lanes, slot, this.#options.vault);
-    const dtls = restoreEndpoint(now, saved.dtls, { ...this.#server, protection });
+    const dtls = restoreEndpoint(saved.dtls, { ...this.#server, protection });
     const keys = new SlotLaneKeys(addon, lanes, table, slot);
     const session = ServerSession.restore(this.#config, version, keys, saved.session);
     if (!dtls || !session) return undefined;
@@ -173,11 +173,12 @@ export class ServerRole implements Role {
         if (answer.bytes) this.#reply(stranger, answer.bytes, new Uint8Array(8));
         return;
       case 'retry':
-        return this.#reply(stranger, answer.bytes, answer.applicationData);
+        this.#reply(stranger, answer.bytes, answer.applicationData);
+        return;
       case 'accept':
         // The client has begun anew from the same address: its old session is over, without a word that could confuse the new one.
         if (previous) this.#control.ended(previous, 'REPLACED', 'the client began a new session');
-        return this.#accept(now, stranger, answer.accepted, answer.applicationData);
+        this.#accept(now, stranger, answer.accepted, answer.applicationData);
     }
   }
 
@@ -214,7 +215,7 @@ export class ServerRole implements Role {
     addon.indexSet(index, 'outside', stranger.address.slice(0, ADDRESS.key), slot);
     addon.indexSet(index, 'id', id, slot);
     this.#control.add(peer);
-    peer.receive(now, accepted.datagram);
+    peer.pump(now);
     this.#control.reschedule(peer);
   }
 

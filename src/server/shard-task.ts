@@ -1,11 +1,12 @@
 /** What runs on a shard's thread of a server: its sessions over UDP or TCP, and the talk with the engine's main thread. */
 import { randomBytes } from 'node:crypto';
 import type { MessagePort } from 'node:worker_threads';
-import { CookieSecrets } from '../dtls/cookie.ts';
 import { createNativeVault } from '../crypto/native-vault.ts';
-import type { ShardCommand, ShardReport } from '../datapath/host.ts';
+import type { Control } from '../datapath/control.ts';
+import type { ShardCommand, ShardReport, ShardStatistics } from '../datapath/host.ts';
 import { Shard, type ShardOptions } from '../datapath/shard.ts';
 import { checkLayout } from '../datapath/table.ts';
+import { CookieSecrets } from '../dtls/cookie.ts';
 import { loadAddon } from '../native/index.ts';
 import type { ServerConfig as SessionConfig } from '../session/types.ts';
 import type { Micros } from '../wire/time.ts';
@@ -55,7 +56,13 @@ export async function runServerShard(task: ServerShardTask, port: MessagePort): 
   control.role = role;
   role.restore(control.now());
   const streams = task.tcp
-    ? new StreamAcceptor({ ...task.tcp, control, shard: task.options.shard, session: task.session, wake: () => shard.wake() })
+    ? new StreamAcceptor({
+        ...task.tcp,
+        control,
+        shard: task.options.shard,
+        session: task.session,
+        wake: () => shard.wake(),
+      })
     : undefined;
 
   await new Promise<void>((resolve) => {
@@ -67,31 +74,42 @@ export async function runServerShard(task: ServerShardTask, port: MessagePort): 
       resolve();
     };
     port.on('message', (command: ShardCommand) => {
-      const now = control.now();
       switch (command.type) {
-        case 'taskDone':
-          control.taskDone(now, command.id, command.result);
+        case 'statistics':
+          report({ type: 'statistics', statistics: count(shard, role, streams) });
           break;
-        case 'authorised':
-          if (!control.authorised(now, command.id, command.grant, command.code) && command.grant)
-            report({ type: 'released', insideAddress: command.grant.insideAddress, user: '' });
-          break;
-        case 'statistics': {
-          const statistics = shard.statistics();
-          const hellos = Object.entries(role.helloDrops).map(([reason, count]) => [`hello.${reason}`, count]);
-          const extra = { ...Object.fromEntries(hellos), ...role.sessionCounters, ...streams?.counters };
-          report({ type: 'statistics', statistics: { ...statistics, control: { ...statistics.control, ...extra } } });
-          break;
-        }
         case 'stop':
-          control.closeAll(now);
-          return leave();
+          control.closeAll(control.now());
+          leave();
+          break;
         case 'yield':
-          return leave();
+          leave();
+          break;
+        default:
+          answer(control, command, report);
+          shard.wake();
       }
-      shard.wake();
     });
     report({ type: 'ready', io: shard.io, aead: task.options.aead, note: shard.note });
     shard.start();
   });
+}
+
+type Answer = Extract<ShardCommand, { type: 'taskDone' | 'authorised' }>;
+
+function answer(control: Control, command: Answer, report: (report: ShardReport) => void): void {
+  if (command.type === 'taskDone') {
+    control.taskDone(control.now(), command.id, command.result);
+    return;
+  }
+  const { id, grant, code } = command;
+  if (!control.authorised(control.now(), id, grant, code) && grant)
+    report({ type: 'released', insideAddress: grant.insideAddress, user: '' });
+}
+
+function count(shard: Shard, role: ServerRole, streams: StreamAcceptor | undefined): ShardStatistics {
+  const statistics = shard.statistics();
+  const hellos = Object.entries(role.helloDrops).map(([reason, times]) => [`hello.${reason}`, times]);
+  const more = { ...Object.fromEntries(hellos), ...role.sessionCounters, ...streams?.counters };
+  return { ...statistics, control: { ...statistics.control, ...more } };
 }
