@@ -29,6 +29,7 @@ const STREAM_BACKLOG = 1 << 20;
 export interface ControlCounters {
   strangers: number;
   unknownSlot: number;
+  wrongAddress: number;
   rejectsSent: number;
   rejectsHeld: number;
   floats: number;
@@ -75,6 +76,7 @@ export class Control implements ControlNode, PeerHost {
   readonly counters: ControlCounters = {
     strangers: 0,
     unknownSlot: 0,
+    wrongAddress: 0,
     rejectsSent: 0,
     rejectsHeld: 0,
     floats: 0,
@@ -333,6 +335,10 @@ export class Control implements ControlNode, PeerHost {
       this.counters.unknownSlot++;
       return;
     }
+    if (packets.kind[i] === Kind.raw && !this.#fromRemote(packets, i)) {
+      this.counters.wrongAddress++; // nothing proves who sent it: only opened records may come from elsewhere
+      return;
+    }
     if (packets.kind[i] !== Kind.raw) {
       const sequence = Number(packets.counter[i]);
       peer.receiveRecord(now, { epoch: packets.epoch[i], sequence, contentType: packets.kind[i], content });
@@ -342,6 +348,10 @@ export class Control implements ControlNode, PeerHost {
       peer.receive(now, content);
     }
     this.reschedule(peer);
+  }
+
+  #fromRemote(packets: Batch, i: number): boolean {
+    return this.table.isRemote(packets.slot[i], this.#batches.trainsIn.address, packets.train[i] * ADDRESS.size);
   }
 
   #stranger(packets: Batch, i: number, payload: Uint8Array): Stranger {

@@ -155,7 +155,7 @@ export class Shard {
       control.advance(now);
       if (control.hasOutput) run(downlink, path, now);
     }
-    return path.ready !== 0;
+    return path.ready !== 0 || (control.hasOutput && path.queuedOut === 0);
   }
 
   readonly #busy = (): void => {

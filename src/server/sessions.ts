@@ -107,9 +107,13 @@ export class ServerRole implements Role {
   online(): void {}
 
   ended(peer: Peer): void {
+    this.#forget(peer.slot, peer.user);
+  }
+
+  /** Takes the slot out of every index and gives its lease back. */
+  #forget(slot: number, user: string): void {
     const { addon, index, table } = this.#control;
     const { remote, currentId, pendingId, insideAddress } = table.fields;
-    const { slot } = peer;
     addon.indexDelete(index, 'outside', remote.view(slot).slice(0, ADDRESS.key), slot);
     addon.indexDelete(index, 'id', currentId.view(slot).slice(), slot);
     if (!pendingId.isZero(slot)) addon.indexDelete(index, 'id', pendingId.view(slot).slice(), slot);
@@ -117,7 +121,7 @@ export class ServerRole implements Role {
     const address = insideAddress.get(slot);
     if (address === 0) return;
     addon.indexDelete(index, 'inside', ipv4Key(address), slot);
-    this.#options.report({ type: 'released', insideAddress: address, user: peer.user });
+    this.#options.report({ type: 'released', insideAddress: address, user });
   }
 
   /** Goes on with the sessions of this shard that an earlier engine left Online, and frees the slots of the others. */
@@ -131,8 +135,7 @@ export class ServerRole implements Role {
       const peer = state === SlotState.online ? this.#restoreOne(now, slot) : undefined;
       if (peer) restored++;
       else {
-        const address = table.fields.insideAddress.get(slot);
-        if (address !== 0) this.#options.report({ type: 'released', insideAddress: address, user: '' });
+        this.#forget(slot, '');
         addon.clearSlot(lanes, slot);
         this.#control.giveSlot(slot);
       }
