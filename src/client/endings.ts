@@ -3,7 +3,7 @@ import { RingwayError } from '../errors.ts';
 
 /** Our close codes, and alerts we sent as REFUSED_n or got as PEER_ALERT_n (RFC 8446 §6.2) → code, sentence, advice. */
 const ENDINGS: Record<string, readonly [code: string, sentence: string, advice: string]> = {
-  UNAUTHORIZED: ['LOGIN_REFUSED', 'refused the login', 'check user and password, or the token'],
+  UNAUTHORIZED: ['UNAUTHORIZED', 'refused the login', 'check user and password, or the token'],
   PEER_SILENT: ['SERVER_SILENT', 'does not answer', 'check address, port, mode (tcp or udp) and firewalls'],
   SERVER_REFUSED: ['SERVER_REFUSED', 'refuses TCP connections', 'check address, port and mode (tcp or udp)'],
   REFUSED_42: ['CERT_NAME', 'shows a certificate of another name', 'check server_dn'],

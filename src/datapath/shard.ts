@@ -9,7 +9,7 @@ import { HEADER, VERDICTS } from './batch.ts';
 import { type Batches, createBatches } from './batches.ts';
 import { Control } from './control.ts';
 import type { ShardReport, ShardStatistics } from './host.ts';
-import { type Nodes, nativeNodes } from './nodes.ts';
+import { createNativeNodes, type Nodes } from './nodes.ts';
 import { downlink, injectPackets, type Path, run, uplink } from './pipeline.ts';
 import { SessionTable, SlotPool } from './table.ts';
 
@@ -75,7 +75,7 @@ export class Shard {
     const { port, io, note } = openPort(addon, options, batches, handover);
     this.io = io;
     this.note = note;
-    const nodes: Nodes = nativeNodes(addon, lanes.handle, lanes.counters);
+    const nodes: Nodes = createNativeNodes(addon, lanes.handle, lanes.counters);
     this.control = new Control({
       addon,
       lanes: lanes.handle,
