@@ -4,7 +4,7 @@
  * the next engine finds them.
  */
 
-import { nativeSecret } from '../crypto/native-vault.ts';
+import { secretHandle } from '../crypto/native-vault.ts';
 import type { Secret, Vault } from '../crypto/vault.ts';
 import { createMemoryProtection } from '../dtls/memory-protection.ts';
 import type { Direction, Opened, RecordProtection, Sealed } from '../dtls/protection.ts';
@@ -34,7 +34,7 @@ export class SlotProtection implements RecordProtection {
       handshake.install(direction, epoch, suite, secret);
       return;
     }
-    this.#addon.slotInstall(this.#lanes, this.#slot, direction, epoch, suite, nativeSecret(secret));
+    this.#addon.slotInstall(this.#lanes, this.#slot, direction, epoch, suite, secretHandle(secret));
   }
 
   update(direction: Direction): number {
