@@ -65,7 +65,7 @@ export class ClientRole implements Role {
     });
     const session = new ClientSession(this.sessionConfig, VERSION_1_3, this.#keys());
     const peer = this.#peer(now, endpoint, session);
-    session.start();
+    session.start(now);
     endpoint.start(now);
     peer.pump(now);
     this.#control.reschedule(peer);

@@ -69,7 +69,7 @@ export function connectStream(
     linked = true;
     role.prepareSlot(VERSION_1_1, SlotFlag.client | SlotFlag.stream);
     const session = new ClientSession(role.sessionConfig, VERSION_1_1, undefined);
-    session.start();
+    session.start(control.now());
     const peer = new StreamPeer(SLOT, socket, session, control, control.table, (each) => {
       control.reschedule(each);
       wake();
