@@ -182,6 +182,13 @@ export class Tunnel {
     return Number(/(\d+) received/.exec(stdout)?.[1] ?? 0);
   }
 
+  /** @returns the median round trip of 20 pings through the idle tunnel, in milliseconds */
+  async roundTrip(): Promise<number> {
+    const output = await this.lab.client.run('ping', '-n', '-c', '20', '-i', '0.02', NET_ADDRESS);
+    const times = [...output.matchAll(/time=([\d.]+) ms/g)].map(([, time]) => Number(time)).sort((a, b) => a - b);
+    return times[Math.floor(times.length / 2)];
+  }
+
   /** UDP questions and answers of 30 to 512 bytes. */
   queries(count: number, seed: number): Promise<QueryResult> {
     return this.#transfer('queries', count, seed);
