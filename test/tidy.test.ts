@@ -6,14 +6,13 @@ import { describe, expect, it } from 'vitest';
 const ROOT = join(import.meta.dirname, '..');
 const MAX_FILE_LINES = 500;
 const MAX_FUNCTION_LINES = 70;
-const MAX_COLUMNS = 150; // the formatter keeps code to 120; this is for comments and long strings
+const MAX_COLUMNS = 160; // the formatter keeps code to 120; this is for comments and long strings
 
 /** Columns are counted only where people wrote the lines as prose: the addon's contract is a table in the form of a file. */
 const WIDE_FILES = ['native/addon.d.ts'];
 
 /** Functions above the limit, with the length they have now. */
-const LONG_FUNCTIONS: Readonly<Record<string, number>> = {
-};
+const LONG_FUNCTIONS: Readonly<Record<string, number>> = {};
 
 /** docs/architecture.md, from left to right: a folder may import from itself and from every row further down. */
 const LAYERS: readonly (readonly string[])[] = [

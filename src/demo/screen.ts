@@ -69,7 +69,8 @@ function figures(reading: Reading): string {
     packets === undefined
       ? ''
       : `  ${amount(packets / seconds)} packets/s  ${perCall(packets, systemCalls)} packets/system call`;
-  return `${bits((reading.upBits + reading.downBits) / seconds)}${packetFigures}  CPU server ${percent(reading.serverCpu)} client ${percent(reading.clientCpu)}`;
+  const cpu = `CPU server ${percent(reading.serverCpu)} client ${percent(reading.clientCpu)}`;
+  return `${bits((reading.upBits + reading.downBits) / seconds)}${packetFigures}  ${cpu}`;
 }
 
 export function bits(perSecond: number): string {
