@@ -1,0 +1,222 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { loadClientConfig } from '../../src/config/client.ts';
+import { dressDevice, goOnline, routeServer } from '../../src/keeper/client-host.ts';
+import { type Answer, Host, type Shell } from '../../src/keeper/host.ts';
+import { createFolder, type Folder } from '../config/folder.ts';
+
+const NETWORK = {
+  serverAddress: '203.0.113.7',
+  localIp: '10.125.0.5',
+  peerIp: '10.125.0.6',
+  dnsIp: '10.125.0.1',
+  mtu: 1350,
+};
+const OUT = { gateway: '192.0.2.1', dev: 'eth0' };
+const RESOLV_CONF = '/etc/resolv.conf';
+
+/** A system whose tools remember what they were told. Programs in `works` succeed; `ip` always does, unless an object exists. */
+class ScriptedShell implements Shell {
+  readonly commands: string[] = [];
+  readonly files: Record<string, string> = { [RESOLV_CONF]: 'nameserver 192.0.2.53\n' };
+  readonly exists = new Set<string>();
+  works = new Set<string>();
+  wayToServer: object = OUT;
+
+  run(program: string, args: readonly string[], input?: string): Answer {
+    const command = [program, ...args].join(' ');
+    if (program === 'ip') return this.#ip(command, args);
+    if (!this.works.has(program)) return { status: 1, output: '', complaint: '', missing: true };
+    this.commands.push(input === undefined ? command : `${command} <<< ${input.trim()}`);
+    return { status: 0, output: '', complaint: '', missing: false };
+  }
+
+  #ip(command: string, args: readonly string[]): Answer {
+    const done = (output: string) => ({ status: 0, output, complaint: '', missing: false });
+    if (command.startsWith('ip -j route get')) return done(JSON.stringify([this.wayToServer]));
+    if (command.startsWith('ip -j -4 route show default')) return done(JSON.stringify([OUT]));
+    if (command.startsWith('ip -j link show')) return done(JSON.stringify([{ mtu: 1400, flags: ['POINTOPOINT'] }]));
+    if (this.exists.has(args[2]))
+      return { status: 2, output: '', complaint: 'RTNETLINK answers: File exists', missing: false };
+    this.commands.push(command);
+    return done('');
+  }
+
+  read(path: string): string {
+    return this.files[path];
+  }
+
+  write(path: string, content: string): void {
+    this.files[path] = content;
+  }
+
+  /** What was asked since the last look. */
+  look(): string[] {
+    return this.commands.splice(0);
+  }
+}
+
+let folder: Folder;
+let shell: ScriptedShell;
+let host: Host;
+
+beforeEach(() => {
+  folder = createFolder();
+  shell = new ScriptedShell();
+  host = new Host(shell);
+});
+afterEach(() => folder.remove());
+
+function config(lines: string) {
+  return loadClientConfig(folder.write('c.yaml', `server: a:1\nuser: u\npassword: p\ntun_name: lwc\n${lines}`), {
+    flags: {},
+    env: {},
+  }).config;
+}
+
+describe('dressDevice', () => {
+  it('gives the device what the stock client gives it: address, peer, MTU 1350, up', () => {
+    dressDevice(host, 'lwc', config(''), false);
+    expect(shell.look()).toEqual([
+      'ip address add 100.64.0.6 peer 100.64.0.5 dev lwc',
+      'ip link set dev lwc mtu 1350 up',
+    ]);
+  });
+
+  it('leaves a device that was there before as it found it', () => {
+    dressDevice(host, 'lwc', config(''), true);
+    shell.look();
+    host.undo();
+    expect(shell.look()).toEqual([
+      'ip address delete 100.64.0.6 peer 100.64.0.5 dev lwc',
+      'ip link set dev lwc mtu 1400 down',
+    ]);
+  });
+
+  it('does not take away an address that was there before', () => {
+    shell.exists.add('100.64.0.6');
+    dressDevice(host, 'lwc', config(''), false);
+    shell.look();
+    host.undo();
+    expect(shell.look()).toEqual([]);
+  });
+});
+
+describe('goOnline', () => {
+  it('under route_mode and dns_config_mode noexec touches nothing', () => {
+    goOnline(host, 'lwc', config('route_mode: noexec\ndns_config_mode: noexec\n'), NETWORK);
+    host.undo();
+    expect(shell.look()).toEqual([]);
+    expect(shell.files[RESOLV_CONF]).toBe('nameserver 192.0.2.53\n');
+  });
+
+  it('sends everything through the tunnel but the server itself, and undoes it in reverse', () => {
+    goOnline(host, 'lwc', config('dns_config_mode: noexec\n'), NETWORK);
+    const added = shell.look();
+    expect(added).toEqual([
+      'ip route add 203.0.113.7/32 via 192.0.2.1 dev eth0',
+      'ip route add 0.0.0.0/1 via 100.64.0.5 dev lwc',
+      'ip route add 128.0.0.0/1 via 100.64.0.5 dev lwc',
+      'ip route add 100.64.0.1/32 via 100.64.0.5 dev lwc',
+    ]);
+    host.undo();
+    expect(shell.look()).toEqual(added.map((command) => command.replace(' add ', ' delete ')).reverse());
+  });
+
+  it('under route_mode lan keeps private networks where they were', () => {
+    goOnline(host, 'lwc', config('route_mode: lan\ndns_config_mode: noexec\n'), NETWORK);
+    const outside = shell.look().filter((command) => command.endsWith('via 192.0.2.1 dev eth0'));
+    expect(outside).toHaveLength(6);
+    expect(outside).toContain('ip route add 192.168.0.0/16 via 192.0.2.1 dev eth0');
+  });
+
+  it('needs no route to a server on this host', () => {
+    shell.wayToServer = { dev: 'lo', type: 'local' };
+    goOnline(host, 'lwc', config('dns_config_mode: noexec\n'), NETWORK);
+    expect(shell.look()[0]).toContain('0.0.0.0/1');
+  });
+
+  it('said again after a roam replaces what it had installed', () => {
+    const settings = config('dns_config_mode: noexec\n');
+    goOnline(host, 'lwc', settings, NETWORK);
+    const first = shell.look();
+    goOnline(host, 'lwc', settings, { ...NETWORK, serverAddress: '203.0.113.8' });
+    const commands = shell.look();
+    expect(commands.filter((command) => command.includes(' delete '))).toHaveLength(first.length);
+    expect(commands).toContain('ip route add 203.0.113.8/32 via 192.0.2.1 dev eth0');
+    host.undo();
+    expect(shell.look()).toHaveLength(4);
+  });
+
+  it('does not delete a route that was there before', () => {
+    shell.exists.add('203.0.113.7/32');
+    goOnline(host, 'lwc', config('dns_config_mode: noexec\n'), NETWORK);
+    shell.look();
+    host.undo();
+    expect(shell.look().filter((command) => command.includes('203.0.113.7'))).toEqual([]);
+  });
+});
+
+describe('routeServer', () => {
+  it('follows the default route, and not the tunnel that now answers for everything', () => {
+    goOnline(host, 'lwc', config('dns_config_mode: noexec\n'), NETWORK);
+    shell.look();
+    shell.wayToServer = { gateway: '100.64.0.5', dev: 'lwc' };
+    routeServer(host, 'lwc', NETWORK.serverAddress);
+    expect(shell.look()).toEqual([
+      'ip route delete 203.0.113.7/32 via 192.0.2.1 dev eth0',
+      'ip route add 203.0.113.7/32 via 192.0.2.1 dev eth0',
+    ]);
+  });
+});
+
+describe('names', () => {
+  const settings = () => config('route_mode: noexec\n');
+
+  it('go through resolvectl where that works', () => {
+    shell.works = new Set(['resolvectl', 'resolvconf']);
+    goOnline(host, 'lwc', settings(), NETWORK);
+    expect(shell.look()).toEqual(['resolvectl dns lwc 100.64.0.1', 'resolvectl domain lwc ~.']);
+    host.undo();
+    expect(shell.look()).toEqual(['resolvectl revert lwc']);
+  });
+
+  it('else through resolvconf', () => {
+    shell.works = new Set(['resolvconf']);
+    goOnline(host, 'lwc', settings(), NETWORK);
+    expect(shell.look()).toEqual(['resolvconf -a lwc.ringway <<< nameserver 100.64.0.1']);
+    host.undo();
+    expect(shell.look()).toEqual(['resolvconf -d lwc.ringway']);
+  });
+
+  it('else through the file, which gets its content back unless somebody changed it meanwhile', () => {
+    goOnline(host, 'lwc', settings(), NETWORK);
+    expect(shell.files[RESOLV_CONF]).toContain('nameserver 100.64.0.1\n');
+    host.undo();
+    expect(shell.files[RESOLV_CONF]).toBe('nameserver 192.0.2.53\n');
+
+    goOnline(host, 'lwc', settings(), NETWORK);
+    shell.files[RESOLV_CONF] = 'nameserver 198.51.100.1\n';
+    host.undo();
+    expect(shell.files[RESOLV_CONF]).toBe('nameserver 198.51.100.1\n');
+  });
+});
+
+describe('Host', () => {
+  it('tells a missing tool from a refusal', () => {
+    const answer = { status: 1, output: '', complaint: 'Operation not permitted', missing: false };
+    const refusing = new Host({ ...shell, run: () => answer, read: () => '', write: () => {} });
+    expect(() => refusing.ip('link')).toThrow(expect.objectContaining({ code: 'HOST_REFUSED' }));
+    const lacking = new Host({ ...shell, run: () => ({ ...answer, missing: true }), read: () => '', write: () => {} });
+    expect(() => lacking.ip('link')).toThrow(expect.objectContaining({ code: 'IP_MISSING' }));
+  });
+
+  it('undoes the rest when one undoing fails', () => {
+    const undone: string[] = [];
+    host.later('a', () => undone.push('first'));
+    host.later('a', () => {
+      throw new Error('gone');
+    });
+    host.undo();
+    expect(undone).toEqual(['first']);
+  });
+});
