@@ -123,7 +123,9 @@ describe('the first exchange', () => {
     const offers = client.rotate(0);
     client.pass(11 * SECOND);
     const answers = server.hear(11 * SECOND, ...offers);
-    server.hear(11 * SECOND, ...client.hear(11 * SECOND, ...answers));
+    const acks = client.hear(11 * SECOND, ...answers);
+    deepEqual(summary(acks), [{ ack: true, enabled: true, counter: 1n }]);
+    server.hear(11 * SECOND, ...acks);
     deepEqual(states(client, server), [LaneState.active, LaneState.active]);
     deepEqual(client.rotate(12 * SECOND), []);
   });

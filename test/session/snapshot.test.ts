@@ -48,6 +48,8 @@ function life(seed: number, visit: (pair: Pair, end: End) => void): Life {
   pair.weather = { ...STORM, laneLoss: 1 };
   lane.rotationInterval = 900 * SECOND;
   chat(30);
+  lane.rotationInterval = 8 * SECOND; // a key of the server would be due, had the client not degraded
+  chat(10);
   pair.runTo(pair.now + 20 * SECOND);
   pair.weather = { ...STORM, loss: 1 }; // the wire is cut: the client gives up
   pair.runTo(pair.now + 60 * SECOND);
