@@ -3,6 +3,7 @@
  * `test/fuzz/corpus/NAME/`. What a target is, and how to add one: test/fuzz/README.md.
  */
 import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { runNativeTarget } from './native.ts';
 import { runScriptTarget } from './script.ts';
@@ -18,24 +19,25 @@ if (!(seconds > 0) || !Number.isInteger(seed)) {
   process.exit(2);
 }
 
-const here = import.meta.dirname;
+const SCRIPTS = import.meta.dirname;
+const PROGRAMS = join(SCRIPTS, '../../native/fuzz');
 const targets = [
-  ...named('', '.fuzz.ts', (name, path) => runScriptTarget(name, path, seconds, seed)),
-  ...named('native', '.cc', (name, path) => runNativeTarget(name, path, seconds, seed)),
+  ...named(SCRIPTS, '.fuzz.ts', (name, path) => runScriptTarget(name, path, seconds, seed)),
+  ...named(PROGRAMS, '.cc', (name, path) => runNativeTarget(name, path, seconds, seed)),
 ].filter(({ name }) => positionals.length === 0 || positionals.includes(name));
 
 function named(folder: string, ending: string, start: (name: string, path: string) => Promise<boolean>) {
-  return (existsSync(`${here}/${folder}`) ? readdirSync(`${here}/${folder}`) : [])
+  return (existsSync(folder) ? readdirSync(folder) : [])
     .filter((file) => file.endsWith(ending))
     .sort()
     .map((file) => ({
       name: file.slice(0, -ending.length),
-      start: () => start(file.slice(0, -ending.length), `${here}/${folder}/${file}`),
+      start: () => start(file.slice(0, -ending.length), join(folder, file)),
     }));
 }
 
 if (targets.length === 0) {
-  console.error(`no fuzz target ${positionals.join(', ')} in ${here}`);
+  console.error(`no fuzz target ${positionals.join(', ')} in ${SCRIPTS} or ${PROGRAMS}`);
   process.exit(2);
 }
 let failed = 0;
