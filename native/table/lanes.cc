@@ -82,6 +82,7 @@ std::shared_ptr<Lanes> Lanes::create(const Options& options) {
   lanes->counters_memory = Mapping::anonymous(verdict::names.size() * sizeof(uint64_t));
   if (!lanes->aead || !lanes->counters_memory) return nullptr;
   lanes->counters = reinterpret_cast<uint64_t*>(lanes->counters_memory->data());
+  lanes->tail.resize(lanes->table->count());
   lanes->keys = std::make_unique<KeyCache>(*lanes->aead);
   if (!lanes->keys->allocate()) return nullptr;
   return lanes;

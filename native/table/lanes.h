@@ -15,6 +15,7 @@
 #include "core/mapping.h"
 #include "core/shards.h"
 #include "packet/coalesce.h"
+#include "packet/segment.h"
 #include "secret/hkdf.h"
 #include "secret/memory.h"
 #include "table/index.h"
@@ -86,6 +87,15 @@ class KeyCache {
   uint32_t clock_ = 0;
 };
 
+// A superpacket that seal has taken, in the chain of its slot.
+struct SealJob {
+  static constexpr uint32_t last = UINT32_MAX;
+  Segmenter segmenter;
+  uint32_t slot;
+  uint32_t next;
+  uint64_t entries, bytes;  // what it may need in the trains' batch and arena
+};
+
 class Lanes final : public Shards {
  public:
   struct Options {
@@ -127,6 +137,9 @@ class Lanes final : public Shards {
   // scratch of the nodes, kept so that a vector allocates nothing
   std::vector<uint32_t> order;
   std::vector<uint32_t> next;
+  std::vector<uint32_t> sorted;
+  std::vector<SealJob> jobs;
+  std::vector<uint32_t> tail;  // per slot: its last job
 
  private:
   Lanes() = default;

@@ -1,0 +1,46 @@
+// guard.admit: what comes out of the tunnel is sound, and has its own inner source.
+#include "nodes/nodes.h"
+#include "packet/ip.h"
+
+namespace ringway::nodes {
+namespace {
+
+uint8_t admit_one(Batch& packets, uint32_t entry, const PublicSlot& slot) {
+  std::span<uint8_t> packet = packets.span(entry);
+  if (packet.size() < ip4::min_header) return verdict::malformed;
+  if (packet[0] >> 4 != 4) return verdict::not_ipv4;
+  const uint32_t length = ipv4_length(packet);
+  if (length == 0) return verdict::malformed;
+  packet = packet.first(length);
+  packets.length[entry] = length;
+  if (checksums_right(packet)) packets.flags[entry] |= flag::checksum_valid;
+
+  Translation to{.source = slot.open_source, .destination = slot.open_destination};
+  if (slot.open_match != 0 && load32(&packet[ip4::source]) == slot.open_match) to.source = slot.open_replace;
+  translate(packet, to, false);
+  return verdict::pass;
+}
+
+}  // namespace
+
+uint32_t admit(Lanes& lanes, Batch& packets, double now) {
+  const uint32_t count = packets.count();
+  uint32_t passing = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    if (packets.verdict[i] != verdict::pass) continue;
+    if (!lanes.exists(packets.slot[i]) || lanes.table->slot(static_cast<uint32_t>(packets.slot[i])).state != slot_state::online) {
+      lanes.judge(packets, i, verdict::not_online);
+      continue;
+    }
+    PublicSlot& slot = lanes.table->slot(static_cast<uint32_t>(packets.slot[i]));
+    if (const uint8_t wrong = admit_one(packets, i, slot); wrong != verdict::pass) {
+      lanes.judge(packets, i, wrong);
+      continue;
+    }
+    slot.last_inside = now;
+    passing++;
+  }
+  return passing;
+}
+
+}  // namespace ringway::nodes

@@ -1,0 +1,62 @@
+// lanes.open, first half: which session each train belongs to.
+#include <algorithm>
+
+#include "nodes/header.h"
+#include "nodes/nodes.h"
+
+namespace ringway::nodes {
+namespace {
+
+// The slot of a key, unless its session has ended.
+int32_t living(const Lanes& lanes, Index::Kind kind, const uint8_t* key) {
+  const int32_t slot = lanes.index->get(kind, key);
+  return lanes.exists(slot) && lanes.table->slot(static_cast<uint32_t>(slot)).state != slot_state::free ? slot : -1;
+}
+
+}  // namespace
+
+uint32_t locate(Lanes& lanes, Batch& trains) {
+  const uint32_t count = trains.count();
+  uint32_t passing = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    if (trains.verdict[i] != verdict::pass) continue;
+    if (lanes.single >= 0) {
+      trains.slot[i] = lanes.single;
+      passing++;
+      continue;
+    }
+    const auto bytes = trains.span(i);
+    const uint32_t size = trains.segment_size[i];
+    const uint32_t datagrams = size == 0 || bytes.empty() ? 1 : static_cast<uint32_t>((bytes.size() + size - 1) / size);
+
+    int32_t slot = living(lanes, Index::Kind::outside, trains.address_of(i));
+    if (slot < 0) {
+      trains.slot[i] = -1;
+      const auto first = bytes.first(size == 0 ? bytes.size() : std::min<size_t>(size, bytes.size()));
+      if (const uint8_t wrong = lightway::check(first); wrong != verdict::pass) {
+        lanes.judge(trains, i, wrong, datagrams);
+        continue;
+      }
+      const uint8_t* id = first.data() + lightway::id;
+      if (load_native<uint64_t>(id) == lightway::empty_id) {
+        lanes.judge(trains, i, verdict::divert, datagrams);
+        continue;
+      }
+      slot = living(lanes, Index::Kind::id, id);
+      if (slot < 0) {
+        lanes.judge(trains, i, verdict::reject, datagrams);
+        continue;
+      }
+      trains.flags[i] |= flag::floating;
+    }
+    trains.slot[i] = slot;
+    if (lanes.table->slot(static_cast<uint32_t>(slot)).shard != lanes.shard) {
+      lanes.judge(trains, i, verdict::elsewhere, datagrams);
+      continue;
+    }
+    passing++;
+  }
+  return passing;
+}
+
+}  // namespace ringway::nodes
