@@ -1,0 +1,88 @@
+import { describe, expect, it } from 'vitest';
+import { SlotFlag, SlotState } from '../../src/datapath/layout.ts';
+import { createMemory, MemoryClient, MemoryServer, settle } from './memory-server.ts';
+
+const NOW = 1_000_000;
+
+describe('a server session over UDP', () => {
+  it('goes from a stranger to Online with an active Expresslane, in a slot of its own', () => {
+    const server = new MemoryServer(createMemory(8), 1, 1);
+    const client = new MemoryClient(NOW, 2);
+    settle(NOW, server, client, '192.0.2.9', 5000);
+    expect(client.session.state).toBe('online');
+    const { fields } = server.control.table;
+    expect(fields.state.get(0)).toBe(SlotState.online);
+    expect(fields.flags.get(0) & SlotFlag.expresslane).toBe(SlotFlag.expresslane);
+    expect(fields.insideAddress.get(0)).toBe(0x0a7d0002);
+    expect(server.control.peers.size).toBe(1);
+  });
+
+  it('takes nothing for a first ClientHello: no slot, and an answer of at most three times its length', () => {
+    const server = new MemoryServer(createMemory(8), 1, 1);
+    const [hello] = new MemoryClient(NOW, 2).sent();
+    for (let i = 0; i < 50; i++) server.receive(NOW, '192.0.2.9', 5000 + i, hello);
+    expect(server.control.peers.size).toBe(0);
+    const answers = server.sent();
+    expect(answers).toHaveLength(50);
+    for (const { datagram } of answers) expect(datagram.length).toBeLessThanOrEqual(3 * hello.length);
+  });
+
+  it('refuses a wrong password and frees the slot', () => {
+    const server = new MemoryServer(createMemory(8), 1, 1);
+    const client = new MemoryClient(NOW, 2, 'wrong');
+    settle(NOW, server, client, '192.0.2.9', 5000);
+    expect(client.closed).toContain('UNAUTHORIZED');
+    expect(server.control.peers.size).toBe(0);
+    expect(server.control.table.fields.state.get(0)).toBe(SlotState.free);
+  });
+
+  it('goes on in the next engine without a handshake, and never uses a record number twice', () => {
+    const memory = createMemory(8);
+    const first = new MemoryServer(memory, 1, 1);
+    const client = new MemoryClient(NOW, 2);
+    settle(NOW, first, client, '192.0.2.9', 5000);
+    const { recordSendCounter } = first.control.table.fields;
+    const claimed = recordSendCounter.get(0, 3);
+    const second = new MemoryServer(memory, 2, 7);
+    expect(second.role.restore(NOW)).toBe(1);
+    const peer = second.control.peers.get(0);
+    expect(peer?.user).toBe('user2');
+    client.session.announce(NOW); // a Ping
+    client.pump(NOW);
+    const [ping] = client.sent();
+    second.receive(NOW, '192.0.2.9', 5000, ping);
+    const answers = second.sent();
+    expect(answers).toHaveLength(1);
+    expect(recordSendCounter.get(0, 3)).toBe(claimed + 1);
+    client.receive(NOW, answers[0].datagram);
+    expect(client.closed).toEqual([]);
+    expect(() => first.control.closeAll(NOW)).toThrow(/generation/); // the predecessor is shut out: it cannot even say Goodbye
+    expect(recordSendCounter.get(0, 3)).toBe(claimed + 1);
+  });
+
+  it('lets a client that begins anew from the same address replace its old session', () => {
+    const server = new MemoryServer(createMemory(8), 1, 1);
+    settle(NOW, server, new MemoryClient(NOW, 2), '192.0.2.9', 5000);
+    const again = new MemoryClient(NOW, 3);
+    const [hello] = again.sent();
+    const before = server.control.peers.get(0);
+    const stranger = { payload: hello.slice(16), header: hello.slice(0, 16), address: addressOf(server) };
+    server.role.helloAgain(NOW, before as never, stranger);
+    for (const { datagram } of server.sent()) again.receive(NOW, datagram);
+    const [second] = again.sent();
+    server.role.helloAgain(NOW, before as never, {
+      ...stranger,
+      payload: second.slice(16),
+      header: second.slice(0, 16),
+    });
+    server.answer(NOW);
+    for (const { datagram } of server.sent()) again.receive(NOW, datagram);
+    settle(NOW, server, again, '192.0.2.9', 5000);
+    expect(again.session.state).toBe('online');
+    expect(server.control.peers.size).toBe(1);
+  });
+});
+
+function addressOf(server: MemoryServer): Uint8Array {
+  return server.control.table.fields.remote.view(0).slice();
+}
