@@ -43,6 +43,7 @@ function sealByNode(
   sequence: number,
   type: number,
   content: Uint8Array,
+  form = 0x0c,
 ): Buffer {
   const hash = hashOf(suite);
   const keyLength = suite === Suite.aes128 ? 16 : 32;
@@ -52,7 +53,9 @@ function sealByNode(
   number.writeBigUInt64BE(BigInt(sequence), 4);
   for (let i = 0; i < 12; i++) nonce[i] ^= number[i];
   const length = content.length + 17;
-  const header = Buffer.of(0x2c | (epoch & 3), number[10], number[11], length >> 8, length & 0xff);
+  const numberBytes = (form & 0x08) !== 0 ? [number[10], number[11]] : [number[11]];
+  const lengthBytes = (form & 0x04) !== 0 ? [length >> 8, length & 0xff] : [];
+  const header = Buffer.of(0x20 | form | (epoch & 3), ...numberBytes, ...lengthBytes);
   const name = { [Suite.aes128]: 'aes-128-gcm', [Suite.aes256]: 'aes-256-gcm', [Suite.chacha20]: 'chacha20-poly1305' }[
     suite
   ];
@@ -64,8 +67,7 @@ function sealByNode(
     cipher.getAuthTag(),
   ]);
   const mask = maskByNode(suite, expandByNode(hash, secret, 'sn', NONE, keyLength), sealed.subarray(0, 16));
-  header[1] ^= mask[0];
-  header[2] ^= mask[1];
+  for (let i = 0; i < numberBytes.length; i++) header[1 + i] ^= mask[i];
   return Buffer.concat([header, sealed]);
 }
 
@@ -183,6 +185,22 @@ export function testVault(name: string, create: () => Vault): void {
         ),
         { numRuns: 100 },
       );
+    });
+
+    it('opens every form of header: 8 or 16 bits of number, with and without length, and padding', () => {
+      for (const suite of SUITES) {
+        const secret = new Uint8Array(hashLength(hashOf(suite))).fill(3);
+        const keys = vault.recordKeys(suite, vault.importSecret(hashOf(suite), secret));
+        for (const form of [0x00, 0x04, 0x08, 0x0c]) {
+          const record = sealByNode(suite, secret, 2, 300, 22, Buffer.from('text'), form);
+          expect(vault.openRecord(keys, record, 290)).toMatchObject({ sequence: 300, contentType: 22 });
+          const padded = sealByNode(suite, secret, 2, 301, 0, Buffer.from('text\x16\0\0', 'latin1'), form);
+          const content = new Uint8Array(Buffer.from('text'));
+          expect(vault.openRecord(keys, padded, 290)).toEqual({ sequence: 301, contentType: 22, content });
+          const empty = sealByNode(suite, secret, 2, 302, 0, new Uint8Array(9), form);
+          expect(vault.openRecord(keys, empty, 290)).toMatchObject({ contentType: 0 });
+        }
+      }
     });
 
     it('opens what it sealed when the number is within 32,767 of the expected one', () => {

@@ -8,6 +8,7 @@ import { CookieSecrets } from '../../src/dtls/cookie.ts';
 import { answerHello } from '../../src/dtls/listener.ts';
 import { createMemoryProtection } from '../../src/dtls/memory-protection.ts';
 import type { HelloAnswer, ListenerOptions } from '../../src/dtls/options.ts';
+import type { RecordProtection } from '../../src/dtls/protection.ts';
 import { DtlsServer } from '../../src/dtls/server.ts';
 import type { Issued } from '../crypto/authority.ts';
 import { TODAY } from '../crypto/authority.ts';
@@ -36,6 +37,8 @@ export interface Pair {
   readonly client: DtlsClient;
   readonly server: Party;
   readonly answers: HelloAnswer[];
+  /** Of client and server; they outlive their endpoints as the session table does. */
+  readonly protections: readonly [RecordProtection, RecordProtection];
 }
 
 export function listenerOptions(
@@ -52,6 +55,7 @@ export function makePair(setup: Setup): Pair {
   const { chain, seed, conditions, root, mtu } = setup;
   const options = listenerOptions(chain, seed, setup.serverGroups);
   const answers: HelloAnswer[] = [];
+  const protections = [createMemoryProtection(vault), createMemoryProtection(vault)] as const;
   const certificateChain = chain.map((each) => each.der);
   const server: Party = {
     endpoint: undefined,
@@ -62,7 +66,7 @@ export function makePair(setup: Setup): Pair {
       answers.push(answer);
       if (answer.kind === 'retry') return answer.bytes;
       if (answer.kind === 'drop') return answer.bytes;
-      const protection = createMemoryProtection(vault);
+      const protection = protections[1];
       const own = { vault, random: seededBytes(seed + 2), protection, certificateChain, schemes: options.schemes, mtu };
       server.endpoint = new DtlsServer(now, answer.accepted, own);
       return undefined;
@@ -71,7 +75,7 @@ export function makePair(setup: Setup): Pair {
   const client = new DtlsClient({
     vault,
     random: seededBytes(seed + 3),
-    protection: createMemoryProtection(vault),
+    protection: protections[0],
     suites: setup.suites ?? [Suite.aes128],
     groups: setup.clientGroups ?? [Group.x25519],
     ...('share' in setup ? { share: setup.share } : {}),
@@ -80,7 +84,7 @@ export function makePair(setup: Setup): Pair {
   const credentials = { trustAnchors: [root.der], serverName: setup.serverName, now: () => TODAY };
   const network = new Network({ endpoint: client, credentials, outputs: [] }, server, conditions, seed);
   client.start(0);
-  return { network, client, server, answers };
+  return { network, client, server, answers, protections };
 }
 
 export function isEstablished(pair: Pair): boolean {
