@@ -64,7 +64,6 @@ export class ClientSession extends Session {
     this.ping();
   }
 
-  /** As `ServerSession.snapshot`. */
   snapshot(into: Uint8Array): void {
     if (this.state !== 'online') throw new RangeError('only an Online session has a snapshot');
     const cursor = beginSnapshot(into, SnapshotRole.client, this.version.minor);

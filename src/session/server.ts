@@ -69,10 +69,6 @@ export class ServerSession extends Session {
     if (now - this.#savedReceived > this.#config.idleAge / ACTIVITY_GRAIN) this.changed = true;
   }
 
-  /**
-   * Writes the control state of an Online session into its slot: everything but keys and packets half reassembled.
-   * @param into at least SNAPSHOT_SIZE bytes
-   */
   snapshot(into: Uint8Array): void {
     const network = this.#networkConfig;
     if (this.state !== 'online' || network === undefined) throw new RangeError('only an Online session has a snapshot');

@@ -92,6 +92,13 @@ export abstract class Session {
   /** The bulk path opened at least one packet of this session. May be called coarsely, some 100 ms late. */
   abstract received(now: Micros): void;
 
+  /**
+   * Writes the control state of an Online session into its slot, everything but keys and packets half reassembled, and clears `changed`.
+   * @param into at least SNAPSHOT_SIZE bytes
+   * @throws RangeError in any other state, and for fewer bytes
+   */
+  abstract snapshot(into: Uint8Array): void;
+
   /** An inner packet is about to leave. Decides by time alone, so once per vector, or per 100 ms, is enough. */
   insideActivity(now: Micros): void {
     if (this.state === 'online' && this.lane?.rotate(now, this)) this.changed = true;
