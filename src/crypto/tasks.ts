@@ -14,7 +14,7 @@ export type CryptoTask =
   | { op: 'decapsulate'; group: number; privateKey: Uint8Array; peerShare: Uint8Array }
   | { op: 'sign'; scheme: number; content: Uint8Array }
   /** `chain` is DER, leaf first, as the peer sent it. */
-  | { op: 'verifyPeer'; chain: Uint8Array[]; scheme: number; content: Uint8Array; signature: Uint8Array };
+  | { op: 'verifyPeer'; chain: readonly Uint8Array[]; scheme: number; content: Uint8Array; signature: Uint8Array };
 
 export type TaskResult =
   /** `privateKey` comes back in a `decapsulate` task; zero it after that. */
