@@ -192,7 +192,7 @@ class Keeper<C extends Config> {
     const { config, kept } = this.#duty.carryOver(this.#config, loaded.config);
     for (const { message, origin, code } of loaded.notices) this.#log.warn({ code, at: place(origin) }, message);
     for (const name of kept)
-      this.#log.warn({ code: 'CONFIG_NEEDS_RESTART', key: name }, `${name} stays as it was until the next start`);
+      this.#log.warn({ code: 'CONFIG_NEEDS_RESTART', setting: name }, `${name} stays as it was until the next start`);
     const prepared = await this.#duty.prepare(config);
     this.#ready = false;
     await supervisor.reload(this.#startOf(prepared));
