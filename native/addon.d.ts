@@ -65,7 +65,8 @@ export interface Addon {
     shard?: number;
     sqpoll?: boolean;
     zeroCopy?: boolean;
-    entries?: number; // ring size, default 256
+    entries?: number; // ring size, 16 to 4,096, default 256
+    multishotRead?: boolean; // false: plain reads of the TUN, as on kernels before 6.7 (tests)
   }): PortHandle;
   /** Cancels everything in flight, waits (bounded) until the kernel lets go, then frees the ring. Idempotent. The descriptors stay open: they are the keeper's. */
   closePort(port: PortHandle): void;
@@ -87,7 +88,7 @@ export interface Addon {
   udpTransmit(port: PortHandle, trains: BatchHandle): number;
   /** Writes every passing entry, one write each, building the vnet header from segmentSize, kind, flags, checksumStart/Offset, headerLength. A refused superpacket (EINVAL…) is replayed segment by segment; what is refused alone gets verdict tunRefused. @returns entries still queued */
   tunTransmit(port: PortHandle, superpackets: BatchHandle): number;
-  /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_RXQ_OVFL), wakes, noBuffers. */
+  /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_RXQ_OVFL), wakes, noBuffers, truncated, badVnet, receiveErrors, udpQueued, tunQueued, takenOver. */
   portCounters(port: PortHandle): Record<string, number>;
   /** Test seam: the next transmits on this port fail with these errnos, in order, before the kernel is asked (0 = let it through). */
   injectErrors(port: PortHandle, where: 'udp' | 'tun', errnos: number[]): void;

@@ -21,7 +21,7 @@ struct Lender {
   ~Lender() = default;
 };
 
-class Arena {
+class Arena : public std::enable_shared_from_this<Arena> {
  public:
   static constexpr const char* type_name = "arena";
   static constexpr napi_type_tag type_tag{0x52696e6777617931, 0x9a1f0c6be0d34a01};
@@ -48,6 +48,7 @@ class Arena {
   uint32_t block_count() const { return block_count_; }
   uint8_t* start(uint16_t block) const { return bytes() + size_t{block} * block_size_; }
   uint32_t offset(uint16_t block) const { return uint32_t{block} * block_size_; }
+  bool is_referenced(uint16_t block) const { return block < block_count_ && references_[block] > 0; }
   uint32_t unreferenced() const { return block_count_ - used_; }
   size_t free_count() const { return free_.size(); }
   const std::shared_ptr<Mapping>& mapping() const { return mapping_; }

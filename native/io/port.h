@@ -1,0 +1,167 @@
+// A port set: TUN queue, UDP socket and wake-ups of one shard. What both backends share lives here: what an entry becomes, the order of
+// sends, replays, queues. A backend (io/uring_port.cc, io/epoll_port.cc) moves bytes and says how far it got.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/batch.h"
+#include "core/environment.h"
+#include "io/counters.h"
+#include "io/handover.h"
+#include "io/message.h"
+#include "io/segments.h"
+#include "io/waker.h"
+
+namespace ringway {
+
+// wait()'s bits
+namespace ready {
+inline constexpr uint32_t udp = 1, tun = 2, handover = 4, unblocked = 8;
+}
+
+// How a received datagram lies in its block, for both backends (it is what multishot RECVMSG writes: io_uring_recvmsg_out, name, control, payload).
+namespace train_block {
+inline constexpr size_t name = 16, name_bytes = 32, control = 48, control_bytes = 144, payload = 192;
+}
+// A superpacket: virtio-net header in front, so that the IP header begins at a 64-byte boundary.
+namespace packet_block {
+inline constexpr size_t packet = 64, header = packet - vnet_header_bytes;
+}
+
+struct PortOptions {
+  int tun = -1, udp = -1;
+  bool vnet_header = false, sqpoll = false, zero_copy = false, multishot_read = true;
+  std::shared_ptr<Batch> tun_receive, udp_receive;
+  std::shared_ptr<Handover> handover;
+  uint32_t shard = 0, entries = 256;
+};
+
+// One sendmsg.
+struct Send {
+  const uint8_t* bytes;
+  uint32_t length;
+  uint16_t segment;  // 0 = without UDP_SEGMENT
+  uint16_t block;
+  Arena* arena;
+  const uint8_t* address;
+  size_t work;  // index of the train it belongs to
+};
+
+// One write to the TUN.
+struct Write {
+  VnetHeader header;
+  const uint8_t* bytes;
+  uint32_t length;
+  size_t work;
+};
+
+class Port : public Environment::Closing {
+ public:
+  static constexpr const char* type_name = "port";
+  static constexpr napi_type_tag type_tag{0x52696e6777617931, 0x9a1f0c6be0d34a03};
+
+  ~Port() override = default;
+
+  // nullptr and an exception pending when the kernel refuses.
+  static std::shared_ptr<Port> open_uring(napi_env env, const PortOptions& options);
+  static std::shared_ptr<Port> open_epoll(napi_env env, const PortOptions& options);
+
+  bool is_open() const { return open_; }
+  virtual uint32_t wait(double wait_us) = 0;
+  // true: work is there, nothing was armed.
+  bool arm(napi_value callback);
+  void disarm();
+  virtual uint32_t udp_receive(uint32_t limit) = 0;
+  virtual uint32_t tun_receive(uint32_t limit) = 0;
+  size_t udp_transmit(Batch& trains);
+  size_t tun_transmit(Batch& superpackets);
+  uint32_t take_over(HandoverKind kind, uint32_t limit);
+
+  const PortOptions& options() const { return options_; }
+  const PortCounters& counters() const { return counters_; }
+  void inject(bool udp, std::deque<int> errors) { (udp ? injected_udp_ : injected_tun_) = std::move(errors); }
+
+ protected:
+  Port(napi_env env, const PortOptions& options);
+
+  // Backends: execute in order, stop at the first that fails. @returns how many the kernel took; `error` of the one after, else 0
+  virtual size_t send(std::span<const Send> sends, int& error) = 0;
+  virtual size_t write(std::span<const Write> writes, int& error) = 0;
+  // Something could not leave: tell through ready::unblocked when it may. `later`: the kernel gives no sign (ENOBUFS), wait a moment.
+  virtual void watch_blocked(bool udp, bool later) = 0;
+  virtual bool begin_idle() = 0;  // false: work is there. true: the waker's descriptor will tell
+  virtual void end_idle() = 0;
+
+  // Backends, on receiving: a filled block (its one reference is the entry's).
+  bool add_train(uint16_t block, uint32_t payload_bytes, size_t name_bytes, size_t control_bytes, bool truncated);
+  bool add_packet(uint16_t block, uint32_t bytes);
+  bool handover_waits() const { return options_.handover && options_.handover->waits(options_.shard); }
+  bool is_blocked() const { return !queued_trains_.empty() || !queued_packets_.empty(); }
+  bool start_waker(int descriptor);
+  // close(), for both: what is left in the queues goes back.
+  void let_go();
+
+  PortOptions options_;
+  PortCounters counters_;
+  Environment& environment_;
+  Waker* waker_ = nullptr;
+  bool open_ = false;
+  bool ipv6_socket_ = false;
+  uint32_t max_sends_ = 256;  // per call of send() or write()
+
+ private:
+  // What is still to leave of one entry.
+  struct Train {
+    std::shared_ptr<Arena> keeps;  // queued: holds a reference to `block`
+    const uint8_t* bytes;
+    uint32_t length, sent, segment_size;
+    uint32_t entry;
+    uint16_t block;
+    Arena* arena;
+    bool singly;  // replayed datagram by datagram
+    uint8_t address[address::size];
+  };
+  struct Outgoing {
+    std::shared_ptr<Arena> keeps;
+    Superpacket packet;
+    VnetHeader header;
+    uint32_t entry;
+    uint32_t next_segment;
+    uint16_t block;
+    Arena* arena;
+    bool singly;
+  };
+
+  size_t run_trains(std::span<Train> trains, Batch* batch);
+  void gather_sends(std::span<const Train> trains, size_t from);
+  void train_failed(Train& train, const Send& failed, int error, Batch* batch);
+  size_t run_packets(std::span<Outgoing> packets, Batch* batch);
+  size_t gather_writes(std::span<const Outgoing> packets, size_t from);
+  int run_singly(Outgoing& packet, Batch* batch);
+  void collect_trains(Batch& batch);
+  void collect_packets(Batch& batch);
+  static bool is_held(const Batch& batch, uint32_t entry);
+  VnetHeader header_of(const Batch& batch, uint32_t entry) const;
+  static size_t limit_by_injection(const std::deque<int>& injected, size_t count, int& error);
+  static void taken(std::deque<int>& injected, size_t count);
+  // Keeps what could not leave: a reference to its block and to its arena.
+  template <class T>
+  static void enqueue(std::vector<T>& queue, std::span<T> left, const Batch& batch);
+  template <class T>
+  static void dequeue(std::vector<T>& queue, size_t count);
+
+  std::vector<Train> trains_;
+  std::vector<Outgoing> packets_;
+  std::vector<Send> sends_;
+  std::vector<Write> writes_;
+  std::vector<Train> queued_trains_;
+  std::vector<Outgoing> queued_packets_;
+  std::deque<int> injected_udp_, injected_tun_;
+  std::vector<uint8_t> segment_;  // scratch of run_singly
+  uint32_t last_drops_ = 0;
+};
+
+}  // namespace ringway

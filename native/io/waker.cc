@@ -1,0 +1,81 @@
+#include "io/waker.h"
+
+#include "core/errors.h"
+#include "core/values.h"
+
+namespace ringway {
+
+Waker* Waker::create(Environment& environment, int descriptor, std::function<void()> on_ready) {
+  napi_env env = environment.env();
+  auto* waker = new Waker{environment};
+  waker->on_ready_ = std::move(on_ready);
+  waker->poll_.data = waker;
+  const int error = uv_poll_init(environment.loop(), &waker->poll_, descriptor);
+  if (error != 0) {
+    throw_errno(env, "epoll_ctl", -error);
+    delete waker;
+    return nullptr;
+  }
+  if (napi_async_init(env, nullptr, to_js(env, std::string_view{"ringway.port"}), &waker->context_) != napi_ok) {
+    waker->close();
+    return nullptr;
+  }
+  return waker;
+}
+
+bool Waker::arm(napi_value callback) {
+  disarm();
+  if (napi_create_reference(environment_.env(), callback, 1, &callback_) != napi_ok) return false;
+  const int error = uv_poll_start(&poll_, UV_READABLE, polled);
+  if (error == 0) return true;
+  disarm();
+  throw_errno(environment_.env(), "uv_poll_start", -error);
+  return false;
+}
+
+void Waker::disarm() {
+  uv_poll_stop(&poll_);
+  if (callback_) napi_delete_reference(environment_.env(), callback_);
+  callback_ = nullptr;
+}
+
+void Waker::close() {
+  disarm();
+  if (context_) napi_async_destroy(environment_.env(), context_);
+  context_ = nullptr;
+  environment_.began_closing();
+  uv_close(reinterpret_cast<uv_handle_t*>(&poll_), closed);
+}
+
+void Waker::closed(uv_handle_t* poll) {
+  auto* waker = static_cast<Waker*>(poll->data);
+  Environment& environment = waker->environment_;
+  delete waker;
+  environment.ended_closing();
+}
+
+void Waker::polled(uv_poll_t* poll, int, int) {
+  auto* waker = static_cast<Waker*>(poll->data);
+  waker->on_ready_();
+  waker->call_back();  // last: the callback may close the port, and with it this waker
+}
+
+void Waker::call_back() {
+  napi_env env = environment_.env();
+  napi_handle_scope scope = nullptr;
+  if (!callback_ || napi_open_handle_scope(env, &scope) != napi_ok) return;
+  napi_value callback = nullptr;
+  napi_value receiver = nullptr;
+  napi_value thrown = nullptr;
+  napi_get_reference_value(env, callback_, &callback);
+  napi_get_global(env, &receiver);
+  napi_async_context context = context_;
+  disarm();
+  if (callback && napi_make_callback(env, context, receiver, callback, 0, nullptr, nullptr) == napi_pending_exception &&
+      napi_get_and_clear_last_exception(env, &thrown) == napi_ok) {
+    napi_fatal_exception(env, thrown);  // as an exception in any other callback: 'uncaughtException'
+  }
+  napi_close_handle_scope(env, scope);
+}
+
+}  // namespace ringway

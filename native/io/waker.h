@@ -1,0 +1,35 @@
+// Wakes this thread's event loop when a descriptor becomes readable: one JavaScript callback per arm().
+#pragma once
+
+#include <functional>
+
+#include <node_api.h>
+
+#include "core/environment.h"
+
+namespace ringway {
+
+class Waker {
+ public:
+  // `on_ready` runs before the callback (it drains the descriptor). nullptr and an exception pending on failure.
+  static Waker* create(Environment& environment, int descriptor, std::function<void()> on_ready);
+
+  bool arm(napi_value callback);  // false with an exception pending on failure
+  void disarm();
+  void close();  // deletes itself when libuv has let go
+
+ private:
+  explicit Waker(Environment& environment) : environment_{environment} {}
+  ~Waker() = default;
+  static void polled(uv_poll_t* poll, int status, int events);
+  static void closed(uv_handle_t* poll);
+  void call_back();
+
+  Environment& environment_;
+  std::function<void()> on_ready_;
+  uv_poll_t poll_{};
+  napi_ref callback_ = nullptr;
+  napi_async_context context_ = nullptr;
+};
+
+}  // namespace ringway
