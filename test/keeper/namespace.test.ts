@@ -13,6 +13,7 @@ import { createFolder, type Folder } from '../config/folder.ts';
 
 const MAIN = fileURLToPath(new URL('fixtures/main.ts', import.meta.url));
 const ADDON = process.env.RINGWAY_ADDON ?? fileURLToPath(new URL('../../build/Release/ringway.node', import.meta.url));
+const NOEXEC = 'route_mode: noexec\ndns_config_mode: noexec';
 const NAMESPACE = `rwk-${process.pid}`;
 
 const missing =
@@ -122,11 +123,19 @@ describe.skipIf(missing !== '')(`the keeper in a namespace${missing && ` (needs 
     folder.remove();
   });
 
+  /** Everything a server needs but a device name. */
+  const serverFile = () =>
+    ['mode: udp', ...['server_cert: server.crt', 'server_key: server.key', 'user_db: users'].map(inFolder)].join('\n');
+  const clientFile = () =>
+    ['mode: udp', 'server: 127.0.0.1:27690', 'user: u', 'password: p', inFolder('ca_cert: server.crt'), NOEXEC].join(
+      '\n',
+    );
+  const inFolder = (line: string) => line.replace(': ', `: ${folder.path}/`);
+  const ringwayMap = () => `ringway:\n  state: ${state}\n  shards: 2\n`;
+
   function start(role: 'server' | 'client', lines = '', env: Record<string, string> = {}): Program {
-    const server = `mode: udp\nserver_cert: ${folder.path}/server.crt\nserver_key: ${folder.path}/server.key\nuser_db: ${folder.path}/users\ntun_name: rwkt\n`;
-    const client = `mode: udp\nserver: 127.0.0.1:27690\nuser: u\npassword: p\nca_cert: ${folder.path}/server.crt\ntun_name: rwkt\nroute_mode: noexec\ndns_config_mode: noexec\n`;
-    const own = `ringway:\n  state: ${state}\n  shards: 2\n`;
-    program = new Program(role, folder.write(`${role}.yaml`, (role === 'server' ? server : client) + lines + own), env);
+    const file = `${role === 'server' ? serverFile() : clientFile()}\ntun_name: rwkt\n${lines}${ringwayMap()}`;
+    program = new Program(role, folder.write(`${role}.yaml`, file), env);
     return program;
   }
 
@@ -220,11 +229,7 @@ describe.skipIf(missing !== '')(`the keeper in a namespace${missing && ` (needs 
   it('keeps what descriptors stand for on reload, and says which keys need a restart', async () => {
     await start('server').says(/keeper: ready/);
     const [{ path }] = await findKeepers(state);
-    const lines = `mode: udp\nserver_cert: ${folder.path}/server.crt\nserver_key: ${folder.path}/server.key\nuser_db: ${folder.path}/users\n`;
-    folder.write(
-      'server.yaml',
-      `${lines}tun_name: other\nbind_address: 0.0.0.0:1\nringway:\n  state: ${state}\n  shards: 2\n`,
-    );
+    folder.write('server.yaml', `${serverFile()}\ntun_name: other\nbind_address: 0.0.0.0:1\n${ringwayMap()}`);
     expect(await ask(path, { command: 'reload' })).toMatchObject({ tun: 'rwkt', generation: 2 });
     const kept = program?.lines
       .filter((line) => line.includes('CONFIG_NEEDS_RESTART'))
@@ -256,13 +261,7 @@ describe.skipIf(missing !== '')(`the keeper in a namespace${missing && ` (needs 
     const port = start('server');
     expect(await port.ended).toBe(1);
     expect(port.lines.at(-1)).toMatch(/\[(TUN_IN_USE|TUN_KIND|PORT_IN_USE)\]$/);
-    const other = new Program(
-      'server',
-      folder.write(
-        'b.yaml',
-        `mode: udp\nserver_cert: ${folder.path}/server.crt\nserver_key: ${folder.path}/server.key\nuser_db: ${folder.path}/users\ntun_name: rwk2\nringway:\n  state: ${state}\n`,
-      ),
-    );
+    const other = new Program('server', folder.write('b.yaml', `${serverFile()}\ntun_name: rwk2\n${ringwayMap()}`));
     expect(await other.ended).toBe(1);
     expect(other.lines.at(-1)).toMatch(/\[PORT_IN_USE\]$/);
     expect(link('rwk2')).toBeUndefined();
