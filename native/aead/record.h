@@ -27,7 +27,7 @@ struct RecordKey {
 struct RecordShape {
   enum class Is : uint8_t { sealed, plain, malformed } is = Is::malformed;
   uint8_t epoch_bits = 0;
-  uint8_t number_bytes = 0;  // 1 or 2
+  uint8_t number_bytes = 0;  // 1 or 2; 0 when the first byte is not one of a record without connection id
   uint8_t header = 0;        // bytes
   uint32_t encrypted = 0;    // bytes of ciphertext and tag
   uint32_t total() const { return header + encrypted; }

@@ -74,6 +74,7 @@ uint32_t Opener::run() {
     begin_train(train);
     std::span<uint8_t> bytes = trains_.span(train);
     const size_t size = trains_.segment_size[train] == 0 ? bytes.size() : trains_.segment_size[train];
+    if (bytes.empty()) lanes_.count(verdict::too_short);
     while (!bytes.empty()) {
       const size_t length = std::min(size, bytes.size());
       if (!open_datagram(bytes.first(length))) {
@@ -97,12 +98,12 @@ bool Opener::open_datagram(std::span<uint8_t> datagram) {
   }
   const uint8_t* body = datagram.data() + lightway::header_bytes;
   const size_t length = datagram.size() - lightway::header_bytes;
+  if (length == 0) {
+    lanes_.count(verdict::too_short);
+    return true;
+  }
   if (trains_.verdict[train_] == verdict::divert) {
     flags_ = 0;
-    if (length == 0) {
-      lanes_.count(verdict::too_short);
-      return true;
-    }
     const uint32_t entry = append(body, length);  // locate has counted it
     packets_.verdict[entry] = verdict::divert;
     diverted_++;
@@ -131,10 +132,6 @@ bool Opener::open_datagram(std::span<uint8_t> datagram) {
     } else {
       open_expresslane(datagram);
     }
-    return true;
-  }
-  if (length == 0) {
-    lanes_.count(verdict::too_short);
     return true;
   }
   if (slot_->state != slot_state::link_up && slot_->state != slot_state::online) {
@@ -191,7 +188,7 @@ bool Opener::open_records(std::span<uint8_t> datagram) {
       break;
     }
     const RecordShape shape = look_at_record(rest);
-    const bool unknown = shape.is == RecordShape::Is::plain || (shape.is == RecordShape::Is::sealed && slot_->receive_epochs[shape.epoch_bits] == 0);
+    const bool unknown = shape.is == RecordShape::Is::plain || (shape.number_bytes != 0 && slot_->receive_epochs[shape.epoch_bits] == 0);
     if (unknown) {
       divert(body.data(), body.size(), kind::raw);
       return true;
