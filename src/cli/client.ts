@@ -1,7 +1,8 @@
 /** `ringway client -c FILE`: takes the stock client's configuration and flags. */
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { backendKeys } from '../config/backends.ts';
 import { clientKeys } from '../config/client.ts';
+import { defaultYaml, generateFile, jsonSchema } from '../config/generate.ts';
 import { clientDuty } from '../keeper/duty.ts';
 import { keep } from '../keeper/keeper.ts';
 import { thisMachine } from './means.ts';
@@ -12,8 +13,16 @@ export function clientCommand(): Command {
   const command = new Command('client').description(
     "connect to a server: takes the stock client's configuration and flags",
   );
-  addKeys(command, clientKeys, backendKeys).action(async () => {
-    const { config_file: file, ...flags } = flagsOf(command);
+  addKeys(command, clientKeys, backendKeys).addOption(
+    new Option('-g, --generate <KIND>', 'write defaults or a JSON schema to the configuration file, and end').choices([
+      'yaml',
+      'jsonschema',
+    ]),
+  );
+  command.action(async () => {
+    const { config_file: file, generate, ...flags } = flagsOf(command);
+    if (generate !== undefined)
+      return generateFile(String(file), generate === 'yaml' ? defaultYaml(clientKeys) : jsonSchema(clientKeys));
     const { exitCode, error } = await keep(clientDuty(String(file), { flags, env: process.env }), thisMachine);
     if (error) console.error(describe(error));
     process.exit(exitCode);

@@ -1,8 +1,7 @@
 /** Flags of `server` and `client`: one a key of the configuration, so that neither can be forgotten. */
 import { type Command, Option } from 'commander';
-import type { Keys } from '../config/keys.ts';
+import { asWritten, type Keys } from '../config/keys.ts';
 import { flagName } from '../config/layers.ts';
-import { type Micros, MS, SECOND } from '../wire/time.ts';
 
 const STOCK = 'Configuration keys (also in the file, and as environment variables):';
 const OWN = "Ringway's own (in the file below `ringway:`):";
@@ -35,21 +34,6 @@ export function flagsOf(command: Command): Record<string, string | boolean | und
 }
 
 function about(words: string, fallback: unknown, value: string | undefined): string {
-  const shown = show(fallback, value);
+  const shown = fallback === false ? undefined : asWritten(fallback, value);
   return shown === undefined ? words : `${words} (default: ${shown})`;
-}
-
-/** A default as one would write it. */
-function show(fallback: unknown, value: string | undefined): string | undefined {
-  if (fallback === null || fallback === '' || fallback === false) return undefined;
-  if (value === 'TIME') return duration(fallback as Micros);
-  if (value === 'SIZE') return `${(fallback as number) / 2 ** 20} MiB`;
-  if (value === 'on|off') return fallback ? 'on' : 'off';
-  if (typeof fallback !== 'object') return String(fallback);
-  return Object.values(fallback).join('prefix' in fallback ? '/' : ':');
-}
-
-function duration(span: Micros): string {
-  if (span >= 60 * SECOND) return `${span / (60 * SECOND)}m`;
-  return span % SECOND === 0 ? `${span / SECOND}s` : `${span / MS}ms`;
 }

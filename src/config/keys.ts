@@ -6,7 +6,7 @@
  * error message is what would have been right.
  */
 import { z } from 'zod';
-import type { Micros } from '../wire/time.ts';
+import { type Micros, MS, SECOND } from '../wire/time.ts';
 import {
   readBindAddress,
   readByteSize,
@@ -103,4 +103,19 @@ export function integer(least: number, most: number): z.ZodType<number> {
     const number = /^\s*\d+\s*$/.test(written) ? Number(written) : Number.NaN;
     return number >= least && number <= most ? number : new Wrong(`a whole number from ${least} to ${most}`);
   });
+}
+
+/** A default as one would write it; undefined: not at all. @param value the key's `value` */
+export function asWritten(fallback: unknown, value: string | undefined): string | undefined {
+  if (fallback === null || fallback === '') return undefined;
+  if (value === 'TIME') return durationAsWritten(fallback as Micros);
+  if (value === 'SIZE') return `${(fallback as number) / 2 ** 20} MiB`;
+  if (value === 'on|off') return fallback ? 'on' : 'off';
+  if (typeof fallback !== 'object') return String(fallback);
+  return Object.values(fallback).join('prefix' in fallback ? '/' : ':');
+}
+
+function durationAsWritten(span: Micros): string {
+  if (span >= 60 * SECOND) return `${span / (60 * SECOND)}m`;
+  return span % SECOND === 0 ? `${span / SECOND}s` : `${span / MS}ms`;
 }

@@ -22,14 +22,17 @@ type Refusal = NodeJS.ErrnoException;
 
 const AS_ROOT = 'run as root, or give the service CAP_NET_ADMIN (systemd: AmbientCapabilities=CAP_NET_ADMIN)';
 
+const OPEN_TUN = 'run as root, or let users open the driver: chmod 666 /dev/net/tun';
+
 /** Why a TUN device could not be opened. */
 export function tunRefused(name: string, cause: unknown): RingwayError {
   const { code = 'an error', message } = cause as Refusal;
   const what = `cannot open the TUN device ${name || '(named by the kernel)'}: the kernel answered ${code}`;
   switch (code) {
     case 'EPERM':
-    case 'EACCES':
       return new RingwayError('TUN_DENIED', what, AS_ROOT, { cause });
+    case 'EACCES':
+      return new RingwayError('TUN_DENIED', what, OPEN_TUN, { cause });
     case 'EBUSY':
       return new RingwayError(
         'TUN_IN_USE',
