@@ -89,14 +89,12 @@ export class Expresslane {
   }
 
   /** Sends a new key if it is time to. Called on entering Online, after each config of the peer, and when an inner packet leaves. */
-  rotate(now: Micros, to: LaneOutlet): boolean {
-    if (this.state !== LaneState.inactive && this.state !== LaneState.active) return false;
+  rotate(now: Micros, to: LaneOutlet): void {
+    if (this.state !== LaneState.inactive && this.state !== LaneState.active) return;
     // While a config is outstanding a further key would push the one we send with out of the peer's two.
-    if (this.refused || this.deadline !== NEVER || now - this.lastRotation <= this.config.rotationInterval)
-      return false;
+    if (this.refused || this.deadline !== NEVER || now - this.lastRotation <= this.config.rotationInterval) return;
     this.lastRotation = now;
     this.#offer(now, this.keys.stage(), to);
-    return true;
   }
 
   receive(now: Micros, frame: ExpresslaneConfig, to: LaneOutlet): void {

@@ -30,6 +30,7 @@ export class Keepalive {
 
   /** Something came: the server is there. @returns whether this called off a timeout */
   received(now: Micros, config: KeepaliveConfig): boolean {
+    if (now < this.lastReceived) return false; // the bulk path reports late what was heard before a frame
     const relieved = this.timeoutDeadline !== NEVER;
     this.lastReceived = now;
     this.timeoutDeadline = NEVER;

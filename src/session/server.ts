@@ -65,6 +65,7 @@ export class ServerSession extends Session {
   }
 
   received(now: Micros): void {
+    if (now <= this.#lastReceived) return; // the bulk path reports late what was heard before a frame
     this.#lastReceived = now;
     if (now - this.#savedReceived > this.#config.idleAge / ACTIVITY_GRAIN) this.changed = true;
   }

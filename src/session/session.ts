@@ -89,7 +89,7 @@ export abstract class Session {
     return decoded;
   }
 
-  /** The bulk path opened at least one packet of this session. May be called coarsely, some 100 ms late. */
+  /** The bulk path opened a packet of this session at `now`. May be called coarsely and late: what is older than the last frame changes nothing. */
   abstract received(now: Micros): void;
 
   /**
@@ -101,7 +101,7 @@ export abstract class Session {
 
   /** An inner packet is about to leave. Decides by time alone, so once per vector, or per 100 ms, is enough. */
   insideActivity(now: Micros): void {
-    if (this.state === 'online' && this.lane?.rotate(now, this)) this.changed = true;
+    if (this.state === 'online') this.lane?.rotate(now, this);
   }
 
   /** Sends a keepalive Ping: it brings the client the new session id of a rotation just begun (§7.4). */

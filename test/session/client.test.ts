@@ -125,6 +125,13 @@ describe('keepalive', () => {
     }
   });
 
+  it('is not set back by a report of packets heard before the last frame', () => {
+    const client = online();
+    hear(client, 8 * SECOND, { kind: 'noOp' });
+    client.received(5 * SECOND);
+    deepEqual(times(pass(client, 20 * SECOND)), [[18, 'ping']]);
+  });
+
   it('gives the server up 60 s after the first Ping nothing has followed', () => {
     const client = online();
     const pings = [10, 20, 30, 40, 50, 60].map((at) => [at, 'ping']);

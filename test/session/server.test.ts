@@ -126,6 +126,7 @@ describe('time at the server', () => {
     equal(server.nextDeadline(), day);
     server.received(SECOND);
     hear(server, 2 * SECOND, { kind: 'noOp' });
+    server.received(1.5 * SECOND);
     deepEqual(end(pass(server, 2 * day)), [
       [day + 2 * SECOND, 'goodbye'],
       [day + 2 * SECOND, 'IDLE'],

@@ -7,6 +7,7 @@ import { ClientSession } from '../../src/session/client.ts';
 import { ServerSession } from '../../src/session/server.ts';
 import { SNAPSHOT_SIZE } from '../../src/session/snapshot.ts';
 import { CLIENT_DEFAULTS } from '../../src/session/types.ts';
+import { encodeFrame } from '../../src/wire/frames.ts';
 import { VERSION_1_2, VERSION_1_3 } from '../../src/wire/header.ts';
 import { type Micros, MS, SECOND } from '../../src/wire/time.ts';
 import { pass } from './drive.ts';
@@ -126,6 +127,21 @@ describe('a snapshot', () => {
       });
       ok(written > 50 && compared > 500, `${written} ${compared}`);
     }
+  });
+
+  it('is due again when a key exchange is given up, though nothing is sent then', () => {
+    const expresslane = { enabled: true, rotationInterval: 900 * SECOND };
+    const keepalive = { ...CLIENT_DEFAULTS.keepalive, interval: 60 * SECOND };
+    const pair = new Pair(1, CALM, serverConfig(), clientConfig({ expresslane, keepalive }));
+    pair.connect();
+    pair.weather = { ...CALM, loss: 1 };
+    const { session } = pair.client;
+    session.receive(0, encodeFrame({ ...NETWORK, kind: 'authSuccess', mtu: '1350', sessionId: 1n }));
+    pass(session, 10 * SECOND);
+    session.snapshot(new Uint8Array(SNAPSHOT_SIZE));
+    equal(session.nextDeadline(), 10.5 * SECOND);
+    session.advance(10.5 * SECOND);
+    deepEqual([session.drain().length, session.changed], [0, true]);
   });
 
   it('fits 320 bytes of a slot and is refused any fewer than it needs', () => {
