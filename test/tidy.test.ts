@@ -164,3 +164,21 @@ describe('sources', () => {
     expect(vague.map(({ path }) => path)).toEqual([]);
   });
 });
+
+describe('the lockfile', () => {
+  /** An entry of package-lock.json, as far as it is read here. */
+  interface Locked {
+    readonly version?: string;
+    readonly optionalDependencies?: Readonly<Record<string, string>>;
+  }
+
+  // npm leaves out what it could not reach while writing the file; `npm ci` then refuses the whole file
+  it('has an entry for every optional dependency, of other platforms too', () => {
+    const lock = JSON.parse(readFileSync(join(ROOT, 'package-lock.json'), 'utf8')) as {
+      packages: Record<string, Locked>;
+    };
+    const names = new Set(Object.keys(lock.packages).map((path) => path.slice(path.lastIndexOf('node_modules/') + 13)));
+    const wanted = Object.values(lock.packages).flatMap((entry) => Object.keys(entry.optionalDependencies ?? {}));
+    expect(wanted.filter((name) => !names.has(name))).toEqual([]);
+  });
+});
