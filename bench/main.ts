@@ -8,6 +8,7 @@ import { cpus } from 'node:os';
 const BENCHMARKS: Record<string, () => Promise<{ bench(quick: boolean): Promise<void> }>> = {
   aead: () => import('./aead.ts'),
   handshakes: () => import('./handshakes.ts'),
+  memory: () => import('./memory.ts'),
 };
 
 const args = process.argv.slice(2);

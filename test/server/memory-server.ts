@@ -8,7 +8,7 @@ import { createNativeVault } from '../../src/crypto/native-vault.ts';
 import { createReferenceVault } from '../../src/crypto/reference-vault.ts';
 import { schemesOf } from '../../src/crypto/schemes.ts';
 import { type Credentials, runTask } from '../../src/crypto/tasks.ts';
-import { Suite } from '../../src/crypto/vault.ts';
+import { Suite, type Vault } from '../../src/crypto/vault.ts';
 import { encodeAddress } from '../../src/datapath/address.ts';
 import { ADDRESS, HEADER } from '../../src/datapath/batch.ts';
 import { type Batches, createBatches, nativeBatch } from '../../src/datapath/batches.ts';
@@ -186,8 +186,7 @@ export class MemoryClient {
   id: SessionId = 0n;
   readonly #out: Uint8Array[] = [];
 
-  constructor(now: Micros, seed: number, password = 'password') {
-    const vault = createReferenceVault();
+  constructor(now: Micros, seed: number, password = 'password', vault: Vault = createReferenceVault()) {
     this.dtls = new DtlsClient({
       vault,
       random: seededBytes(seed),
