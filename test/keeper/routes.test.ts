@@ -1,0 +1,90 @@
+/** Routes on the real kernel: in a network namespace with one way out. */
+import { execFileSync } from 'node:child_process';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { loadClientConfig } from '../../src/config/client.ts';
+import { dressDevice, goOnline, routeServer } from '../../src/keeper/client-host.ts';
+import { Host, thisShell } from '../../src/keeper/host.ts';
+import { createFolder, type Folder } from '../config/folder.ts';
+
+const NAMESPACE = `rwr-${process.pid}`;
+const NETWORK = {
+  serverAddress: '203.0.113.7',
+  localIp: '10.125.0.5',
+  peerIp: '10.125.0.6',
+  dnsIp: '10.125.0.1',
+  mtu: 1350,
+};
+
+const inside = (...args: string[]) => execFileSync('ip', ['-n', NAMESPACE, ...args], { encoding: 'utf8' });
+const wayTo = (address: string) =>
+  (JSON.parse(inside('-j', 'route', 'get', address)) as { dev: string; gateway?: string }[])[0];
+
+describe.skipIf(process.geteuid?.() !== 0)('routes in a namespace (needs root)', () => {
+  let folder: Folder;
+  let host: Host;
+  let before: string;
+
+  beforeAll(() => {
+    execFileSync('ip', ['netns', 'add', NAMESPACE]);
+    for (const [name, address] of [
+      ['out0', '192.0.2.2/24'],
+      ['out1', '198.51.100.2/24'],
+    ]) {
+      inside('link', 'add', name, 'type', 'veth', 'peer', 'name', `${name}p`);
+      inside('address', 'add', address, 'dev', name);
+      inside('link', 'set', name, 'up');
+      inside('link', 'set', `${name}p`, 'up');
+    }
+  });
+  afterAll(() => {
+    execFileSync('ip', ['netns', 'delete', NAMESPACE]);
+  });
+  beforeEach(() => {
+    folder = createFolder();
+    inside('route', 'replace', 'default', 'via', '192.0.2.1', 'dev', 'out0');
+    inside('tuntap', 'add', 'dev', 'rwkt', 'mode', 'tun');
+    const shell = thisShell();
+    host = new Host({ ...shell, run: (_program, args) => shell.run('ip', ['-n', NAMESPACE, ...args]) });
+    before = inside('route', 'show');
+  });
+  afterEach(() => {
+    host.undo();
+    inside('link', 'delete', 'rwkt');
+    folder.remove();
+  });
+
+  function online(lines: string): void {
+    const file = folder.write('c.yaml', `server: a:1\nuser: u\npassword: p\ndns_config_mode: noexec\n${lines}`);
+    const { config } = loadClientConfig(file, { flags: {}, env: {} });
+    dressDevice(host, 'rwkt', config, true);
+    goOnline(host, 'rwkt', config, NETWORK);
+  }
+
+  it('take everything through the tunnel but the server', () => {
+    online('route_mode: default\n');
+    expect(wayTo('198.18.0.1')).toMatchObject({ dev: 'rwkt', gateway: '100.64.0.5' });
+    expect(wayTo('10.1.2.3')).toMatchObject({ dev: 'rwkt' });
+    expect(wayTo('100.64.0.1')).toMatchObject({ dev: 'rwkt' });
+    expect(wayTo(NETWORK.serverAddress)).toMatchObject({ dev: 'out0', gateway: '192.0.2.1' });
+  });
+
+  it('leave private networks where they were under lan', () => {
+    online('route_mode: lan\n');
+    expect(wayTo('10.1.2.3')).toMatchObject({ dev: 'out0', gateway: '192.0.2.1' });
+    expect(wayTo('198.18.0.1')).toMatchObject({ dev: 'rwkt' });
+  });
+
+  it('are afterwards what they were before', () => {
+    online('route_mode: lan\n');
+    expect(inside('route', 'show')).not.toBe(before);
+    host.undo();
+    expect(inside('route', 'show')).toBe(before);
+  });
+
+  it('to the server follow a new default route', () => {
+    online('route_mode: default\n');
+    inside('route', 'replace', 'default', 'via', '198.51.100.1', 'dev', 'out1');
+    routeServer(host, 'rwkt', NETWORK.serverAddress);
+    expect(wayTo(NETWORK.serverAddress)).toMatchObject({ dev: 'out1', gateway: '198.51.100.1' });
+  });
+});
