@@ -3,7 +3,7 @@ import { Protocol, Tcp, Udp } from '../../packet/ip.ts';
 import { Gso } from '../../packet/segment.ts';
 import { Flag, HEADER, Verdict } from '../batch.ts';
 import type { CoalesceMode } from '../nodes.ts';
-import { type ReferenceLanes, slotOf } from './lanes.ts';
+import { count, type ReferenceLanes, slotOf } from './lanes.ts';
 import type { ReferenceBatch } from './memory.ts';
 
 /** Runs open at once; one more ends the one begun first. */
@@ -130,8 +130,8 @@ function write(lanes: ReferenceLanes, packets: ReferenceBatch, target: Reference
   if (run) run.write(whole, VNET_ROOM);
   else whole.set(bytes.subarray(offset[packet], offset[packet] + size), VNET_ROOM);
   const entry = target.header[HEADER.count];
-  if (!target.memory.put(slotOf(lanes, packets, packet), run?.kind ?? Gso.none, undefined, whole))
-    throw new Error('coalesce: half of the free blocks did not hold what was taken');
+  if (!target.memory.put(packets.slot[packet], run?.kind ?? Gso.none, undefined, whole))
+    return count(lanes, Verdict.noBlock, run ? run.pieces.length : 1); // larger than a block
   target.offset[entry] += VNET_ROOM;
   target.length[entry] -= VNET_ROOM;
   target.flags[entry] = packets.flags[packet] & Flag.checksumValid;

@@ -94,11 +94,11 @@ class Opening {
     const { bytes } = this.#trains;
     const fault = judgeHeader(bytes, at, length);
     if (fault !== Verdict.pass) return this.#drop(fault);
-    if (length === LIGHTWAY_HEADER) return this.#drop(Verdict.tooShort);
     const diverted = this.#trains.verdict[train] === Verdict.divert;
+    const isEmpty = length === LIGHTWAY_HEADER;
     const slot = diverted ? -1 : slotOf(this.#lanes, this.#trains, train);
     const datagram = { train, at, length, slot, flags: this.#flagsOf(train, at, slot) };
-    if (diverted) return this.#divertRaw(datagram, false);
+    if (diverted) return isEmpty ? this.#drop(Verdict.tooShort) : this.#divertRaw(datagram, false);
     const refusal = this.#judgeSlot(datagram);
     if (refusal !== Verdict.pass) return this.#drop(refusal);
     const state = this.#lanes.table.fields.state.get(slot);
@@ -106,6 +106,7 @@ class Opening {
       if (state !== SlotState.online) return this.#drop(Verdict.notOnline);
       return this.#openLane(datagram);
     }
+    if (isEmpty) return this.#drop(Verdict.tooShort);
     if (state !== SlotState.linkUp && state !== SlotState.online) return this.#divertRaw(datagram, true);
     return this.#openRecords(datagram);
   }

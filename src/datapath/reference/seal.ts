@@ -10,7 +10,7 @@ import type { Micros } from '../../wire/time.ts';
 import { type Batch, Flag, HEADER, Kind, Verdict } from '../batch.ts';
 import { SlotFlag } from '../layout.ts';
 import { aeadSeal, TAG_LENGTH } from './aead.ts';
-import { decide, isOnline, isSuperseded, type ReferenceLanes, slotOf } from './lanes.ts';
+import { count, decide, isOnline, isSuperseded, type ReferenceLanes, slotOf } from './lanes.ts';
 import { LIGHTWAY_HEADER, Lightway } from './lightway.ts';
 import type { ReferenceBatch } from './memory.ts';
 import { RECORD_HEADER, sealRecord } from './records.ts';
@@ -239,7 +239,7 @@ function sealTrain(lanes: ReferenceLanes, trains: ReferenceBatch, train: Train):
   });
   const entry = trains.header[HEADER.count];
   if (!trains.memory.put(slot, path.kind === 'stream' ? 1 : 0, table.fields.remote.view(slot), sealed))
-    throw new Error('seal: half of the free blocks did not hold what was taken');
+    return count(lanes, Verdict.noBlock); // larger than a block
   trains.segmentSize[entry] = packets.length > 1 && path.kind !== 'stream' ? size : 0;
   trains.counter[entry] = first;
   trains.epoch[entry] = path.kind === 'record' ? path.secret.epoch : 0;

@@ -64,7 +64,7 @@ export class SecretTable {
   /** @returns undefined when there is no key */
   laneKey(slot: number, name: LaneName): Uint8Array | undefined {
     const at = laneAt(slot, name);
-    return this.#view.getUint32(at + LANE.valid, true) === 0 ? undefined : this.#take(at + LANE.key, 32);
+    return this.#view.getUint32(at + LANE.valid, true) === 1 ? this.#take(at + LANE.key, 32) : undefined;
   }
 
   /** The first four bytes of every IV under the lane's key. */
