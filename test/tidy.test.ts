@@ -6,7 +6,8 @@ import { describe, expect, it } from 'vitest';
 const ROOT = join(import.meta.dirname, '..');
 const MAX_FILE_LINES = 500;
 const MAX_FUNCTION_LINES = 70;
-const MAX_COLUMNS = 160; // the formatter keeps code to 120; this is for comments and long strings
+const MAX_COLUMNS = 160; // TypeScript and shell: the formatter keeps code to 120; this is for comments and long strings
+const MAX_COLUMNS_NATIVE = 185; // C++ has no formatter here
 
 /** Columns are counted only where people wrote the lines as prose: the addon's contract is a table in the form of a file. */
 const WIDE_FILES = ['native/addon.d.ts'];
@@ -139,10 +140,11 @@ describe('sources', () => {
     expect(long.map(({ path, lines }) => `${path}: ${lines.length}`)).toEqual([]);
   });
 
-  it(`have at most ${MAX_COLUMNS} columns`, () => {
+  it(`have at most ${MAX_COLUMNS} columns, C++ ${MAX_COLUMNS_NATIVE}`, () => {
+    const columnsOf = (path: string) => (/\.(cc|h)$/.test(path) ? MAX_COLUMNS_NATIVE : MAX_COLUMNS);
     const wide = everything
       .filter(({ path }) => !WIDE_FILES.includes(path) && !path.startsWith('test/interop/'))
-      .flatMap(({ path, lines }) => lines.map((line, i) => (line.length > MAX_COLUMNS ? `${path}:${i + 1}` : '')));
+      .flatMap(({ path, lines }) => lines.map((line, i) => (line.length > columnsOf(path) ? `${path}:${i + 1}` : '')));
     expect(wide.filter((place) => place !== '')).toEqual([]);
   });
 

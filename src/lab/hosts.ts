@@ -66,8 +66,9 @@ export class Host {
 
   /** Waits until a network device is there. @throws RingwayError LAB_SILENT after `timeoutMs` */
   async device(name: string, timeoutMs = 15_000): Promise<void> {
+    const heard = this.#monitor.lines.length; // what was announced before may be gone again
     if ((await this.outcome(['ip', 'link', 'show', name])).code === 0) return;
-    await this.#monitor.line(new RegExp(`^(?!Deleted).*\\b${name}[:@]`), timeoutMs);
+    await this.#monitor.line(new RegExp(`^(?!Deleted).*\\b${name}[:@]`), timeoutMs, heard);
   }
 
   /** Counters of a device, from the kernel's table of this namespace. Superpackets count as one packet. */
@@ -89,7 +90,8 @@ export class Host {
 export class Lab {
   /** Scratch folder, private to this user. */
   readonly folder: string;
-  readonly #programs: Program[] = [];
+  /** Everything started so far, oldest first; what has ended stays. */
+  readonly programs: Program[] = [];
   readonly #namespaces: string[] = [];
   readonly #abandon = () => this.#kill();
   client!: Host;
@@ -151,13 +153,13 @@ export class Lab {
   /** Starts a program that ends with the lab at the latest. */
   start(name: string, command: readonly string[], env?: Readonly<Record<string, string>>): Program {
     const program = new Program(name, command, env);
-    this.#programs.push(program);
+    this.programs.push(program);
     return program;
   }
 
   /** Stops every program, newest first, and removes the namespaces and the folder. May be called twice. */
   async close(): Promise<void> {
-    for (const program of this.#programs.splice(0).reverse()) await program.stop();
+    for (const program of this.programs.splice(0).reverse()) await program.stop();
     for (const namespace of this.#namespaces.splice(0)) await outcomeOf(['ip', 'netns', 'delete', namespace]);
     if (existsSync(this.folder)) rmSync(this.folder, { recursive: true });
     process.off('exit', this.#abandon);
@@ -165,7 +167,7 @@ export class Lab {
 
   /** The process is going without close(): what can be done without waiting. The namespaces go with bin/private.sh. */
   #kill(): void {
-    for (const program of this.#programs) program.killNow();
+    for (const program of this.programs) program.killNow();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

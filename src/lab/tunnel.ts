@@ -145,6 +145,17 @@ export class Tunnel {
 
   /** @throws RingwayError LAB_SILENT, with the last lines of the end that failed, when no ping comes through */
   static async start(lab: Lab, options: TunnelOptions): Promise<Tunnel> {
+    const running = lab.programs.length;
+    try {
+      return await Tunnel.#start(lab, options);
+    } catch (error) {
+      // half a tunnel would carry the traffic of the next one
+      for (const program of lab.programs.slice(running).reverse()) await program.stop();
+      throw error;
+    }
+  }
+
+  static async #start(lab: Lab, options: TunnelOptions): Promise<Tunnel> {
     const server = await startServer(lab, options);
     const client = await startClient(lab, options);
     await Promise.race([lab.client.device(CLIENT_DEVICE), endedEarly(client)]);
