@@ -11,39 +11,9 @@
 #include <span>
 
 #include "core/arena.h"
+#include "core/columns.h"
 
 namespace ringway {
-
-namespace verdict {
-enum : uint8_t {
-  pass, divert, elsewhere, handed_over, reject,
-  too_short, bad_magic, bad_version, version_mismatch, rejected_id, not_online, replayed, forged, no_key, malformed, not_ipv4,
-  bad_inner_checksum, no_route, too_large, bad_gso, superseded, handover_full, no_block, send_failed, tun_refused, overload,
-  truncated,
-};
-inline constexpr uint8_t first_drop = too_short;
-inline constexpr std::array names{
-  "pass", "divert", "elsewhere", "handedOver", "reject",
-  "tooShort", "badMagic", "badVersion", "versionMismatch", "rejectedId", "notOnline", "replayed", "forged", "noKey", "malformed", "notIpv4",
-  "badInnerChecksum", "noRoute", "tooLarge", "badGso", "superseded", "handoverFull", "noBlock", "sendFailed", "tunRefused", "overload",
-  "truncated",
-};
-static_assert(names.size() == truncated + 1);
-}  // namespace verdict
-
-namespace flag {
-inline constexpr uint16_t needs_checksum = 1, checksum_valid = 2, floating = 4, new_id = 8, expresslane = 16;
-}
-namespace kind {
-inline constexpr uint8_t raw = 0, alert = 21, handshake = 22, application = 23, ack = 26;  // packets
-inline constexpr uint8_t datagrams = 0, stream = 1;                                       // trains
-}
-namespace gso {
-inline constexpr uint8_t none = 0, tcp4 = 1, tcp6 = 4, udp = 5;
-}
-namespace address {
-inline constexpr size_t size = 40, family = 0, port_number = 2, remote = 4, local = 20, key_bytes = 20;
-}
 
 struct BatchHeader {
   uint32_t count, capacity, consumed, unused[13];

@@ -49,11 +49,6 @@ class EpollPort final : public Port {
     timer_.reset(-1);
   }
 
-  uint32_t wait(double wait_us) override {
-    poll(is_ready() ? 0 : wait_us);
-    return is_ready();
-  }
-
   uint32_t udp_receive(uint32_t limit) override {
     Batch& batch = *options_.udp_receive;
     uint32_t received = 0;
@@ -114,6 +109,11 @@ class EpollPort final : public Port {
   }
 
  protected:
+  uint32_t look(double wait_us) override {
+    poll(is_ready() ? 0 : wait_us);
+    return is_ready();
+  }
+
   size_t send(std::span<const Send> sends, int& error) override {
     const size_t count = std::min(sends.size(), vector_length);
     for (size_t i = 0; i < count; i++) {

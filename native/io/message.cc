@@ -4,7 +4,7 @@
 
 #include <netinet/udp.h>
 
-#include "core/batch.h"
+#include "core/columns.h"
 
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 
 namespace ringway {
 namespace {
@@ -21,6 +22,12 @@ bool for_now(int error) { return error == EAGAIN || error == ENOBUFS || error ==
 // docs/linux-facts.md §3: no checksum offload at the egress; a 6.6.44-era kernel and a short tail, or too many segments; a train beyond the path MTU
 bool refuses_train(int error) { return error == EIO || error == EINVAL || error == EMSGSIZE; }
 bool refuses_superpacket(int error) { return error == EINVAL || error == EMSGSIZE || error == EOPNOTSUPP || error == E2BIG; }
+
+double monotonic_micros() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) / 1e3;
+}
 
 uint32_t datagrams_in(uint32_t length, uint32_t segment_size) {
   return segment_size == 0 || length <= segment_size ? 1 : (length + segment_size - 1) / segment_size;
@@ -99,6 +106,17 @@ bool Port::start_waker(int descriptor) {
     end_idle();
   });
   return waker_ != nullptr;
+}
+
+uint32_t Port::wait(double wait_us) {
+  if (wait_us <= 0) return look(0);
+  const double deadline = monotonic_micros() + wait_us;
+  for (;;) {
+    const uint32_t bits = look(wait_us);
+    if (bits) return bits;
+    wait_us = deadline - monotonic_micros();
+    if (wait_us <= 0) return 0;
+  }
 }
 
 bool Port::arm(napi_value callback) {

@@ -70,7 +70,7 @@ class Port : public Environment::Closing {
   static std::shared_ptr<Port> open_epoll(napi_env env, const PortOptions& options);
 
   bool is_open() const { return open_; }
-  virtual uint32_t wait(double wait_us) = 0;
+  uint32_t wait(double wait_us);
   // true: work is there, nothing was armed.
   bool arm(napi_value callback);
   void disarm();
@@ -87,6 +87,8 @@ class Port : public Environment::Closing {
  protected:
   Port(napi_env env, const PortOptions& options);
 
+  // Once into the kernel for at most that long; may come back early with nothing (a signal, a wake-up that is out of date).
+  virtual uint32_t look(double wait_us) = 0;
   // Backends: execute in order, stop at the first that fails. @returns how many the kernel took; `error` of the one after, else 0
   virtual size_t send(std::span<const Send> sends, int& error) = 0;
   virtual size_t write(std::span<const Write> writes, int& error) = 0;

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/batch.h"
+#include "core/columns.h"
 
 namespace ringway {
 namespace {
@@ -77,6 +77,7 @@ void finish_transport(std::span<uint8_t> packet, const Headers& h) {
 size_t write_plain(const Superpacket& packet, std::span<uint8_t> to) {
   const size_t length = packet.bytes.size();
   const size_t field = size_t{packet.checksum_start} + packet.checksum_offset;
+  if (length == 0) return 0;
   memcpy(to.data(), packet.bytes.data(), length);
   if (!packet.needs_checksum) return length;
   if (field + 2 > length) return 0;

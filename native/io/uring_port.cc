@@ -167,19 +167,6 @@ class UringPort final : public Port {
     timer_.reset(-1);
   }
 
-  uint32_t wait(double wait_us) override {
-    rearm();
-    reap();
-    const uint32_t known = is_ready();
-    if (known || wait_us <= 0) {
-      if (io_uring_sq_ready(&ring_) > 0 || has_task_work() || !known) submit_and_look();
-    } else {
-      sleep(wait_us);
-    }
-    reap();
-    return is_ready();
-  }
-
   uint32_t udp_receive(uint32_t limit) override {
     counters_.udp_receive_calls++;
     uint32_t received = 0;
@@ -207,6 +194,19 @@ class UringPort final : public Port {
   }
 
  protected:
+  uint32_t look(double wait_us) override {
+    rearm();
+    reap();
+    const uint32_t known = is_ready();
+    if (known || wait_us <= 0) {
+      if (io_uring_sq_ready(&ring_) > 0 || has_task_work() || !known) submit_and_look();
+    } else {
+      sleep(wait_us);
+    }
+    reap();
+    return is_ready();
+  }
+
   size_t send(std::span<const Send> sends, int& error) override {
     const bool zero_copy = options_.zero_copy;
     for (size_t i = 0; i < sends.size(); i++) {
