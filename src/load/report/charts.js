@@ -4,8 +4,8 @@
   const charts = JSON.parse(document.getElementById('charts').textContent);
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  const digits = (value) =>
-    value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value === 0 ? '0' : `${+value.toPrecision(2)}`;
+  // three digits that count, without zeros at the end
+  const digits = (value) => String(+(+value).toPrecision(Math.abs(value) >= 1000 ? 4 : 3));
   const scaled = (value, units, unit = 0) => {
     while (Math.abs(value) >= 999.5 && unit < units.length - 1) {
       value /= 1000;
@@ -30,7 +30,7 @@
     nines: (value) => {
       const share = 1 - 10 ** -value;
       if (value === 0) return '0 %';
-      return `${(share * 100).toFixed(Math.max(0, Math.ceil(value - 2 + 1e-9)))} %`;
+      return `${(share * 100).toFixed(Math.max(0, Math.ceil(value - 2 - 1e-9)))} %`;
     },
     decades: (value) => digits(10 ** value),
   };
@@ -76,7 +76,7 @@
         },
         {
           ...axis,
-          size: 76,
+          size: 86,
           values: chart.logY
             ? (_plot, values) =>
                 values.map((value) =>

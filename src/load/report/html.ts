@@ -95,9 +95,9 @@ export function tiles(all: readonly Tile[]): string {
   return `<dl class="tiles">${cells.join('')}</dl>`;
 }
 
-/** Columns whose name begins with # hold numbers: to the right. */
+/** Columns whose name begins with # hold numbers: to the right; a blank one is for bars. */
 export function table(columns: readonly string[], rows: readonly (readonly string[])[], raw = false): string {
-  const css = (i: number) => (columns[i].startsWith('#') ? ' class="n"' : '');
+  const css = (i: number) => (columns[i].startsWith('#') ? ' class="n"' : columns[i] === ' ' ? ' class="wide"' : '');
   const head = columns.map((name, i) => `<th${css(i)}>${safe(name.replace(/^#/, ''))}</th>`).join('');
   const cell = (text: string, i: number) => `<td${css(i)}>${raw ? text : safe(text)}</td>`;
   const body = rows.map((row) => `<tr>${row.map(cell).join('')}</tr>`).join('');
