@@ -101,6 +101,27 @@ describe('a key update', () => {
   });
 });
 
+describe('records opened by someone else', () => {
+  it('are used as those that were opened here', () => {
+    const { client, server, network, protections } = established();
+    const before = network.wire.length;
+    network.conditions = { ...PERFECT, loss: 1 };
+    client.send(network.now, Buffer.from('bulk'));
+    client.updateKeys(network.now, false);
+    network.run(network.now, () => network.wire.length > before + 1);
+    network.conditions = PERFECT;
+    for (const { bytes } of network.wire.slice(before)) {
+      const opened = protections[1].open(bytes);
+      if (opened === undefined || opened === 'replayed') throw new Error('does not open');
+      server.endpoint?.receiveRecord(network.now, opened);
+    }
+    network.run(network.now + SECOND);
+    expect(texts(server.outputs)).toEqual(['bulk']);
+    expect(updates(server.outputs)).toEqual(['receive 4']);
+    expect(updates(network.a.outputs)).toEqual(['send 4']);
+  });
+});
+
 describe('closing', () => {
   it('tells the peer, and says nothing afterwards', () => {
     const { client, server, network } = established();
