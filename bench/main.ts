@@ -9,6 +9,7 @@ const BENCHMARKS: Record<string, () => Promise<{ bench(quick: boolean): Promise<
   aead: () => import('./aead.ts'),
   handshakes: () => import('./handshakes.ts'),
   memory: () => import('./memory.ts'),
+  nodes: () => import('./nodes.ts'),
 };
 
 const args = process.argv.slice(2);

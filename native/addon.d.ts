@@ -203,4 +203,6 @@ export interface Addon {
   /** Plain AEAD through the same backends, for vectors and benchmarks: whole-buffer seal/open at any alignment. open returns undefined when not authentic. */
   aeadSeal(backend: 'ipsec-mb' | 'openssl', suite: number, key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Uint8Array;
   aeadOpen(backend: 'ipsec-mb' | 'openssl', suite: number, key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array): Uint8Array | undefined;
+  /** Nanoseconds for a pass over `packets` packets of what no implementation can leave out: AES-256-GCM in place and (`copies`) one copy and one checksum. What bench/nodes.ts compares with. */
+  bareCost(backend: 'ipsec-mb' | 'openssl', open: boolean, packetBytes: number, packets: number, copies: boolean): number;
 }

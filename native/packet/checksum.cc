@@ -40,7 +40,7 @@ uint64_t sum_scalar(const uint8_t* bytes, size_t length) {
 }
 
 uint64_t copy_scalar(uint8_t* to, const uint8_t* from, size_t length) {
-  std::memcpy(to, from, length);
+  if (length > 0) std::memcpy(to, from, length);
   return sum_scalar(from, length);
 }
 
@@ -68,7 +68,7 @@ template <bool copying>
   const __m256i both = _mm256_add_epi64(first, second);
   const __m128i half = _mm_add_epi64(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
   const uint64_t sum = static_cast<uint64_t>(_mm_cvtsi128_si64(half)) + static_cast<uint64_t>(_mm_extract_epi64(half, 1));
-  if constexpr (copying) std::memcpy(to, from, length);
+  if (copying && length > 0) std::memcpy(to, from, length);
   return sum + sum_scalar(from, length);
 }
 

@@ -182,7 +182,7 @@ void Coalescer::add(const InnerPacket& packet) {
 
 void Coalescer::write(const Run& run, uint8_t* to) const {
   const InnerPacket& first = packets_[run.first];
-  std::memcpy(to, first.bytes, first.length);
+  if (first.length > 0) std::memcpy(to, first.bytes, first.length);
   if (run.packets == 1) return;
 
   uint8_t* end = to + first.length;
