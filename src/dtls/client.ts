@@ -137,7 +137,9 @@ export class DtlsClient extends DtlsEndpoint {
     this.establish(this.#own?.group ?? this.#wanted, this.#chain, true);
   }
 
-  protected override forgetSecrets(): void {
+  protected override forgetHandshake(): void {
+    this.#transcript.clear();
+    this.#chain = [];
     this.#forgetShare();
     this.#keys?.schedule.destroy();
     this.#keys?.client.destroy();

@@ -204,8 +204,8 @@ export abstract class DtlsEndpoint implements Endpoint {
   protected abstract taskDone(now: Micros, result: TaskResult): void;
   /** All of the flight was acknowledged during the handshake, or something came that only a finished peer sends. */
   protected abstract flightAcknowledged(now: Micros): void;
-  /** Secrets of a handshake that are still held. */
-  protected abstract forgetSecrets(): void;
+  /** The handshake is over: its secrets are destroyed, its messages let go. */
+  protected abstract forgetHandshake(): void;
 
   protected emit(output: Output): void {
     this.#outputs.push(output);
@@ -256,10 +256,11 @@ export abstract class DtlsEndpoint implements Endpoint {
   /** @param keepFlight what is unacknowledged stays, to be repeated only if the peer shows that it lacks it */
   protected establish(group: number, peerChain: readonly Uint8Array[], keepFlight: boolean): void {
     if (!keepFlight) this.#transmitter.flight.clear();
+    if (this.#transmitter.flight.isEmpty) this.#protection.drop('send', 2); // nothing is left to repeat in it
     this.#transmitter.timer.stop();
     this.#state = 'established';
     this.#group = group;
-    this.forgetSecrets();
+    this.forgetHandshake();
     this.emit({ kind: 'established', suite: this.#suite, group, peerChain });
   }
 
@@ -428,7 +429,7 @@ export abstract class DtlsEndpoint implements Endpoint {
     this.#task = 0;
     this.#transmitter.flight.clear();
     this.#held = [];
-    this.forgetSecrets();
+    this.forgetHandshake();
     for (const direction of ['send', 'receive'] as const) {
       const newest = direction === 'send' ? this.#transmitter.epoch : this.#receiveEpoch;
       for (let epoch = newest; epoch > 0 && epoch > newest - RECEIVE_EPOCHS; epoch--)

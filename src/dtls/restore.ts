@@ -22,7 +22,7 @@ class RestoredEndpoint extends DtlsEndpoint {
 
   protected override taskDone(): void {} // no task is ever given out
   protected override flightAcknowledged(): void {}
-  protected override forgetSecrets(): void {}
+  protected override forgetHandshake(): void {}
 }
 
 /** @param snapshot what `snapshot` of an endpoint gave. @throws RangeError if it is not one */

@@ -85,7 +85,8 @@ export class DtlsServer extends DtlsEndpoint {
 
   protected override flightAcknowledged(): void {} // the client's Finished says more
 
-  protected override forgetSecrets(): void {
+  protected override forgetHandshake(): void {
+    this.#transcript.clear();
     this.#keys?.schedule.destroy();
     this.#keys?.client.destroy();
     this.#keys?.server.destroy();

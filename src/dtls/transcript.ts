@@ -19,6 +19,11 @@ export class Transcript {
     return this.#vault.digest(hashOf(suite), this.#chunks);
   }
 
+  /** The handshake is over; an idle session should not carry its certificates. */
+  clear(): void {
+    this.#chunks = [];
+  }
+
   /** A retry follows: what there is so far becomes a message_hash. */
   fold(suite: number): void {
     this.#chunks = [messageHash(this.hash(suite))];

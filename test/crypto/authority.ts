@@ -17,7 +17,7 @@ export interface Issued {
 export interface Request {
   name: string;
   key?: KeyKind;
-  /** Signs with ECDSA and SHA-256, so its key is an EC key; default: the subject itself. */
+  /** Signs with Ed25519 (always equally long), or with ECDSA and SHA-256; default: the subject itself. */
   issuer?: Issued;
   from?: number;
   to?: number;
@@ -37,7 +37,9 @@ let serial = 1;
 export function issue(request: Request): Issued {
   const { name, issuer, from = TODAY - HALF_YEAR, to = TODAY + HALF_YEAR } = request;
   const pair = keyPair(request.key ?? 'p256');
-  const algorithm = sequence(oid('1.2.840.10045.4.3.2'));
+  const signer = issuer?.privateKey ?? pair.privateKey;
+  const isEdwards = signer.asymmetricKeyType === 'ed25519';
+  const algorithm = sequence(oid(isEdwards ? '1.3.101.112' : '1.2.840.10045.4.3.2'));
   const body = sequence(
     der(0xa0, integer(2)),
     integer(serial++),
@@ -48,7 +50,7 @@ export function issue(request: Request): Issued {
     pair.publicKey.export({ format: 'der', type: 'spki' }),
     der(0xa3, sequence(...extensionsOf(request))),
   );
-  const signature = sign('sha256', body, issuer?.privateKey ?? pair.privateKey);
+  const signature = sign(isEdwards ? null : 'sha256', body, signer);
   return { name, der: new Uint8Array(sequence(body, algorithm, bits(signature))), privateKey: pair.privateKey };
 }
 
