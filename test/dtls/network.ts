@@ -24,6 +24,8 @@ export function seededBytes(seed: number): Random {
 export interface Conditions {
   readonly loss: number;
   readonly duplicate: number;
+  /** Of everything that `a` sends, back to back; stock clients send three (protocol specification §1.6). */
+  readonly copies?: number;
   /** One bit of a datagram, only if it is protected: a hello that arrives changed must end the handshake. */
   readonly corrupt: number;
   /** Each way, uniform between the two: any spread reorders. */
@@ -120,7 +122,8 @@ export class Network {
   #carry(from: 'a' | 'b', to: Party, bytes: Uint8Array): void {
     this.wire.push({ at: this.now, from, bytes });
     const { loss, duplicate, corrupt, delay } = this.conditions;
-    const copies = this.#random() < duplicate ? 2 : 1;
+    const doubled = this.#random() < duplicate ? 2 : 1;
+    const copies = from === 'a' ? doubled * (this.conditions.copies ?? 1) : doubled;
     for (let i = 0; i < copies; i++) {
       if (this.#random() < loss) continue;
       const copy = bytes.slice();

@@ -161,6 +161,26 @@ describe('closing', () => {
   });
 });
 
+describe('a client that sends everything three times', () => {
+  it('gets three equal retries, one flight and one ACK', () => {
+    const conditions = { ...PERFECT, copies: 3 };
+    const pair = makePair({
+      root,
+      chain,
+      seed: 1,
+      conditions,
+      clientGroups: [Group.secp521r1MlKem1024],
+      serverGroups: [Group.secp521r1MlKem1024],
+    });
+    pair.network.run(20 * SECOND, () => isEstablished(pair));
+    const replies = pair.network.wire.filter(({ from }) => from === 'b').map(({ bytes }) => Buffer.from(bytes));
+    expect(replies.slice(0, 3)).toEqual([replies[0], replies[0], replies[0]]);
+    // ServerHello in two pieces, the last four messages of the flight, the ACK.
+    expect(replies.slice(3).map((bytes) => bytes[0])).toEqual([0x16, 0x16, 0x2e, 0x2e, 0x2e, 0x2e, 0x2f]);
+    expect(pair.answers.map(({ kind }) => kind)).toEqual(['retry', 'retry', 'retry', 'accept']);
+  });
+});
+
 describe('silence', () => {
   it('ends a client that nobody answers after sends at 0, 100 ... 6,300 ms, at 12.7 s, with record numbers 0 to 6', () => {
     const pair = makePair({ root, chain, seed: 1, conditions: { ...PERFECT, loss: 1 } });
