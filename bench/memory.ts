@@ -47,5 +47,7 @@ export async function bench(quick: boolean): Promise<void> {
   const after = await resident();
   const each = (bytes: number) => `${(bytes / sessions / 1024).toFixed(1)} KB`;
   console.log(`\nMemory of ${sessions} idle UDP sessions`);
-  console.log(`  resident ${each(after.rss - before.rss)} each, of it JavaScript heap ${each(after.heap - before.heap)}`);
+  console.log(
+    `  resident ${each(after.rss - before.rss)} each, of it JavaScript heap ${each(after.heap - before.heap)}`,
+  );
 }

@@ -114,6 +114,8 @@ export interface Addon {
   openTcpListener(options: { address: string; portNumber: number; reusePort: boolean; backlog: number }): { descriptor: number; portNumber: number };
   createMemfd(name: string, bytes: number): number;
   closeDescriptor(descriptor: number): void;
+  /** Another descriptor of the same open file: for an API that closes what it is given. */
+  duplicateDescriptor(descriptor: number): number;
   setCloseOnExec(descriptor: number, on: boolean): void;
   /** prctl(PR_SET_NO_NEW_PRIVS), PR_SET_DUMPABLE, RLIMIT_CORE 0: for an engine started without setpriv. */
   lockDown(): void;

@@ -48,6 +48,15 @@ napi_value close_descriptor(napi_env env, napi_callback_info info) {
   return close(descriptor) == 0 ? undefined(env) : throw_errno(env, "close", errno);
 }
 
+// duplicateDescriptor(descriptor) -> another one for the same open file, closed on exec
+napi_value duplicate_descriptor(napi_env env, napi_callback_info info) {
+  Args args{env, info, "duplicateDescriptor"};
+  const auto descriptor = static_cast<int>(args.integer(0, "descriptor", 0, INT32_MAX));
+  if (!args.ok()) return nullptr;
+  const int copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 3);
+  return copy >= 0 ? to_js(env, int32_t{copy}) : throw_errno(env, "fcntl(F_DUPFD_CLOEXEC)", errno);
+}
+
 // setCloseOnExec(descriptor, on)
 napi_value set_close_on_exec(napi_env env, napi_callback_info info) {
   Args args{env, info, "setCloseOnExec"};
@@ -107,7 +116,7 @@ napi_value notify_systemd(napi_env env, napi_callback_info info) {
 }
 
 const Functions functions{
-  {"createMemfd", create_memfd}, {"closeDescriptor", close_descriptor}, {"setCloseOnExec", set_close_on_exec}, {"lockDown", lock_down},
+  {"createMemfd", create_memfd}, {"closeDescriptor", close_descriptor}, {"duplicateDescriptor", duplicate_descriptor}, {"setCloseOnExec", set_close_on_exec}, {"lockDown", lock_down},
   {"pinThread", pin_thread}, {"monotonicMicros", monotonic_micros}, {"notifySystemd", notify_systemd},
 };
 

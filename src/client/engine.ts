@@ -32,7 +32,8 @@ class ClientEngine {
   readonly #start: ClientStart;
   readonly #config: ClientConfig;
   readonly #log: Logger;
-  readonly #index: number;
+  /** Shards attach by id; it lives as long as its handle is held. */
+  readonly #index: ReturnType<Addon['createIndex']>;
   #crypto: Piscina | undefined;
   #shards: ShardPool<ClientShardTask> | undefined;
   #entry = 0;
@@ -45,7 +46,7 @@ class ClientEngine {
     this.#config = start.config;
     this.#log = createLog('client', start.config);
     const { table } = start.descriptors;
-    this.#index = addon.createIndex(table.slots).id;
+    this.#index = addon.createIndex(table.slots);
     const states = new SessionTable(addon.openTable(table).public, table.slots).fields.state;
     this.#online = states.get(SLOT) === SlotState.online; // an earlier engine's session: go on with it
   }
@@ -90,7 +91,7 @@ class ClientEngine {
         vnetHeader: tun.vnetHeader,
         udp: server.mode === 'udp' ? descriptors.udp[this.#entry] : -1,
         table: descriptors.table,
-        index: this.#index,
+        index: this.#index.id,
         handover: undefined,
         single: SLOT,
       },
@@ -186,7 +187,9 @@ const start = await keeper.started;
 try {
   if (start.role !== 'client')
     throw new RingwayError('ENGINE_ROLE', 'a server was to be started as a client', 'use ringway server');
-  new ClientEngine(loadAddon(), keeper, start).run();
+  const addon = loadAddon();
+  addon.lockDown();
+  new ClientEngine(addon, keeper, start).run();
 } catch (error) {
   if (!(error instanceof RingwayError)) throw error;
   await keeper.fatal(error);

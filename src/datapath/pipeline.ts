@@ -34,6 +34,8 @@ export interface Path {
   readonly control: ControlNode;
   readonly gro: 'inline' | 'off';
   readonly maxSegments: number;
+  /** False in TCP mode: only streams leave. */
+  readonly hasUdp: boolean;
   /** Bits of the last wait: 1 UDP, 2 TUN, 4 handover, 8 a blocked transmit may go on. */
   ready: number;
   /** Datagram trains, or superpackets, that wait in the port for the socket, or the device. */
@@ -56,7 +58,7 @@ const udp = {
     const { addon, port, batches, control } = path;
     const { trainsOut } = batches;
     control.fill();
-    path.queuedOut = addon.udpTransmit(port, nativeBatch(trainsOut));
+    if (path.hasUdp) path.queuedOut = addon.udpTransmit(port, nativeBatch(trainsOut));
     const count = trainsOut.header[HEADER.count];
     for (let i = 0; i < count; i++) {
       if (trainsOut.kind[i] === 1 && trainsOut.verdict[i] === Verdict.pass) {

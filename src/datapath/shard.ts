@@ -95,6 +95,7 @@ export class Shard {
       control: this.control,
       gro: options.gro,
       maxSegments: MAX_SEGMENTS,
+      hasUdp: options.udp >= 0,
       ready: 0,
       queuedOut: 0,
       queuedIn: 0,

@@ -38,9 +38,10 @@ class ServerEngine {
   readonly #leases: Leases;
   readonly #shards: ShardPool<ServerShardTask>;
   readonly #table: SessionTable;
-  readonly #index: number;
-  readonly #handover: number | undefined;
-  readonly #steering: Uint32Array | undefined;
+  // Shards attach by id; what is attached to lives as long as somebody holds its handle.
+  readonly #index: ReturnType<Addon['createIndex']>;
+  readonly #handover: ReturnType<Addon['createHandover']> | undefined;
+  readonly #steering: Uint8Array | undefined;
   readonly #cookieSeed = randomBytes(32);
   readonly #mtu: number;
   #ready = 0;
@@ -63,11 +64,11 @@ class ServerEngine {
     });
     const { table } = descriptors;
     this.#table = new SessionTable(addon.openTable(table).public, table.slots);
-    this.#index = addon.createIndex(table.slots).id;
-    this.#handover = this.#count > 1 ? addon.createHandover(this.#count, HANDOVER_BYTES).id : undefined;
+    this.#index = addon.createIndex(table.slots);
+    this.#handover = this.#count > 1 ? addon.createHandover(this.#count, HANDOVER_BYTES) : undefined;
     if (descriptors.steering) {
       const { map, entries } = descriptors.steering;
-      this.#steering = new Uint32Array(addon.attachSteering(map, entries).buffer);
+      this.#steering = new Uint8Array(addon.attachSteering(map, entries).buffer);
     }
     this.#mtu = addon.tunMtu(start.tun.name);
     for (let slot = 0; slot < table.slots; slot++)
@@ -111,8 +112,8 @@ class ServerEngine {
         vnetHeader: tun.vnetHeader,
         udp: descriptors.udp[shard] ?? -1,
         table: descriptors.table,
-        index: this.#index,
-        handover: this.#handover,
+        index: this.#index.id,
+        handover: this.#handover?.id,
         single: undefined,
       },
       cookieSeed: this.#cookieSeed,
@@ -182,7 +183,8 @@ class ServerEngine {
       this.#log.warn({ peer: report.peerAddress }, 'login refused: no inside address is free');
       return refuse('NO_ADDRESS');
     }
-    const entry = insideAddress - parseIpv4(this.#config.ipPool.address);
+    const { address, prefix } = this.#config.ipPool;
+    const entry = insideAddress - ((parseIpv4(address) & (-1 << (32 - prefix))) >>> 0);
     if (this.#steering && entry >= 0 && entry < this.#steering.length) this.#steering[entry] = shard;
     const { lightwayClientIp, lightwayServerIp, lightwayDnsIp } = this.#config;
     const networkConfig = { localIp: lightwayClientIp, peerIp: lightwayServerIp, dnsIp: lightwayDnsIp, mtu: this.#mtu };
@@ -197,7 +199,9 @@ const start = await keeper.started;
 try {
   if (start.role !== 'server')
     throw new RingwayError('ENGINE_ROLE', 'a client was to be started as a server', 'use ringway client');
-  new ServerEngine(loadAddon(), keeper, start).run();
+  const addon = loadAddon();
+  addon.lockDown();
+  new ServerEngine(addon, keeper, start).run();
 } catch (error) {
   if (!(error instanceof RingwayError)) throw error;
   await keeper.fatal(error);

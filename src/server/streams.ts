@@ -53,7 +53,8 @@ export class StreamAcceptor {
       ecdhCurve: GROUPS,
     });
     this.#server = net.createServer({ noDelay: true, pauseOnConnect: false }, (socket) => void this.#accept(socket));
-    this.#server.listen({ fd: options.listener });
+    // node:net closes what it listens on; the keeper's descriptor must outlive this thread
+    this.#server.listen({ fd: options.control.addon.duplicateDescriptor(options.listener) });
   }
 
   close(): void {
