@@ -157,9 +157,14 @@ export class Lab {
     return program;
   }
 
+  /** Stops what was started since there were `from` programs, newest first. */
+  async stopSince(from: number): Promise<void> {
+    for (const program of this.programs.slice(from).reverse()) await program.stop();
+  }
+
   /** Stops every program, newest first, and removes the namespaces and the folder. May be called twice. */
   async close(): Promise<void> {
-    for (const program of this.programs.splice(0).reverse()) await program.stop();
+    await this.stopSince(0);
     for (const namespace of this.#namespaces.splice(0)) await outcomeOf(['ip', 'netns', 'delete', namespace]);
     if (existsSync(this.folder)) rmSync(this.folder, { recursive: true });
     process.off('exit', this.#abandon);

@@ -149,8 +149,7 @@ export class Tunnel {
     try {
       return await Tunnel.#start(lab, options);
     } catch (error) {
-      // half a tunnel would carry the traffic of the next one
-      for (const program of lab.programs.slice(running).reverse()) await program.stop();
+      await lab.stopSince(running); // half a tunnel would carry the traffic of the next one
       throw error;
     }
   }

@@ -1,5 +1,5 @@
 /** What a client says, and how it ends, when there is no way in: exit code 1 and the code that documentation and programs know it by. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type Credentials, createAuthority, createCertificate, createCredentials } from '../../src/lab/credentials.ts';
 import { Lab } from '../../src/lab/hosts.ts';
 import { ringway, startClient, startServer, type TunnelOptions } from '../../src/lab/tunnel.ts';
@@ -10,11 +10,16 @@ const LONGEST_MS = 20_000;
 describe.each(['udp', 'tcp'] as const)('a client over %s', (mode) => {
   let lab: Lab;
   let credentials: Credentials;
+  let standing: number;
 
   beforeAll(async () => {
     lab = await Lab.create();
     credentials = await createCredentials(lab.folder);
   });
+  beforeEach(() => {
+    standing = lab.programs.length;
+  });
+  afterEach(() => lab.stopSince(standing));
   afterAll(() => lab?.close());
 
   function options(changes: { credentials?: Credentials; keys?: Record<string, string> } = {}): TunnelOptions {
@@ -24,11 +29,10 @@ describe.each(['udp', 'tcp'] as const)('a client over %s', (mode) => {
 
   /** Runs a server with `atServer` and a client with `atClient` until the client gives up. */
   async function refusal(atServer: TunnelOptions | undefined, atClient: TunnelOptions) {
-    const server = atServer && (await startServer(lab, atServer));
+    if (atServer) await startServer(lab, atServer);
     const client = await startClient(lab, atClient);
     const { code } = await client.end(LONGEST_MS);
-    await client.exited;
-    await server?.stop();
+    await client.exited; // all it had to say was read
     return {
       code,
       complaint: client.lines.map((line) => /\[([A-Z_]+)\]$/.exec(line)?.[1]).filter((word) => word !== undefined),
