@@ -192,7 +192,7 @@ size_t Args::choice_of(napi_value value, const char* name, std::initializer_list
 
 Holder* Args::holder_of(napi_value value, const char* name, const char* type_name, const napi_type_tag& tag) {
   Holder* holder = unwrap(env_, value, tag);
-  if (!holder) refuse(false, name, std::string{"must be a "} + type_name + " handle", value);
+  if (!holder) refuse(false, name, std::string{strchr("aeiou", type_name[0]) ? "must be an " : "must be a "} + type_name + " handle", value);
   return holder;
 }
 

@@ -22,7 +22,10 @@ function thrown(call: () => unknown): { code: string; errno: number; syscall: st
 /** Runs in a process of its own what would change this one. */
 function inChild(script: string, env: NodeJS.ProcessEnv = {}): string {
   const setUp = `import { loadAddon } from ${JSON.stringify(new URL('../../src/native/index.ts', import.meta.url).href)}; const addon = loadAddon();`;
-  const done = spawnSync(process.execPath, ['--input-type=module-typescript', '-e', setUp + script], { encoding: 'utf8', env: { ...process.env, ...env } });
+  const done = spawnSync(process.execPath, ['--input-type=module-typescript', '-e', setUp + script], {
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+  });
   equal(done.status, 0, done.stderr);
   return done.stdout.trim();
 }
@@ -49,7 +52,12 @@ describe('kernel calls', () => {
   });
 
   it('open TCP listeners that node:net accepts from', async () => {
-    const { descriptor, portNumber } = addon.openTcpListener({ address: '127.0.0.1', portNumber: 0, reusePort: true, backlog: 8 });
+    const { descriptor, portNumber } = addon.openTcpListener({
+      address: '127.0.0.1',
+      portNumber: 0,
+      reusePort: true,
+      backlog: 8,
+    });
     const server = createServer();
     await new Promise<void>((resolve) => server.listen({ fd: descriptor }, resolve));
     equal((server.address() as { port: number }).port, portNumber);
@@ -78,7 +86,12 @@ describe('kernel calls', () => {
   });
 
   it('pin the calling thread, lock the process down, and tell systemd', () => {
-    equal(inChild(`addon.pinThread(0); console.log(/Cpus_allowed_list:\\s*(\\S+)/.exec((await import('node:fs')).readFileSync('/proc/thread-self/status', 'utf8'))[1])`), '0');
+    equal(
+      inChild(
+        `addon.pinThread(0); console.log(/Cpus_allowed_list:\\s*(\\S+)/.exec((await import('node:fs')).readFileSync('/proc/thread-self/status', 'utf8'))[1])`,
+      ),
+      '0',
+    );
     const status = inChild(
       `addon.lockDown(); const s = (await import('node:fs')).readFileSync('/proc/thread-self/status', 'utf8'); console.log(/NoNewPrivs:\\s*(\\d)/.exec(s)[1], (await import('node:fs')).readFileSync('/proc/self/limits', 'utf8').match(/core file size\\s+(\\S+)\\s+(\\S+)/).slice(1).join(' '))`,
     );
@@ -87,10 +100,14 @@ describe('kernel calls', () => {
     const path = join(tmpdir(), `rwio-notify-${process.pid}`);
     const listener = `import socket,subprocess,sys\ns=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\ns.bind(sys.argv[1])\nsubprocess.run(sys.argv[2:],check=True)\nprint(s.recv(100).decode())`;
     const script = `import { loadAddon } from ${JSON.stringify(new URL('../../src/native/index.ts', import.meta.url).href)}; if (!loadAddon().notifySystemd('READY=1\\nSTATUS=up')) process.exit(1)`;
-    const told = spawnSync('python3', ['-c', listener, path, process.execPath, '--input-type=module-typescript', '-e', script], {
-      encoding: 'utf8',
-      env: { ...process.env, NOTIFY_SOCKET: path },
-    });
+    const told = spawnSync(
+      'python3',
+      ['-c', listener, path, process.execPath, '--input-type=module-typescript', '-e', script],
+      {
+        encoding: 'utf8',
+        env: { ...process.env, NOTIFY_SOCKET: path },
+      },
+    );
     rmSync(path, { force: true });
     equal(told.stdout.trim(), 'READY=1\nSTATUS=up', told.stderr);
   });

@@ -1,7 +1,16 @@
 import { deepEqual, equal } from 'node:assert/strict';
 import { afterAll, afterEach, beforeAll, describe, it } from 'vitest';
 import { loadAddon, type PortHandle } from '../../src/native/index.ts';
-import { createPool, loopback, namespaceRefusal, openSocket, openUdpPort, PACKET_BLOCK, type Pool, run } from './rig.ts';
+import {
+  createPool,
+  loopback,
+  namespaceRefusal,
+  openSocket,
+  openUdpPort,
+  PACKET_BLOCK,
+  type Pool,
+  run,
+} from './rig.ts';
 
 const addon = loadAddon();
 const opened: (() => void)[] = [];
@@ -66,7 +75,8 @@ describe('steerUdp', () => {
     const out = createPool(PACKET_BLOCK, 8);
     const strangers = [header(Array(8).fill(0)), header(Array(8).fill(0xff)), new Uint8Array(3)];
     const almost = [header([0, 0, 0, 0, 0, 0, 0, 1]), header([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0])];
-    for (const bytes of [...strangers, ...strangers, ...almost]) addon.put(out.handle, 0, 0, loopback(portNumber), bytes);
+    for (const bytes of [...strangers, ...strangers, ...almost])
+      addon.put(out.handle, 0, 0, loopback(portNumber), bytes);
     equal(addon.udpTransmit(sender.port, out.handle), 0);
     addon.closePort(sender.port);
     const lengths = ends.map((end) => {
@@ -121,7 +131,13 @@ describe.skipIf(refusal !== undefined)('steerTun', () => {
     const queues = new Uint8Array(buffer);
     const ends = tun.descriptors.map((descriptor) => {
       const packets = createPool(PACKET_BLOCK, 32);
-      const port = addon.openPort({ io: 'epoll', tun: descriptor, vnetHeader: true, udp: -1, tunReceive: packets.handle });
+      const port = addon.openPort({
+        io: 'epoll',
+        tun: descriptor,
+        vnetHeader: true,
+        udp: -1,
+        tunReceive: packets.handle,
+      });
       opened.push(() => addon.closeDescriptor(descriptor));
       opened.push(() => addon.closePort(port));
       return { port, packets };
@@ -135,7 +151,8 @@ describe.skipIf(refusal !== undefined)('steerTun', () => {
         while (addon.wait(port, 20_000) & 2) {
           addon.tunReceive(port, 256);
           const { batch } = packets;
-          for (let i = 0; i < batch.header[0]; i++) if (batch.bytes[batch.offset[i]] === 0x45) found.push(batch.bytes[batch.offset[i] + 19]);
+          for (let i = 0; i < batch.header[0]; i++)
+            if (batch.bytes[batch.offset[i]] === 0x45) found.push(batch.bytes[batch.offset[i] + 19]);
           addon.clear(packets.handle);
         }
         const expected = Array.from({ length: 30 }, (_, i) => i + 10).filter((i) => (i + shift) % 3 === queue);
