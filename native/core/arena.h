@@ -39,6 +39,7 @@ class Arena : public std::enable_shared_from_this<Arena> {
   // A block that came back from the kernel filled: it gets its first reference.
   void filled(uint16_t block);
   void set_lender(Lender* lender) { lender_ = lender; }
+  bool is_lent() const { return lender_ != nullptr; }
   // A lent block that came back empty.
   void give_back(uint16_t block) { free_.push_back(block); }
 

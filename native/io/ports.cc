@@ -32,6 +32,7 @@ bool check_receive(Args& args, const Batch* batch, int descriptor, const char* n
   if (batch && batch->arena->block_size() < min_block) {
     return args.refuse_range(name, min_block == min_tun_block ? "must have blocks of 65,600 bytes or more" : "must have blocks of 66,048 bytes or more");
   }
+  if (batch && batch->arena->is_lent()) return args.refuse_range(name, "must have an arena that no other port receives into") != nullptr;
   return true;
 }
 

@@ -145,6 +145,7 @@ describe.skipIf(refusal !== undefined)('tun port', () => {
   });
   afterEach(() => {
     for (const close of opened.splice(0).reverse()) close();
+    equal(addon.mappings().quarantined, 0);
   });
   afterAll(() => run('ip', 'netns', 'del', space));
 
