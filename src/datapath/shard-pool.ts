@@ -25,7 +25,8 @@ export class ShardPool<Task> {
   readonly #pool: Piscina;
   readonly #handler: ShardHandler<Task>;
   readonly #ports: (MessagePort | undefined)[];
-  readonly #stopped: ((value: unknown) => void)[] = [];
+  /** Resolved when a shard has said `stopped`, or its task is over, whichever is heard first: they come by different ways. */
+  readonly #stopped: ((() => void) | undefined)[] = [];
   readonly #statistics: ((statistics: ShardStatistics) => void)[][];
   readonly #deaths: number[][];
   readonly #restarts: number[];
@@ -71,9 +72,13 @@ export class ShardPool<Task> {
   /** Ends all shards: with Goodbye to their sessions, or without a word when a successor takes over. */
   async stop(how: 'stop' | 'yield'): Promise<void> {
     this.#stopping = true;
-    const living = this.#ports.filter((port) => port !== undefined);
-    const ended = living.map(() => new Promise((resolve) => this.#stopped.push(resolve)));
-    for (const port of living) port.postMessage({ type: how } satisfies ShardCommand);
+    const ended = this.#ports.map((port, shard) => {
+      if (!port) return undefined;
+      port.postMessage({ type: how } satisfies ShardCommand);
+      return new Promise<void>((resolve) => {
+        this.#stopped[shard] = resolve;
+      });
+    });
     await Promise.all(ended);
   }
 
@@ -81,7 +86,7 @@ export class ShardPool<Task> {
     const { port1, port2 } = new MessageChannel();
     this.#ports[shard] = port1;
     port1.on('message', (report: ShardReport) => {
-      if (report.type === 'stopped') this.#stopped.pop()?.(undefined);
+      if (report.type === 'stopped') this.#stopped[shard]?.();
       else if (report.type === 'statistics') this.#statistics[shard].shift()?.(report.statistics);
       else this.#handler.heard(shard, report);
     });
@@ -90,6 +95,7 @@ export class ShardPool<Task> {
       () => {
         port1.close();
         this.#ports[shard] = undefined;
+        this.#stopped[shard]?.();
       },
       (error: Error) => this.#died(shard, error, port1),
     );
@@ -99,7 +105,7 @@ export class ShardPool<Task> {
     port.close();
     this.#ports[shard] = undefined;
     if (this.#stopping) {
-      this.#stopped.pop()?.(undefined);
+      this.#stopped[shard]?.();
       return;
     }
     const now = Date.now();
