@@ -43,11 +43,6 @@ export const Udp = { length: 4, checksum: 6, headerLength: 8 } as const;
 const MORE_FRAGMENTS_AND_OFFSET = 0x3fff;
 const FRAGMENT_OFFSET = 0x1fff;
 
-/** IP version, or 0 for no bytes at all. */
-export function ipVersion(bytes: Uint8Array, at: number, length: number): number {
-  return length > 0 ? bytes[at] >> 4 : 0;
-}
-
 /** @returns bytes of the IPv4 header, or 0 unless version, header length and total length fit into `length` */
 export function ipv4HeaderLength(bytes: Uint8Array, at: number, length: number): number {
   if (length < Ipv4.minLength || bytes[at] >> 4 !== 4) return 0;

@@ -1,6 +1,6 @@
 /** Which nodes there are to test here: the reference ones always, the native ones over each AEAD backend of the addon. */
 import { loadAddon } from '../../src/native/index.ts';
-import { createNativeWorld, createReferenceWorld, type World, type WorldOptions } from './world.ts';
+import { createNativeWorld, createNobleWorld, createReferenceWorld, type World, type WorldOptions } from './world.ts';
 
 export interface Backend {
   readonly name: string;
@@ -14,8 +14,11 @@ export const nativeBackends: readonly Backend[] = (addon?.about().aead ?? []).ma
   create: (options) => createNativeWorld(addon!, aead, options),
 }));
 
+const overNative = addon && { name: 'reference nodes, native memory', create: createNobleWorld.bind(undefined, addon) };
+
 export const backends: readonly Backend[] = [
   { name: 'reference nodes', create: createReferenceWorld },
+  ...(overNative ? [overNative] : []),
   ...nativeBackends,
 ];
 

@@ -14,7 +14,7 @@ import {
 } from '../../src/datapath/layout.ts';
 import { createNativeNodes, type Nodes } from '../../src/datapath/nodes.ts';
 import { createReferenceLanes } from '../../src/datapath/reference/lanes.ts';
-import { createMemoryBatch, MemoryArena } from '../../src/datapath/reference/memory.ts';
+import { createMemoryBatch, MemoryArena, wrapNativeBatch } from '../../src/datapath/reference/memory.ts';
 import { createReferenceNodes } from '../../src/datapath/reference/nodes.ts';
 import { SecretTable } from '../../src/datapath/reference/secrets.ts';
 import { SessionTable } from '../../src/datapath/table.ts';
@@ -74,12 +74,7 @@ export function createNativeWorld(
   aead: 'ipsec-mb' | 'openssl',
   { single = -1, capacity = CAPACITY, blocks = BLOCKS }: WorldOptions = {},
 ): World {
-  const descriptors = {
-    public: addon.createMemfd('public', SLOTS * PUBLIC_SLOT_BYTES),
-    secret: addon.createMemfd('secret', SLOTS * SECRET_SLOT_BYTES),
-  };
-  const opened = addon.openTable({ ...descriptors, slots: SLOTS, exposeSecrets: true });
-  for (const descriptor of Object.values(descriptors)) addon.closeDescriptor(descriptor);
+  const opened = openTable(addon);
   const index = addon.createIndex(SLOTS).handle;
   const made = { table: opened.handle, index, shard: 0, shards: 2, generation: GENERATION, aead };
   const lanes = addon.createLanes(single >= 0 ? { ...made, single } : made);
@@ -101,6 +96,53 @@ export function createNativeWorld(
     fromTun: create(),
     sealed: create(),
   };
+}
+
+/** The reference nodes over the addon's memory, table and index: what `--aead noble` runs. */
+export function createNobleWorld(addon: Addon, options: WorldOptions = {}): World {
+  const { single = -1, capacity = CAPACITY, blocks = BLOCKS } = options;
+  const opened = openTable(addon);
+  const index = addon.createIndex(SLOTS).handle;
+  const table = new SessionTable(opened.public, SLOTS);
+  const secrets = new SecretTable(opened.secret!);
+  const get = (kind: IndexKind, key: Uint8Array) => addon.indexGet(index, kind, key);
+  const lanes = createReferenceLanes({
+    table,
+    secrets,
+    index: { get },
+    shard: 0,
+    shards: 2,
+    generation: GENERATION,
+    single,
+  });
+  const create = () => {
+    const arena = addon.createArena(BLOCK_BYTES, blocks);
+    const batch = addon.createBatch(arena.handle, capacity);
+    const view = viewBatch(batch.buffer, capacity, new Uint8Array(arena.buffer), batch.handle);
+    return wrapNativeBatch(addon, view, { handle: arena.handle, blockSize: BLOCK_BYTES, blockCount: blocks });
+  };
+  return {
+    nodes: createReferenceNodes(lanes) as Nodes,
+    table,
+    secrets,
+    index: { set: (kind, key, slot) => addon.indexSet(index, kind, key, slot) },
+    claim: (slot) => table.fields.generation.set(slot, GENERATION),
+    trains: create(),
+    packets: create(), // in an arena of its own: what is opened is copied
+    toTun: create(),
+    fromTun: create(),
+    sealed: create(),
+  };
+}
+
+function openTable(addon: Addon) {
+  const descriptors = {
+    public: addon.createMemfd('public', SLOTS * PUBLIC_SLOT_BYTES),
+    secret: addon.createMemfd('secret', SLOTS * SECRET_SLOT_BYTES),
+  };
+  const opened = addon.openTable({ ...descriptors, slots: SLOTS, exposeSecrets: true });
+  for (const descriptor of Object.values(descriptors)) addon.closeDescriptor(descriptor);
+  return opened;
 }
 
 // ---- sessions -----------------------------------------------------------------------------------------------------------

@@ -68,7 +68,10 @@ export function createMemoryBatch(arena: MemoryArena, capacity: number): Referen
   return { ...batch, memory: new ArenaMemory(arena, batch) };
 }
 
-/** The addon's batch for the reference nodes: `--aead noble`, and tests that let both kinds of node work on one pipeline. */
+/**
+ * The addon's batch for the reference nodes (`--aead noble`). They copy what they make, so `packets` needs an arena of its own: the blocks of a
+ * receive arena are lent to the kernel.
+ */
 export function wrapNativeBatch(
   addon: Addon,
   batch: Batch,

@@ -74,17 +74,16 @@ class Opening {
   /** @returns false when `packets` is full: the train then begins with the first datagram that was not opened */
   openTrain(train: number): boolean {
     const { offset, length, segmentSize } = this.#trains;
+    if (length[train] === 0) return this.#drop(Verdict.tooShort); // one datagram of no bytes
     const end = offset[train] + length[train];
     const size = segmentSize[train] || length[train];
-    let at = offset[train];
-    do {
+    for (let at = offset[train]; at < end; at += size) {
       if (!this.#openDatagram(train, at, Math.min(size, end - at))) {
         offset[train] = at;
         length[train] = end - at;
         return false;
       }
-      at += size;
-    } while (at < end);
+    }
     return true;
   }
 
@@ -94,11 +93,11 @@ class Opening {
     const { bytes } = this.#trains;
     const fault = judgeHeader(bytes, at, length);
     if (fault !== Verdict.pass) return this.#drop(fault);
+    if (length === LIGHTWAY_HEADER) return this.#drop(Verdict.tooShort);
     const diverted = this.#trains.verdict[train] === Verdict.divert;
-    const isEmpty = length === LIGHTWAY_HEADER;
     const slot = diverted ? -1 : slotOf(this.#lanes, this.#trains, train);
     const datagram = { train, at, length, slot, flags: this.#flagsOf(train, at, slot) };
-    if (diverted) return isEmpty ? this.#drop(Verdict.tooShort) : this.#divertRaw(datagram, false);
+    if (diverted) return this.#divertRaw(datagram, false);
     const refusal = this.#judgeSlot(datagram);
     if (refusal !== Verdict.pass) return this.#drop(refusal);
     const state = this.#lanes.table.fields.state.get(slot);
@@ -106,7 +105,6 @@ class Opening {
       if (state !== SlotState.online) return this.#drop(Verdict.notOnline);
       return this.#openLane(datagram);
     }
-    if (isEmpty) return this.#drop(Verdict.tooShort);
     if (state !== SlotState.linkUp && state !== SlotState.online) return this.#divertRaw(datagram, true);
     return this.#openRecords(datagram);
   }

@@ -55,9 +55,10 @@ export function walkRecords(
     if (first >= PLAINTEXT.first && first <= PLAINTEXT.last) return { records: [], malformed: false, foreign: true };
     if ((first & FORM_MASK) !== FORM || (first & CONNECTION_ID) !== 0)
       return { records, malformed: true, foreign: false };
-    const place = measure(bytes, at, end, installed(first & EPOCH_BITS));
+    const epoch = installed(first & EPOCH_BITS);
+    if (epoch === 0) return { records: [], malformed: false, foreign: true };
+    const place = measure(bytes, at, end, epoch);
     if (!place) return { records, malformed: true, foreign: false };
-    if (place.epoch === 0) return { records: [], malformed: false, foreign: true };
     records.push(place);
     at += place.headerLength + place.sealedLength;
   }
