@@ -19,16 +19,22 @@ function thrown(call: () => unknown): { code: string; errno: number; syscall: st
   throw new Error('nothing was thrown');
 }
 
-/** Runs in a process of its own what would change this one. */
-function inChild(script: string, env: NodeJS.ProcessEnv = {}): string {
-  const setUp = `import { loadAddon } from ${JSON.stringify(new URL('../../src/native/index.ts', import.meta.url).href)}; const addon = loadAddon();`;
-  const done = spawnSync(process.execPath, ['--input-type=module-typescript', '-e', setUp + script], {
-    encoding: 'utf8',
-    env: { ...process.env, ...env },
-  });
+/** What a process of its own says, asked for what would change this one. */
+function inChild(call: 'pinThread' | 'lockDown' | 'notifySystemd', env: NodeJS.ProcessEnv = {}): string {
+  const script = join(import.meta.dirname, 'kernel-child.ts');
+  const done = spawnSync(process.execPath, [script, call], { encoding: 'utf8', env: { ...process.env, ...env } });
   equal(done.status, 0, done.stderr);
   return done.stdout.trim();
 }
+
+/** Binds a datagram socket at its first argument, runs the rest, prints what came. */
+const LISTENER = `
+import socket, subprocess, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1])
+subprocess.run(sys.argv[2:], check=True, stdout=subprocess.DEVNULL)
+print(s.recv(100).decode())
+`;
 
 describe('kernel calls', () => {
   it('throw what the kernel says, with code, errno and system call', () => {
@@ -86,28 +92,13 @@ describe('kernel calls', () => {
   });
 
   it('pin the calling thread, lock the process down, and tell systemd', () => {
-    equal(
-      inChild(
-        `addon.pinThread(0); console.log(/Cpus_allowed_list:\\s*(\\S+)/.exec((await import('node:fs')).readFileSync('/proc/thread-self/status', 'utf8'))[1])`,
-      ),
-      '0',
-    );
-    const status = inChild(
-      `addon.lockDown(); const s = (await import('node:fs')).readFileSync('/proc/thread-self/status', 'utf8'); console.log(/NoNewPrivs:\\s*(\\d)/.exec(s)[1], (await import('node:fs')).readFileSync('/proc/self/limits', 'utf8').match(/core file size\\s+(\\S+)\\s+(\\S+)/).slice(1).join(' '))`,
-    );
-    equal(status, '1 0 0');
-    equal(inChild('console.log(addon.notifySystemd("READY=1"))', { NOTIFY_SOCKET: '' }), 'false');
+    equal(inChild('pinThread'), '0');
+    equal(inChild('lockDown'), 'no new privileges 1, core 0 0');
+    equal(inChild('notifySystemd', { NOTIFY_SOCKET: '' }), 'false');
     const path = join(tmpdir(), `rwio-notify-${process.pid}`);
-    const listener = `import socket,subprocess,sys\ns=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\ns.bind(sys.argv[1])\nsubprocess.run(sys.argv[2:],check=True)\nprint(s.recv(100).decode())`;
-    const script = `import { loadAddon } from ${JSON.stringify(new URL('../../src/native/index.ts', import.meta.url).href)}; if (!loadAddon().notifySystemd('READY=1\\nSTATUS=up')) process.exit(1)`;
-    const told = spawnSync(
-      'python3',
-      ['-c', listener, path, process.execPath, '--input-type=module-typescript', '-e', script],
-      {
-        encoding: 'utf8',
-        env: { ...process.env, NOTIFY_SOCKET: path },
-      },
-    );
+    const child = [process.execPath, join(import.meta.dirname, 'kernel-child.ts'), 'notifySystemd'];
+    const env = { ...process.env, NOTIFY_SOCKET: path };
+    const told = spawnSync('python3', ['-c', LISTENER, path, ...child], { encoding: 'utf8', env });
     rmSync(path, { force: true });
     equal(told.stdout.trim(), 'READY=1\nSTATUS=up', told.stderr);
   });
