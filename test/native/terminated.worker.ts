@@ -49,5 +49,6 @@ if (state === 'armed') {
     addon.clear(packets.handle);
   }
 }
+parentPort?.on('message', () => undefined); // keeps an idle worker alive: it ends by being killed, never on its own
 parentPort?.postMessage('running');
 if (state === 'busy' || state === 'full') for (let i = 0; ; i++) turn(i);
