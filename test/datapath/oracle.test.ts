@@ -4,7 +4,16 @@ import { describe, expect, it } from 'vitest';
 import { HEADER } from '../../src/datapath/batch.ts';
 import type { CoalesceMode } from '../../src/datapath/nodes.ts';
 import { addon, nativeBackends } from './backends.ts';
-import { type Burst, bursts, flowBursts, give, receive, type Superpacket, superpackets } from './traffic.ts';
+import {
+  type Burst,
+  bursts,
+  edgeBursts,
+  flowBursts,
+  give,
+  receive,
+  type Superpacket,
+  superpackets,
+} from './traffic.ts';
 import { countersOf, createReferenceWorld, entriesOf, Slot, setUp, tableDifferences, type World } from './world.ts';
 
 const NOW = 1_234_567.25;
@@ -123,6 +132,16 @@ describe.each(nativeBackends)('$name', ({ create }) => {
         uplink(both, all, 'off');
       }),
       { seed: SEED + 103, endOnFailure: true, numRuns: RUNS },
+    );
+  });
+
+  it('agrees about numbers at the very edge of a window', () => {
+    fc.assert(
+      fc.property(edgeBursts, (all) => {
+        for (const world of both) setUp(world);
+        uplink(both, all, 'off');
+      }),
+      { seed: SEED + 107, endOnFailure: true, numRuns: RUNS },
     );
   });
 

@@ -44,18 +44,29 @@ const id = (slot: number) =>
     { weight: 1, arbitrary: fc.constantFrom(new Uint8Array(8), new Uint8Array(8).fill(0xff), pattern(8, 3)) },
   );
 
-/** Numbers that repeat, jump over windows and run backwards. */
+/** Numbers that repeat, jump over windows and run backwards; and those at a window's very edge, or half a number's range away. */
 const laneCounters = fc.oneof(
-  { weight: 6, arbitrary: fc.bigInt(0n, 80n) },
-  { weight: 1, arbitrary: fc.constantFrom(8191n, 8192n, 8193n, 20_000n, 20_063n, 2n ** 32n, 2n ** 53n + 1n) },
-  { weight: 1, arbitrary: fc.constantFrom(2n ** 64n - 1n, 2n ** 64n - 8193n) },
+  { weight: 4, arbitrary: fc.bigInt(0n, 80n) },
+  {
+    weight: 4,
+    arbitrary: fc.tuple(fc.constantFrom(0n, 8192n, 16_384n), fc.bigInt(0n, 3n)).map(([base, by]) => base + by),
+  },
+  { weight: 1, arbitrary: fc.constantFrom(20_000n, 20_063n, 2n ** 32n, 2n ** 53n + 1n) },
+  { weight: 1, arbitrary: fc.constantFrom(2n ** 64n - 1n, 2n ** 64n - 8192n, 2n ** 64n - 8193n) },
 );
 const recordNumbers = fc.oneof(
-  { weight: 6, arbitrary: fc.nat(60) },
+  { weight: 4, arbitrary: fc.nat(60) },
   {
-    weight: 1,
-    arbitrary: fc.constantFrom(127, 128, 129, 255, 256, 511, 512, 513, 600, 40_000, 65_535, 65_536, 70_000),
+    weight: 6,
+    arbitrary: fc
+      .tuple(
+        fc.constantFrom(0, 600),
+        fc.constantFrom(0, 127, 128, 129, 511, 512, 513, 32_767, 32_768, 32_769),
+        fc.boolean(),
+      )
+      .map(([base, by, back]) => Math.max(0, base + (back ? -by : by))),
   },
+  { weight: 1, arbitrary: fc.constantFrom(40_000, 65_535, 65_536, 70_000) },
 );
 
 const lanes = (slot: number, version: readonly [number, number], headerId: Uint8Array) =>
@@ -100,7 +111,7 @@ const contents = fc.oneof(
   { weight: 5, arbitrary: packets(300).map((packet) => [23, dataFrame(packet)] as const) },
   { weight: 1, arbitrary: packets(40).map((packet) => [23, concat(dataFrame(packet), Uint8Array.of(1))] as const) },
   { weight: 1, arbitrary: fc.constant([23, bytesOf('u8', 2, 'u16', 0, 'u16', 0)] as const) }, // a Ping
-  { weight: 1, arbitrary: fc.constantFrom(20, 21, 22, 24, 26, 0).map((type) => [type, pattern(20, type)] as const) },
+  { weight: 3, arbitrary: fc.constantFrom(20, 21, 22, 24, 26, 0).map((type) => [type, pattern(20, type)] as const) },
   { weight: 1, arbitrary: fc.constantFrom([23, new Uint8Array(0)] as const, [0, new Uint8Array(0)] as const) },
 );
 
@@ -203,6 +214,30 @@ export const flowBursts: fc.Arbitrary<Burst[]> = fc
     return [{ address: addressOf(Slot.lane), datagrams: sealed }];
   });
 
+const TINY = build(UDP);
+const near = (bases: readonly number[], spans: readonly number[]) =>
+  fc
+    .tuple(fc.constantFrom(...bases), fc.constantFrom(...spans), fc.constantFrom(-1, 0, 1))
+    .map(([base, span, by]) => Math.max(0, base + span + by));
+const laneEdges = near([1, 8192, 16_384], [0, 0, 1]).map((counter) => laneDatagram(Slot.lane, BigInt(counter), TINY));
+const recordEdges = fc
+  .tuple(near([600, 33_368], [0, 0, -512, 512, -128, 128, 32_768, -32_768]), fc.boolean())
+  .map(([number, longNumber]) => {
+    const form = { longNumber, withLength: true, padding: 0 };
+    return concat(
+      header(idOf(Slot.records), false),
+      sealRecord(recordKey(Slot.records, 'receive', 5), number, 26, TINY, form),
+    );
+  });
+
+/** Honest datagrams of one session whose numbers lie at the edges of its window, and half a number's range from the expected one. */
+export const edgeBursts: fc.Arbitrary<Burst[]> = fc
+  .tuple(fc.array(laneEdges, { minLength: 2, maxLength: 12 }), fc.array(recordEdges, { minLength: 2, maxLength: 12 }))
+  .map(([lane, record]) => [
+    { address: addressOf(Slot.lane), datagrams: lane },
+    { address: addressOf(Slot.records), datagrams: record },
+  ]);
+
 /** What a client of `slot` (Expresslane version 2) sends. */
 export function laneDatagram(
   slot: number,
@@ -286,7 +321,19 @@ export const superpackets: fc.Arbitrary<Superpacket> = destinations.chain((desti
     checksumStart: fc.constantFrom(0, 20, 24, 40, 1000),
     checksumOffset: fc.constantFrom(0, 6, 16, 2000),
   });
+  const syn = fc
+    .tuple(fc.nat(3), fc.constantFrom(536, 1199, 1200, 1201, 1298, 1299, 9000), fc.boolean())
+    .map(([before, mss, partial]) => {
+      const options = concat(
+        new Uint8Array(before).fill(1),
+        bytesOf('u8', 2, 'u8', 4, 'u16', mss),
+        new Uint8Array((4 - before) & 3),
+      );
+      const packet = build({ ...TCP, flags: 2, options, destination: insideOf(before & 1 ? Slot.lane : Slot.records) });
+      return partial ? offloaded(packet, 0, 0) : whole(packet);
+    });
   return fc.oneof(
+    { weight: 2, arbitrary: syn },
     { weight: 2, arbitrary: tcp },
     { weight: 2, arbitrary: udp },
     { weight: 3, arbitrary: single.map(whole) },
