@@ -375,7 +375,9 @@ export class Control implements ControlNode, PeerHost {
     const at = size === 0 ? begin : begin + Math.floor((packets.offset[i] - begin) / size) * size;
     const id = new DataView(packets.bytes.buffer, packets.bytes.byteOffset + at + 8, 8).getBigUint64(0);
     const from = train * ADDRESS.size;
-    const floated = (packets.flags[i] & Flag.floating) !== 0;
+    // Every train of a vector that was located before the first of them moved the session is flagged: one float, not many.
+    const flagged = (packets.flags[i] & Flag.floating) !== 0;
+    const floated = flagged && !this.table.isRemote(slot, trainsIn.address, from);
     if (floated) this.counters.floats++;
     this.role.moved(now, peer, id, floated ? trainsIn.address.slice(from, from + ADDRESS.size) : undefined);
     this.reschedule(peer);

@@ -8,7 +8,7 @@
  */
 import type { Addon, HandoverHandle, LanesHandle, PortHandle } from '../native/index.ts';
 import type { Micros } from '../wire/time.ts';
-import { Flag, HEADER, Verdict } from './batch.ts';
+import { type Batch, Flag, HEADER, Verdict } from './batch.ts';
 import { type Batches, nativeBatch, VECTOR } from './batches.ts';
 import type { Nodes } from './nodes.ts';
 
@@ -75,13 +75,10 @@ const udp = {
 
 const lanes = {
   open: (path: Path, now: Micros) => {
-    const { addon, batches, handover, nodes } = path;
+    const { addon, batches, nodes } = path;
     const { trainsIn, packets } = batches;
     const count = trainsIn.header[HEADER.count];
-    if (trainsIn.header[HEADER.consumed] === 0) {
-      const own = nodes.locate(trainsIn);
-      if (handover && own < count) addon.handOver(handover, path.lanes, nativeBatch(trainsIn), 'udp');
-    }
+    if (trainsIn.header[HEADER.consumed] === 0 && nodes.locate(trainsIn) < count) handOver(path, trainsIn, 'udp');
     addon.clear(nativeBatch(packets));
     nodes.open(trainsIn, packets, now);
     return trainsIn.header[HEADER.consumed] < count;
@@ -146,18 +143,26 @@ const tun = {
 
 const routes = {
   lookup: (path: Path) => {
-    const { addon, batches, handover, nodes } = path;
+    const { batches, nodes } = path;
     const { superpacketsIn } = batches;
     const count = superpacketsIn.header[HEADER.count];
     if (count === 0 || superpacketsIn.header[HEADER.consumed] > 0) return false;
-    const own = nodes.lookup(superpacketsIn);
-    if (handover && own < count) addon.handOver(handover, path.lanes, nativeBatch(superpacketsIn), 'tun');
+    if (nodes.lookup(superpacketsIn) < count) handOver(path, superpacketsIn, 'tun');
     return false;
   },
 };
 
 export const uplink = [udp.receive, lanes.open, session.control, guard.admit, gro.coalesce, tun.transmit] as const;
 export const downlink = [tun.receive, routes.lookup, lanes.seal, udp.transmit] as const;
+
+/** Entries of other shards go to them; what their rings cannot take is dropped here, and counted. */
+function handOver({ addon, handover, lanes, nodes }: Path, batch: Batch, kind: 'udp' | 'tun'): void {
+  if (!handover) return;
+  addon.handOver(handover, lanes, nativeBatch(batch), kind);
+  const { verdict, header } = batch;
+  for (let i = 0; i < header[HEADER.count]; i++)
+    if (verdict[i] === Verdict.handedOver || verdict[i] === Verdict.handoverFull) nodes.counters[verdict[i]]++;
+}
 
 /** One vector through a pipeline. */
 export function run(pipeline: readonly Step[], path: Path, now: Micros, from = 0): void {

@@ -108,7 +108,7 @@ class ServerEngine {
         io: config.io,
         aead: chooseAead(this.#addon, config.aead),
         gro: config.gro,
-        tun: descriptors.tun[shard] ?? -1,
+        tun: descriptors.tun[shard % descriptors.tun.length], // a device with fewer queues is shared
         vnetHeader: tun.vnetHeader,
         udp: descriptors.udp[shard] ?? -1,
         table: descriptors.table,

@@ -50,8 +50,8 @@ export function createMemory(slots: number): Memory {
 const root = issue({ name: 'root', ca: true });
 const leaf = issue({ name: 'vpn.example', issuer: root, dnsNames: ['vpn.example'] });
 const privateKey = createPrivateKey(leaf.privateKey.export({ type: 'pkcs8', format: 'pem' }));
-const serverSide: Credentials = { certificateChain: [leaf.der], privateKey };
-const clientSide: Credentials = { trustAnchors: [root.der], serverName: 'vpn.example', now: () => TODAY };
+export const serverSide: Credentials = { certificateChain: [leaf.der], privateKey };
+export const clientSide: Credentials = { trustAnchors: [root.der], serverName: 'vpn.example', now: () => TODAY };
 
 export interface Sent {
   readonly address: Uint8Array;

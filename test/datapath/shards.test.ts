@@ -1,0 +1,113 @@
+/** Whole shards, datagrams over loopback, packets over a TUN device: every session lives on one shard, whichever shard hears it. */
+import { afterEach, describe, expect, it } from 'vitest';
+import { parseIpv4 } from '../../src/server/leases.ts';
+import { backends, namespaceRefusal } from '../io/rig.ts';
+import { build, UDP } from '../packet/packets.ts';
+import { CLIENT_INSIDE, NET_ADDRESS, numbered, Rig, type RigClient, type RigOptions } from './rig.ts';
+
+const refusal = namespaceRefusal();
+if (refusal) console.warn(`skipped: ${refusal}`);
+
+const rigs: Rig[] = [];
+afterEach(() => {
+  for (const rig of rigs.splice(0)) rig.close();
+});
+
+function start(options: RigOptions): Rig {
+  const rig = new Rig(options);
+  rigs.push(rig);
+  return rig;
+}
+
+const up = (number: number) =>
+  build({ ...UDP, source: parseIpv4(CLIENT_INSIDE), destination: NET_ADDRESS, payload: numbered(number) });
+const down = (client: RigClient, number: number) =>
+  build({ ...UDP, source: NET_ADDRESS, destination: client.lease, payload: numbered(number) });
+
+/** The numbers in UDP packets, superpackets cut up. */
+function numbersOf(packets: readonly Uint8Array[]): number[] {
+  return packets.flatMap((bytes) => {
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
+    return Array.from({ length: (bytes.length - 28) / 64 }, (_, i) => view.getUint32(28 + i * 64));
+  });
+}
+
+const upTo = (count: number) => Array.from({ length: count }, (_, i) => i);
+
+describe.skipIf(refusal !== undefined).each(backends())('two shards over %s', (io) => {
+  it('put a session where its id says, and hear all of it there', () => {
+    const rig = start({ io, shards: 2 });
+    const clients = [2, 3, 4, 5, 6, 7].map((host) => rig.connect(host));
+    for (const client of clients) {
+      const shard = Number(client.id >> 56n) % 2;
+      expect(rig.table.fields.shard.get(client.slot)).toBe(shard);
+      expect(client.slot % 2).toBe(shard);
+      expect(rig.shards[shard].control.peers.has(client.slot)).toBe(true);
+      for (let i = 0; i < 20; i++) client.send([client.lane(up(2 * i)), client.record(up(2 * i + 1))]);
+    }
+    rig.settle();
+    for (const client of clients) {
+      expect(rig.table.fields.packetsOpened.get(client.slot)).toBe(40);
+      rig.inside.send(upTo(20).map((i) => down(client, i)));
+    }
+    rig.settle();
+    for (const client of clients) expect(numbersOf(client.inner())).toEqual(upTo(20));
+    expect(new Set(clients.map((client) => client.slot % 2)).size).toBe(2);
+    expect(rig.ports('takenOver')).toBe(0);
+  });
+
+  it('without steering hand over every datagram and packet that came to the wrong one: in order, counted, none lost', () => {
+    const rig = start({ io, shards: 2, steered: false });
+    const clients = [2, 3, 4, 5].map((host) => rig.connect(host));
+    rig.inside.receive();
+    const before = rig.ports('takenOver');
+    const counted = rig.counted(() => {
+      for (const client of clients) {
+        for (let i = 0; i < 50; i++) client.send([client.lane(up(client.host * 1000 + i))]);
+        rig.inside.send(upTo(50).map((i) => down(client, i)));
+      }
+      rig.settle();
+    });
+    const numbers = numbersOf(rig.inside.receive());
+    for (const client of clients) {
+      const own = numbers.filter((number) => Math.floor(number / 1000) === client.host);
+      expect(own).toEqual(upTo(50).map((i) => client.host * 1000 + i));
+      expect(numbersOf(client.inner())).toEqual(upTo(50));
+    }
+    const takenOver = rig.ports('takenOver') - before;
+    expect(takenOver).toBeGreaterThan(0);
+    expect(counted).toEqual({ elsewhere: takenOver, handedOver: takenOver });
+  });
+
+  it('hand over what a client that moved sends, until and after its new address is known', () => {
+    const rig = start({ io, shards: 2, steered: false });
+    const client = rig.connect(2);
+    rig.inside.receive();
+    for (const host of [3, 4, 5, 6, 7, 8]) {
+      client.move(host);
+      for (let i = 0; i < 10; i++) client.send([client.lane(up(i))]);
+      rig.settle();
+      expect(numbersOf(rig.inside.receive())).toEqual(upTo(10));
+      rig.inside.send(upTo(10).map((i) => down(client, i)));
+      rig.settle();
+      expect(numbersOf(client.inner())).toEqual(upTo(10));
+    }
+    expect(rig.counters().floats).toBe(6);
+    expect(rig.counters().elsewhere).toBeGreaterThan(0);
+  });
+
+  it('share a TUN device that has one queue', () => {
+    const rig = start({ io, shards: 2, queues: 1 });
+    const clients = [2, 3, 4, 5].map((host) => rig.connect(host));
+    rig.inside.receive();
+    for (const client of clients) {
+      client.send(upTo(20).map((i) => client.lane(up(i))));
+      rig.inside.send(upTo(20).map((i) => down(client, i)));
+      rig.settle();
+    }
+    expect(numbersOf(rig.inside.receive()).sort((a, b) => a - b)).toEqual(
+      clients.flatMap(() => upTo(20)).sort((a, b) => a - b),
+    );
+    for (const client of clients) expect(numbersOf(client.inner()).sort((a, b) => a - b)).toEqual(upTo(20));
+  });
+});
