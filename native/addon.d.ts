@@ -20,6 +20,8 @@ export type HandoverHandle = Handle<'handover'>;
 export type SecretHandle = Handle<'secret'>;
 export type RecordKeysHandle = Handle<'recordKeys'>;
 export type SteeringHandle = Handle<'steering'>;
+export type FleetHandle = Handle<'fleet'>;
+export type TrafficHandle = Handle<'traffic'>;
 
 export interface Addon {
   // ---- what this build is ---------------------------------------------------------------------------------------
@@ -207,4 +209,35 @@ export interface Addon {
   aeadOpen(backend: 'ipsec-mb' | 'openssl', suite: number, key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array): Uint8Array | undefined;
   /** Nanoseconds for a pass over `packets` packets of what no implementation can leave out: AES-256-GCM in place and (`copies`) one copy and one checksum. What bench/nodes.ts compares with. */
   bareCost(backend: 'ipsec-mb' | 'openssl', open: boolean, packetBytes: number, packets: number, copies: boolean): number;
+
+  // ---- native/load: the load lab (docs/load.md) ------------------------------------------------------------------------------
+  /** The outside of many clients on one thread: one connected UDP socket a slot (opened later), one epoll. @param bufferBytes of each socket, 0 = the kernel's own */
+  createFleet(options: { slots: number; address: string; portNumber: number; bufferBytes: number }): FleetHandle;
+  /** @returns the local port number. @throws the kernel's refusal (EMFILE, EADDRNOTAVAIL ...) */
+  openOutside(fleet: FleetHandle, slot: number): number;
+  closeOutside(fleet: FleetHandle, slot: number): void;
+  closeFleet(fleet: FleetHandle): void;
+  /** Waits until a socket has something, at most 1 s. @returns how many have */
+  fleetWait(fleet: FleetHandle, waitUs: number): number;
+  /** Appends up to `limit` trains, each with its slot and the server's address. @returns count */
+  fleetReceive(fleet: FleetHandle, trains: BatchHandle, limit: number): number;
+  /** Sends passing entries of kind 0 by their slot's socket, from header.consumed on, and stops where a socket is full. A refused train goes datagram by datagram; what cannot be sent: sendFailed, counted. @returns entries left */
+  fleetTransmit(fleet: FleetHandle, trains: BatchHandle): number;
+  fleetCounters(fleet: FleetHandle): Record<string, number>;
+  /**
+   * Traffic of `clients` clients, numbered from `first`. form inside: inner IPv4/UDP packets to `destination`, sent as superpackets (slot = client), received as packets; outside: datagrams to wherever
+   * a client was last heard from. Sizes are of inner packets, 64 to 9,000. `buffer` holds what is counted (src/load/traffic.ts).
+   */
+  createTraffic(options: {
+    clients: number; first: number; run: number; form: 'inside' | 'outside'; destination: number; portNumber: number;
+    flows: number; burst: number; window: boolean; echoEvery: number; sizes: readonly number[];
+  }): { handle: TrafficHandle; buffer: ArrayBuffer };
+  /** All in Micros. `spacing` between two trains, 0 = as fast as possible. Packets due in [measureFrom, measureTo) are measured, nothing is due from `stop` on. */
+  scheduleTraffic(traffic: TrafficHandle, schedule: { start: number; spacing: number; measureFrom: number; measureTo: number; stop: number }): void;
+  /** Appends what is due. @returns packets */
+  sendTraffic(traffic: TrafficHandle, batch: BatchHandle, now: number): number;
+  /** Appends a hello of every client that is online and not known yet. @returns packets */
+  greetTraffic(traffic: TrafficHandle, batch: BatchHandle, now: number): number;
+  /** Counts passing entries; acknowledgements and echoes are appended to `replies`. @returns packets that were of this run */
+  receiveTraffic(traffic: TrafficHandle, batch: BatchHandle, replies: BatchHandle | undefined, now: number): number;
 }
