@@ -1,0 +1,154 @@
+/**
+ * The clients of one loader thread: as many real sessions as there are slots, each with a handshake, a login, keepalives and ids of
+ * its own. Slot and client number are the same.
+ */
+import tls from 'node:tls';
+import type { Vault } from '../crypto/vault.ts';
+import { type Control, parseIpv4, type Role } from '../datapath/control.ts';
+import type { Peer } from '../datapath/host.ts';
+import { SlotLaneKeys } from '../datapath/lane-keys.ts';
+import { SlotFlag, SlotState } from '../datapath/layout.ts';
+import { SlotProtection } from '../datapath/slot-protection.ts';
+import { StreamPeer } from '../datapath/stream-peer.ts';
+import { UdpPeer } from '../datapath/udp-peer.ts';
+import { DtlsClient } from '../dtls/client.ts';
+import { ClientSession } from '../session/client.ts';
+import { ClientIds } from '../session/ids.ts';
+import { createCounters, type NetworkConfig, type ClientConfig as SessionConfig } from '../session/types.ts';
+import { type SessionId, VERSION_1_1, VERSION_1_3, type Version } from '../wire/header.ts';
+import type { Micros, Random } from '../wire/time.ts';
+
+/** DTLS bytes per datagram of the handshake (protocol specification §2.6: the stock client's own size). */
+const HANDSHAKE_MTU = 1_400;
+const GROUPS = 'X25519MLKEM768:X25519:P-256';
+const CONNECT_MS = 12_700;
+
+export interface ClientsOptions {
+  readonly control: Control;
+  readonly clients: number;
+  readonly vault: Vault;
+  readonly random: Random;
+  readonly suites: readonly number[];
+  readonly groups: readonly number[];
+  readonly session: Omit<SessionConfig, 'counters'>;
+  /** UDP: the server, 40 bytes (ADDRESS). */
+  readonly remote: Uint8Array;
+  readonly tcp: { address: string; portNumber: number; caCert: string; serverName: string };
+  readonly online: (client: number, insideAddress: number) => void;
+  readonly ended: (client: number, code: string) => void;
+  /** A deadline may have moved, or packets may wait. */
+  readonly wake: () => void;
+}
+
+export class Clients implements Role {
+  readonly counters = createCounters();
+  readonly #options: ClientsOptions;
+  readonly #ids: ClientIds[] = [];
+
+  constructor(options: ClientsOptions) {
+    this.#options = options;
+  }
+
+  /** Begins the session of a client whose socket is open. */
+  connect(now: Micros, client: number): void {
+    const { control, vault, random, suites, groups, remote, session } = this.#options;
+    const { addon, lanes, table } = control;
+    this.#prepare(client, VERSION_1_3, SlotFlag.client);
+    table.fields.remote.set(client, remote);
+    const protection = new SlotProtection(addon, lanes, client, vault);
+    const endpoint = new DtlsClient({
+      vault,
+      random,
+      mtu: HANDSHAKE_MTU,
+      suites,
+      groups,
+      share: undefined,
+      protection,
+    });
+    const keys = new SlotLaneKeys(addon, lanes, table, client);
+    const upper = new ClientSession({ ...session, counters: this.counters }, VERSION_1_3, keys);
+    const peer = new UdpPeer(now, client, 'client', endpoint, upper, control, table, { interval: undefined });
+    control.add(peer);
+    upper.start(now);
+    endpoint.start(now);
+    peer.pump(now);
+    control.reschedule(peer);
+  }
+
+  /** Dials by TCP; the session begins when TLS is up. */
+  dial(client: number): void {
+    const { tcp, ended } = this.#options;
+    const socket = tls.connect({
+      host: tcp.address,
+      port: tcp.portNumber,
+      ca: tcp.caCert,
+      minVersion: 'TLSv1.3',
+      maxVersion: 'TLSv1.3',
+      ecdhCurve: GROUPS,
+      checkServerIdentity: (_host, certificate) =>
+        tcp.serverName === '' ? undefined : tls.checkServerIdentity(tcp.serverName, certificate),
+    });
+    const failed = (code: string) => {
+      clearTimeout(timer);
+      socket.destroy();
+      ended(client, code);
+    };
+    const timer = setTimeout(() => failed('PEER_SILENT'), CONNECT_MS);
+    const refused = (error: NodeJS.ErrnoException) => failed(error.code ?? 'OUTER_FAILED');
+    socket.once('error', refused);
+    socket.once('secureConnect', () => {
+      clearTimeout(timer);
+      socket.off('error', refused);
+      this.#streamUp(client, socket);
+    });
+  }
+
+  #streamUp(client: number, socket: tls.TLSSocket): void {
+    const { control, session, wake } = this.#options;
+    this.#prepare(client, VERSION_1_1, SlotFlag.client | SlotFlag.stream);
+    const upper = new ClientSession({ ...session, counters: this.counters }, VERSION_1_1, undefined);
+    upper.start(control.now());
+    const peer = new StreamPeer(client, socket, upper, control, control.table, (each) => {
+      control.reschedule(each);
+      wake();
+    });
+    control.add(peer, peer.write);
+    peer.linkUp(control.now());
+    wake();
+  }
+
+  #prepare(client: number, version: Version, flags: number): void {
+    const { addon, lanes, table } = this.#options.control;
+    addon.clearSlot(lanes, client);
+    addon.claimSlot(lanes, client);
+    const { fields } = table;
+    fields.flags.set(client, flags);
+    fields.versionMajor.set(client, version.major);
+    fields.versionMinor.set(client, version.minor);
+    fields.state.set(client, SlotState.handshake);
+    this.#ids[client] = new ClientIds();
+  }
+
+  // ---- Role -------------------------------------------------------------------------------------------------------
+
+  stranger(): void {} // every datagram has come to some client's own socket
+
+  helloAgain(): void {}
+
+  moved(_now: Micros, peer: UdpPeer, id: SessionId): void {
+    if (!this.#ids[peer.slot].onDecoded(id)) return;
+    const bytes = new Uint8Array(8);
+    new DataView(bytes.buffer).setBigUint64(0, id);
+    const { currentId, sendId } = this.#options.control.table.fields;
+    currentId.set(peer.slot, bytes);
+    sendId.set(peer.slot, bytes);
+  }
+
+  online(peer: Peer, networkConfig: NetworkConfig | undefined): void {
+    if (networkConfig) this.#options.online(peer.slot, parseIpv4(networkConfig.localIp));
+  }
+
+  ended(peer: Peer, code: string): void {
+    this.#options.ended(peer.slot, code);
+  }
+}
