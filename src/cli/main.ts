@@ -20,6 +20,10 @@ const COMMANDS: Readonly<Record<string, readonly [about: string, Build]>> = {
     'start a new engine with the configuration as it is now; sessions go on',
     async () => (await import('./reload.ts')).reloadCommand(),
   ],
+  load: [
+    'find out what a Lightway server can carry, ours or the stock one',
+    async () => (await import('./load.ts')).loadCommand(),
+  ],
   status: ['list running instances', async () => (await import('./status.ts')).statusCommand()],
 };
 

@@ -349,6 +349,7 @@ class Loader {
         histograms: this.#traffic.histograms(),
         port: { ...this.#addon.fleetCounters(this.#fleet), streamFull, outputLost },
         verdicts,
+        at: now,
         cpuSeconds: (user + system) / SECOND,
       },
     });

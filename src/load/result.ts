@@ -82,6 +82,8 @@ export const resultSchema = z.strictObject({
     sink: z.number().nullable(),
     serverPerGb: z.number().nullable(),
   }),
+  /** The stage that held the others up; null: none was full. */
+  saturated: z.string().nullable(),
   /** The server's own counters over the run, where it tells them; by shard. */
   shards: z.array(z.record(z.string(), z.number())),
   series: z.strictObject({

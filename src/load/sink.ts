@@ -143,7 +143,14 @@ class SinkRun {
       Object.entries(counters).map(([name, value]) => [name, value - (this.#portBefore[name] ?? 0)]),
     );
     const [totals, histograms] = [this.#traffic.totals(), this.#traffic.histograms()];
-    return sparse({ totals, histograms, port, verdicts: {}, cpuSeconds: (user + system) / SECOND });
+    return sparse({
+      totals,
+      histograms,
+      port,
+      verdicts: {},
+      at: this.#addon.monotonicMicros(),
+      cpuSeconds: (user + system) / SECOND,
+    });
   }
 }
 

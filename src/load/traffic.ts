@@ -98,6 +98,8 @@ export interface Snapshot {
   readonly port: Readonly<Record<string, number>>;
   /** Verdicts of this end's own datapath. */
   readonly verdicts: Readonly<Record<string, number>>;
+  /** When it was taken, by this machine's monotonic clock. */
+  readonly at: number;
   /** CPU seconds of the thread that carries packets. */
   readonly cpuSeconds: number;
 }

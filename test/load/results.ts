@@ -51,6 +51,7 @@ export function result(overrides: Partial<Result> = {}, seed = 1): Result {
     downlink: null,
     generator: { lag: 0.0003, delay: direction({}, seed + 7).latency, busy: 0.42, cpuSeconds: 4.2 },
     cpu: { cores: 2, server: 6.1, sink: 1.9, serverPerGb: 1.96 },
+    saturated: null,
     shards: [
       { udpDatagramsIn: 1_151_385, socketDrops: 5_750, tunPacketsOut: 75_000 },
       { udpDatagramsIn: 1_151_385, socketDrops: 5_750, tunPacketsOut: 76_000 },

@@ -1,0 +1,268 @@
+/** `ringway load`: what a Lightway server can carry, ours or the stock one (docs/load.md). */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import logUpdate from 'log-update';
+import { RingwayError } from '../errors.ts';
+import { type Look, liveLine, liveScreen } from '../load/live.ts';
+import { renderRun } from '../load/report/run.ts';
+import { type Result, readResult } from '../load/result.ts';
+import { runLoad, type Show } from '../load/run.ts';
+import { DEFAULTS, type Direction, describeScenario, readScenario, type ScenarioFlags } from '../load/scenario.ts';
+import { goPrivate, isPrivate, loadFrom, setStage } from '../load/self.ts';
+import { runSink } from '../load/sink.ts';
+import { summaryTable } from '../load/table.ts';
+import { judge, parseThreshold, THRESHOLD_EXIT, type Threshold } from '../load/thresholds.ts';
+import { parseChoice, parseCount, parseEndpoint, usage } from '../load/units.ts';
+import { describe } from './report.ts';
+
+const USAGE_EXIT = 2;
+
+interface Flags extends ScenarioFlags {
+  readonly self?: boolean;
+  readonly server?: string;
+  readonly sink?: string;
+  readonly sinkControl?: string;
+  readonly user?: string;
+  readonly password?: string;
+  readonly caCert?: string;
+  readonly serverName?: string;
+  readonly watch?: string;
+  readonly threads: string;
+  readonly bufferKb: string;
+  readonly serverCommand?: string;
+  readonly serverFlag: string[];
+  readonly serverKey: string[];
+  readonly tunSetting: string[];
+  readonly subject?: string;
+  readonly title?: string;
+  readonly failIf: string[];
+  readonly report?: string;
+  readonly json?: string;
+  readonly compare?: string;
+  readonly shownCommand?: string;
+}
+
+export function loadCommand(): Command {
+  const command = new Command('load').description('find out what a Lightway server can carry');
+  for (const direction of ['upload', 'download', 'mixed'] as const) command.addCommand(trafficCommand(direction));
+  command.addCommand(sinkCommand());
+  return command;
+}
+
+const gather = (word: string, before: string[]) => [...before, word];
+
+const ABOUT: Readonly<Record<Direction, string>> = {
+  upload: 'clients send to a sink behind the server',
+  download: 'a sink behind the server sends to the clients',
+  mixed: 'both at once',
+};
+
+/** Flags of a scenario, in the order one thinks of them. */
+export function addScenario(command: Command): Command {
+  const { clients, rate, duration, warmup, ramp, transport, traffic, size, burst, flows } = DEFAULTS;
+  return command
+    .option('--clients <N>', `sessions, each logged in, 1 to 10,000 (default: ${clients})`)
+    .option('--rate <RATE>', `inner bits per second of each client: 25M, 1.5G, or max (default: ${rate})`)
+    .option('--duration <TIME>', `measured time (default: ${duration})`)
+    .option('--warmup <TIME>', `traffic before it is measured (default: ${warmup})`)
+    .option('--ramp <N>', `logins begun a second (default: ${ramp})`)
+    .option('--transport <udp|tcp>', `(default: ${transport})`)
+    .option('--expresslane <on|off>', '(default: on over UDP)')
+    .option('--traffic <stream|window>', `due times, or flows with a window that react to loss (default: ${traffic})`)
+    .option('--size <BYTES>', `inner packets: 64 to 1350, several with commas, or imix (default: ${size})`)
+    .option('--burst <N>', `packets of a client that are due together, 1 to 64 (default: ${burst})`)
+    .option('--flows <N>', `inner UDP flows of each client (default: ${flows})`);
+}
+
+function trafficCommand(direction: Direction): Command {
+  const command = addScenario(new Command(direction).description(ABOUT[direction]));
+  addStage(command)
+    .option(
+      '--fail-if <CONDITION>',
+      "such as 'loss>0.1%' or 'p99>20ms'; exit code 99 if it holds; may be repeated",
+      gather,
+      [],
+    )
+    .option('--report <FILE>', 'write a report, one HTML file')
+    .option('--json <FILE>', 'write the result')
+    .option('--compare <FILE>', 'lay the report over an older result (--json)')
+    .option('--title <TEXT>', 'heading of the report');
+  return command.action(async (flags: Flags) => {
+    process.exit(await traffic(direction, flags));
+  });
+}
+
+/** Which server, which sink. */
+export function addStage(command: Command): Command {
+  return command
+    .option('--self', 'make namespaces, certificate, user, server and sink here, and clear them away afterwards')
+    .option('--server <HOST:PORT>', 'the server under load')
+    .option('--sink <ADDRESS:PORT>', 'where the sink listens, as seen from behind the server')
+    .option('--sink-control <HOST:PORT>', 'how the sink is told what to do: HOST:PORT or unix:PATH')
+    .option('--user <NAME>', 'login of every client')
+    .option('--password <WORD>')
+    .option('--ca-cert <FILE>', 'authority that signed the certificate of the server')
+    .option('--server-name <NAME>', 'expected in its certificate (default: any)')
+    .option('--watch <PID>', 'the process of the server, when it runs here: for its CPU and drops')
+    .option('--threads <N>', 'loader threads', '1')
+    .option('--buffer-kb <N>', 'socket buffer of each client; 0: as the kernel has it', '0')
+    .option('--server-command <WORDS>', 'with --self: another server to start, such as /opt/stock/bin/lightway-server')
+    .option('--server-flag <WORD>', 'with --self: a flag of the server; may be repeated', gather, [])
+    .option('--server-key <KEY=VALUE>', 'with --self: a key of its configuration file; may be repeated', gather, [])
+    .option('--tun-setting <WORD>', 'with --self: given to `ip link set` for its device; may be repeated', gather, [])
+    .option('--subject <TEXT>', 'what is under load, for the report')
+    .option('--shown-command <TEXT>', 'command line to be shown in the report');
+}
+
+async function traffic(direction: Direction, flags: Flags): Promise<number> {
+  try {
+    // everything that can be written wrong is found before anything is started
+    const thresholds = flags.failIf.map(parseThreshold);
+    const scenario = readScenario(direction, flags);
+    const older = flags.compare === undefined ? undefined : readResult(flags.compare);
+    if (flags.self) return isPrivate() ? await selfRun(direction, flags) : await goPrivate();
+    const options = runOptions(direction, flags, scenario);
+    const stop = new AbortController();
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort());
+    const title = `${options.title}: ${describeScenario(scenario)}`;
+    const display = createDisplay(title);
+    const result = await runLoad(options, display.show, stop.signal);
+    display.end();
+    return conclude(result, thresholds, flags, older);
+  } catch (error) {
+    if (error instanceof CommanderError) throw error;
+    console.error(describe(error));
+    return error instanceof RingwayError && error.code === 'LOAD_USAGE' ? USAGE_EXIT : 1;
+  }
+}
+
+function conclude(result: Result, thresholds: readonly Threshold[], flags: Flags, older: Result | undefined): number {
+  const verdicts = thresholds.map((threshold) => judge(threshold, result));
+  if (flags.json !== undefined) writeFileSync(flags.json, `${JSON.stringify(result)}\n`);
+  if (flags.report !== undefined) writeFileSync(flags.report, renderRun({ result, verdicts, older }));
+  console.log(summaryTable(result, verdicts));
+  if (flags.report !== undefined) console.log(`report: ${flags.report}`);
+  return verdicts.some(({ failed }) => failed) ? THRESHOLD_EXIT : 0;
+}
+
+function needed(flags: Flags, name: 'server' | 'sink' | 'sinkControl' | 'user' | 'password' | 'caCert'): string {
+  const value = flags[name];
+  const flag = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  if (value === undefined) throw usage(`${flag} is missing`, 'give it, or let --self make everything');
+  return value;
+}
+
+function runOptions(direction: Direction, flags: Flags, scenario: ReturnType<typeof readScenario>) {
+  const sink = parseEndpoint(needed(flags, 'sink'), '--sink');
+  if (!/^\d+\.\d+\.\d+\.\d+$/.test(sink.host))
+    throw usage(`--sink ${sink.host} is no IPv4 address`, 'the tunnel carries IPv4');
+  const caCert = needed(flags, 'caCert');
+  return {
+    scenario,
+    server: parseEndpoint(needed(flags, 'server'), '--server'),
+    sink,
+    sinkControl: needed(flags, 'sinkControl'),
+    user: needed(flags, 'user'),
+    password: needed(flags, 'password'),
+    caCert: readFileSync(caCert, 'utf8'),
+    serverName: flags.serverName ?? '',
+    threads: parseCount(flags.threads, '--threads', 1, 64),
+    bufferBytes: parseCount(flags.bufferKb, '--buffer-kb', 0, 1_000_000) * 1_024,
+    watch: flags.watch === undefined ? undefined : parseCount(flags.watch, '--watch', 1, 2 ** 22),
+    subject: flags.subject ?? `server ${flags.server}`,
+    title: flags.title ?? `${direction[0].toUpperCase()}${direction.slice(1)}, ${scenario.clients} clients`,
+    command: flags.shownCommand ?? `ringway ${process.argv.slice(2).join(' ')}`,
+    release: release(),
+    configuration: {},
+  };
+}
+
+function release(): string {
+  const file = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(file) as { version: string }).version;
+}
+
+/** The stage, and this very command inside it. */
+async function selfRun(direction: Direction, flags: Flags): Promise<number> {
+  process.on('SIGINT', () => {}); // the loader hears it too, ends early and reports; then the stage is cleared
+  const stage = await setStage(selfOptions(readScenario(direction, flags), flags));
+  try {
+    return await loadFrom(stage, [...loaderWords(), ...shown(flags)]);
+  } finally {
+    await stage.close();
+  }
+}
+
+/** What `--self` builds from its flags. @throws RingwayError LOAD_USAGE */
+export function selfOptions(scenario: ReturnType<typeof readScenario>, flags: Flags) {
+  const serverKeys = flags.serverKey.map((each) => {
+    const [, key, value] = /^(\w+)=(.*)$/.exec(each) ?? [];
+    if (key === undefined)
+      throw usage(`--server-key ${each} is not KEY=VALUE`, 'write for example enable_tun_offload=true');
+    return [key, value] as const;
+  });
+  return {
+    scenario,
+    serverCommand: flags.serverCommand?.split(/\s+/) ?? [],
+    serverFlags: flags.serverFlag,
+    serverKeys: Object.fromEntries(serverKeys),
+    tunSettings: flags.tunSetting,
+  };
+}
+
+/** This command's own words without those that the stage answers. */
+function loaderWords(): string[] {
+  const words = process.argv.slice(3);
+  const withValue = ['--server-command', '--server-flag', '--server-key', '--tun-setting'];
+  return words.filter(
+    (word, i) =>
+      word !== '--self' && !withValue.includes(word.split('=')[0]) && !withValue.includes(words[i - 1] ?? ''),
+  );
+}
+
+function shown(flags: Flags): string[] {
+  const own =
+    flags.serverCommand === undefined ? `Ringway ${release()}` : (flags.serverCommand.split('/').at(-1) ?? '');
+  const subject = flags.subject ?? own;
+  return ['--subject', subject, '--shown-command', `ringway ${process.argv.slice(2).join(' ')}`];
+}
+
+interface Display {
+  readonly show: Show;
+  end(): void;
+}
+
+export function createDisplay(title: string): Display {
+  const history: number[] = [];
+  let printed = Number.NEGATIVE_INFINITY;
+  return {
+    show: (look: Look) => {
+      if (look.phase !== 'login') history.push((look.upBits ?? 0) + (look.downBits ?? 0));
+      if (process.stdout.isTTY) return logUpdate(liveScreen(title, look, history, process.stdout.columns ?? 80));
+      if (look.seconds - printed < 0.99) return;
+      printed = look.seconds;
+      console.log(liveLine(look));
+    },
+    end: () => {
+      if (process.stdout.isTTY) logUpdate.clear();
+    },
+  };
+}
+
+function sinkCommand(): Command {
+  const command = new Command('sink').description('what the traffic goes to: run it behind the server under load');
+  command
+    .option('--listen <ADDRESS:PORT>', 'UDP', '0.0.0.0:5201')
+    .option('--control <HOST:PORT>', 'where the loader tells it what to do: HOST:PORT or unix:PATH', '127.0.0.1:5202')
+    .option('--io <auto|io_uring|epoll>', '', 'auto');
+  return command.action(async ({ listen, control, io }: { listen: string; control: string; io: string }) => {
+    const { host, portNumber } = parseEndpoint(listen, '--listen');
+    const stop = new Promise((resolve) => {
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, resolve);
+    });
+    const backend = parseChoice(io, '--io', ['auto', 'io_uring', 'epoll']);
+    const ready = () => console.log(`sink: ready at ${listen}, told by ${control}`);
+    await runSink({ address: host, portNumber, control, io: backend }, stop, ready);
+    process.exit(0);
+  });
+}
