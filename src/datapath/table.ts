@@ -133,30 +133,67 @@ export class SessionTable {
     return this.bytes.slice(start, start + Math.min(length, SNAPSHOT_BYTES - half));
   }
 
+  /** Slots that sessions may have: all but the last, whose snapshot holds how many were ever used. */
+  get usableSlots(): number {
+    return this.slots - 1;
+  }
+
+  /** No slot from this number on was ever used: nobody need look at them. */
+  get usedSlots(): number {
+    return Atomics.load(this.#words, wordOf(this.slots - 1, PUBLIC_OFFSETS.snapshot));
+  }
+
+  /** Raises `usedSlots` beyond `slot`. */
+  markUsed(slot: number): void {
+    const word = wordOf(this.slots - 1, PUBLIC_OFFSETS.snapshot);
+    for (let used = this.usedSlots; used <= slot; ) {
+      const found = Atomics.compareExchange(this.#words, word, used, slot + 1);
+      if (found === used) return;
+      used = found; // another shard was faster
+    }
+  }
+
   /** Zeroes the public half of a slot. The addon's `clearSlot` does both halves: use this one only without it. */
   clear(slot: number): void {
     this.bytes.fill(0, slot * PUBLIC_SLOT_BYTES, (slot + 1) * PUBLIC_SLOT_BYTES);
   }
 }
 
-/** The free slots of one shard: those with slot mod shards = shard. Lowest first, so that memory is touched only where sessions live. */
+/**
+ * The free slots of one shard: those with slot mod shards = shard. Lowest first, and none is looked at before it is needed, so
+ * that memory is touched only where sessions live: 16,384 slots are 40 MB, and even a look at a page makes the kernel find one.
+ */
 export class SlotPool {
   readonly #free: number[] = [];
+  readonly #table: SessionTable;
+  readonly #shards: number;
+  /** The lowest slot of this shard that no session ever had. */
+  #fresh: number;
 
   /** Rebuilt from the states in the table, so that a new engine continues with what its predecessor left. */
   constructor(table: SessionTable, shard: number, shards: number) {
-    const last = shard + Math.floor((table.slots - 1 - shard) / shards) * shards;
-    for (let slot = last; slot >= 0; slot -= shards)
-      if (table.fields.state.get(slot) === SlotState.free) this.#free.push(slot);
+    this.#table = table;
+    this.#shards = shards;
+    this.#fresh = shard;
+    for (; this.#fresh < table.usedSlots; this.#fresh += shards)
+      if (table.fields.state.get(this.#fresh) === SlotState.free) this.#free.push(this.#fresh);
+    this.#free.reverse();
   }
 
   get free(): number {
-    return this.#free.length;
+    const fresh = Math.max(0, Math.ceil((this.#table.usableSlots - this.#fresh) / this.#shards));
+    return this.#free.length + fresh;
   }
 
   /** @returns a free slot, or −1 when the shard is full. The caller sets its state. */
   take(): number {
-    return this.#free.pop() ?? -1;
+    const slot = this.#free.pop();
+    if (slot !== undefined) return slot;
+    if (this.#fresh >= this.#table.usableSlots) return -1;
+    const fresh = this.#fresh;
+    this.#fresh += this.#shards;
+    this.#table.markUsed(fresh);
+    return fresh;
   }
 
   /** Gives a slot back. It has been cleared by then. */

@@ -71,7 +71,7 @@ class ServerEngine {
       this.#steering = new Uint8Array(addon.attachSteering(map, entries).buffer);
     }
     this.#mtu = addon.tunMtu(start.tun.name);
-    for (let slot = 0; slot < table.slots; slot++)
+    for (let slot = 0; slot < this.#table.usedSlots; slot++)
       if (this.#table.fields.state.get(slot) === SlotState.online) this.#leases.adopt(this.#table.insideAddress(slot));
     this.#shards = new ShardPool(this.#count, {
       task: (shard, restarts) => this.#task(shard, restarts),

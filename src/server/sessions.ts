@@ -129,7 +129,7 @@ export class ServerRole implements Role {
     const { addon, lanes, table } = this.#control;
     const { shard, shards } = this.#options;
     let restored = 0;
-    for (let slot = shard; slot < table.slots; slot += shards) {
+    for (let slot = shard; slot < table.usedSlots; slot += shards) {
       const state = table.fields.state.get(slot);
       if (state === SlotState.free) continue;
       const peer = state === SlotState.online ? this.#restoreOne(now, slot) : undefined;

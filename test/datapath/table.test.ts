@@ -93,8 +93,9 @@ describe('session table', () => {
   });
 
   it('gives a shard its own free slots, lowest first, and skips those a predecessor left in use', () => {
-    const table = create(10);
+    const table = create(11);
     table.fields.state.set(4, SlotState.online);
+    table.markUsed(4);
     const pool = new SlotPool(table, 1, 3);
     expect(pool.free).toBe(2);
     expect([pool.take(), pool.take(), pool.take()]).toEqual([1, 7, -1]);
