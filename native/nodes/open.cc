@@ -10,18 +10,21 @@ namespace {
 
 class Opener {
  public:
-  Opener(Lanes& lanes, Batch& trains, Batch& packets, double now) : lanes_{lanes}, trains_{trains}, packets_{packets}, now_{now} {}
+  Opener(Lanes& lanes, Batch& trains, Batch& packets, double now) : lanes_{lanes}, trains_{trains}, packets_{packets}, now_{now}, count_{packets.count()} {}
 
   uint32_t run();
 
  private:
+  uint32_t open_trains();
   void begin_train(uint32_t train);
+  void forget_keys();
   bool open_datagram(std::span<uint8_t> datagram);  // false: `packets` is too full for it
   void open_expresslane(std::span<uint8_t> datagram);
   bool open_records(std::span<uint8_t> datagram);
   void open_one_record(uint8_t* record, const RecordShape& shape);
   uint32_t append(const uint8_t* bytes, size_t length);
-  void divert(const uint8_t* bytes, size_t length, uint8_t kind);
+  void clear_columns(uint32_t first);
+  uint32_t divert(const uint8_t* bytes, size_t length, uint8_t kind);
   void pass(uint32_t entry);
 
   Lanes& lanes_;
@@ -29,27 +32,51 @@ class Opener {
   Batch& packets_;
   const double now_;
   uint32_t diverted_ = 0;
+  uint32_t count_;  // of packets; written to its header at the end
   // the train and the datagram at hand
   uint32_t train_ = 0;
   int32_t number_ = -1;  // of the slot
   PublicSlot* slot_ = nullptr;
   SecretSlot* secret_ = nullptr;
   uint16_t flags_ = 0;
+  // its keys, looked up once a train
+  const RecordKey* lane_key_ = nullptr;
+  const RecordKey* record_keys_[4] = {};
 };
 
+// Writes the columns that differ from entry to entry; clear_columns() does the others for all at once.
 uint32_t Opener::append(const uint8_t* bytes, size_t length) {
-  const uint32_t entry = packets_.append_shared(static_cast<uint32_t>(bytes - packets_.arena->bytes()), static_cast<uint32_t>(length), trains_.block[train_]);
+  const uint32_t entry = count_++;
+  packets_.arena->retain(trains_.block[train_]);
+  packets_.counter[entry] = 0;
+  packets_.offset[entry] = static_cast<uint32_t>(bytes - packets_.arena->bytes());
+  packets_.length[entry] = static_cast<uint32_t>(length);
   packets_.train[entry] = train_;
   packets_.slot[entry] = number_;
+  packets_.epoch[entry] = 0;
+  packets_.block[entry] = trains_.block[train_];
   packets_.flags[entry] = flags_;
+  packets_.verdict[entry] = verdict::pass;
+  packets_.kind[entry] = kind::raw;
   return entry;
 }
 
-void Opener::divert(const uint8_t* bytes, size_t length, uint8_t kind) {
+void Opener::clear_columns(uint32_t first) {
+  const size_t entries = count_ - first;
+  std::memset(packets_.segment_size + first, 0, entries * sizeof *packets_.segment_size);
+  std::memset(packets_.error + first, 0, entries * sizeof *packets_.error);
+  std::memset(packets_.header_length + first, 0, entries * sizeof *packets_.header_length);
+  std::memset(packets_.checksum_start + first, 0, entries * sizeof *packets_.checksum_start);
+  std::memset(packets_.checksum_offset + first, 0, entries * sizeof *packets_.checksum_offset);
+  std::memset(packets_.address_of(first), 0, entries * address::size);
+}
+
+uint32_t Opener::divert(const uint8_t* bytes, size_t length, uint8_t kind) {
   const uint32_t entry = append(bytes, length);
   packets_.kind[entry] = kind;
   lanes_.judge(packets_, entry, verdict::divert);
   diverted_++;
+  return entry;
 }
 
 void Opener::pass(uint32_t entry) {
@@ -63,9 +90,25 @@ void Opener::begin_train(uint32_t train) {
   number_ = trains_.verdict[train] == verdict::pass && lanes_.exists(trains_.slot[train]) ? trains_.slot[train] : -1;
   slot_ = number_ < 0 ? nullptr : &lanes_.table->slot(static_cast<uint32_t>(number_));
   secret_ = number_ < 0 ? nullptr : &lanes_.table->secret(static_cast<uint32_t>(number_));
+  forget_keys();
+}
+
+// A lookup may push out what earlier ones found.
+void Opener::forget_keys() {
+  lane_key_ = nullptr;
+  std::fill(std::begin(record_keys_), std::end(record_keys_), nullptr);
 }
 
 uint32_t Opener::run() {
+  const uint32_t first = count_, consumed = open_trains();
+  clear_columns(first);
+  packets_.header->count = count_;
+  trains_.header->consumed = consumed;
+  return diverted_;
+}
+
+// @returns the first train that is not opened whole
+uint32_t Opener::open_trains() {
   const uint32_t count = trains_.count();
   uint32_t train = std::min(trains_.header->consumed, count);
   for (; train < count; train++) {
@@ -80,18 +123,16 @@ uint32_t Opener::run() {
       if (!open_datagram(bytes.first(length))) {
         trains_.offset[train] = static_cast<uint32_t>(bytes.data() - trains_.arena->bytes());
         trains_.length[train] = static_cast<uint32_t>(bytes.size());
-        trains_.header->consumed = train;
-        return diverted_;
+        return train;
       }
       bytes = bytes.subspan(length);
     }
   }
-  trains_.header->consumed = train;
-  return diverted_;
+  return train;
 }
 
 bool Opener::open_datagram(std::span<uint8_t> datagram) {
-  if (packets_.full()) return false;
+  if (count_ >= packets_.capacity) return false;
   if (const uint8_t wrong = lightway::check(datagram); wrong != verdict::pass) {
     lanes_.count(wrong);
     return true;
@@ -152,7 +193,11 @@ void Opener::open_expresslane(std::span<uint8_t> datagram) {
   if (window.refuses(counter)) return lanes_.count(verdict::replayed);
   if (secret_->lane_receive.valid != 1) return lanes_.count(verdict::no_key);
   const uint32_t slot = static_cast<uint32_t>(number_);
-  const RecordKey* key = lanes_.keys->lane(slot, KeyPlace::lane_receive(), secret_->lane_receive);
+  if (!lane_key_) {
+    forget_keys();
+    lane_key_ = lanes_.keys->lane(slot, KeyPlace::lane_receive(), secret_->lane_receive);
+  }
+  const RecordKey* key = lane_key_;
   if (!key) return lanes_.count(verdict::no_key);
 
   Aead& aead = *lanes_.aead;
@@ -162,6 +207,7 @@ void Opener::open_expresslane(std::span<uint8_t> datagram) {
   if (!aead.open(key->schedule, frame + lane::iv, aad, aad_length, body, body, length, frame + lane::tag)) {
     if (secret_->lane_previous.valid != 1) return lanes_.count(verdict::forged);
     aead.restore(key->schedule, frame + lane::iv, body, length);
+    forget_keys();
     const RecordKey* previous = lanes_.keys->lane(slot, KeyPlace::lane_previous(), secret_->lane_previous);
     if (!previous || !aead.open(previous->schedule, frame + lane::iv, aad, aad_length, body, body, length, frame + lane::tag)) {
       return lanes_.count(verdict::forged);
@@ -199,7 +245,7 @@ bool Opener::open_records(std::span<uint8_t> datagram) {
     }
     shapes[records++] = shape;
   }
-  if (packets_.capacity - packets_.count() < records) return false;
+  if (packets_.capacity - count_ < records) return false;
   uint8_t* record = body.data();
   for (uint32_t i = 0; i < records; i++) {
     open_one_record(record, shapes[i]);
@@ -213,7 +259,9 @@ void Opener::open_one_record(uint8_t* record, const RecordShape& shape) {
   if (shape.encrypted <= tag_bytes) return lanes_.count(verdict::malformed);
   const uint16_t epoch = slot_->receive_epochs[shape.epoch_bits];
   const RecordSecret& secret = secret_->receive_record[shape.epoch_bits];
-  const RecordKey* key = secret.epoch == epoch ? lanes_.keys->record(static_cast<uint32_t>(number_), KeyPlace::receive_record(epoch), secret) : nullptr;
+  const RecordKey*& key = record_keys_[shape.epoch_bits];
+  if (!key) forget_keys();
+  if (!key && secret.epoch == epoch) key = lanes_.keys->record(static_cast<uint32_t>(number_), KeyPlace::receive_record(epoch), secret);
   if (!key) return lanes_.count(verdict::no_key);
   Aead& aead = *lanes_.aead;
   RecordWindow window{*slot_, shape.epoch_bits};
@@ -239,8 +287,7 @@ void Opener::open_one_record(uint8_t* record, const RecordShape& shape) {
     case content_type::alert:
     case content_type::handshake:
     case content_type::ack:
-      divert(bytes, content.length, content.type);
-      entry = packets_.count() - 1;
+      entry = divert(bytes, content.length, content.type);
       break;
     default:
       return lanes_.count(verdict::malformed);

@@ -11,6 +11,7 @@ namespace {
 constexpr uint32_t max_train_bytes = 65'000;  // above it the kernel segments in software (linux-facts, section 3)
 constexpr uint32_t frame_header = 3;          // Data frame: 05, length
 constexpr uint8_t data_frame = 5;
+constexpr uint32_t group = 8;  // datagrams written before they are sealed
 
 enum class Path : uint8_t { stream, lane, record };
 
@@ -179,40 +180,68 @@ TrainPlan Sealer::plan_train(Cursor cursor) const {
 
 // ---- sealing ------------------------------------------------------------------------------------------------------------
 
+// Both write a group of datagrams before they seal the first of them: what the AEAD loads in vectors was stored in small pieces, and
+// must have left the store buffer by then (a stall of a dozen cycles each otherwise). A group stays in the L1 cache.
+
 void Sealer::seal_lane(Cursor& cursor, const TrainPlan& plan, uint8_t* to, uint64_t counter) {
+  struct Written {
+    uint8_t aad[24];
+    uint8_t* frame;
+    uint32_t length;
+  } written[group];
   const bool with_flags = (slot_->flags & slot_flag::aad_flags) != 0;
   uint8_t header[lightway::header_bytes];
   lightway::write(header, *slot_, true);
-  for (uint32_t i = 0; i < plan.datagrams; i++, counter++, cursor.advance()) {
-    const uint32_t length = cursor.length();
-    std::memcpy(to, header, sizeof header);
-    uint8_t* frame = to + lightway::header_bytes;
-    store64(frame + lane::counter, counter);
-    std::memcpy(frame + lane::iv, secret_->lane_send.salt, 4);
-    store64(frame + lane::iv + 4, counter);
-    store16(frame + lane::length, static_cast<uint16_t>(length));
-    store16(frame + lane::flags, 0);
-    uint8_t aad[lane::max_aad];
-    const size_t aad_length = lane::make_aad(header + lightway::id, frame, with_flags, aad);
-    uint8_t* body = frame + lane::header_bytes;
-    cursor.segmenter().write(cursor.segment, body);
-    lanes_.aead->seal(key_->schedule, frame + lane::iv, aad, aad_length, body, body, length, frame + lane::tag);
-    to = body + length;
+  size_t aad_length = 0;
+  for (uint32_t left = plan.datagrams; left > 0;) {
+    const uint32_t count = std::min(left, group);
+    for (uint32_t i = 0; i < count; i++, counter++, cursor.advance()) {
+      const uint32_t length = cursor.length();
+      std::memcpy(to, header, sizeof header);
+      uint8_t* frame = to + lightway::header_bytes;
+      store64(frame + lane::counter, counter);
+      std::memcpy(frame + lane::iv, secret_->lane_send.salt, 4);
+      store64(frame + lane::iv + 4, counter);
+      store16(frame + lane::length, static_cast<uint16_t>(length));
+      store16(frame + lane::flags, 0);
+      cursor.segmenter().write(cursor.segment, frame + lane::header_bytes);
+      aad_length = lane::make_aad(header + lightway::id, frame, with_flags, written[i].aad);
+      written[i].frame = frame;
+      written[i].length = length;
+      to = frame + lane::header_bytes + length;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+      const auto& [aad, frame, length] = written[i];
+      uint8_t* body = frame + lane::header_bytes;
+      lanes_.aead->seal(key_->schedule, frame + lane::iv, aad, aad_length, body, body, length, frame + lane::tag);
+    }
+    left -= count;
   }
 }
 
 void Sealer::seal_records(Cursor& cursor, const TrainPlan& plan, uint8_t* to, uint64_t number) {
+  struct Written {
+    uint8_t* record;
+    uint32_t length;
+  } written[group];
   const RecordSecret& secret = secret_->send_record[slot_->send_epoch & 3];
-  for (uint32_t i = 0; i < plan.datagrams; i++, number++, cursor.advance()) {
-    const uint32_t length = cursor.length();
-    lightway::write(to, *slot_, false);
-    uint8_t* record = to + lightway::header_bytes;
-    uint8_t* frame = record + record_header;
-    frame[0] = data_frame;
-    store16(frame + 1, static_cast<uint16_t>(length));
-    cursor.segmenter().write(cursor.segment, frame + frame_header);
-    seal_record(*lanes_.aead, *key_, secret.iv, secret.epoch, number, content_type::application, record, frame_header + length);
-    to = record + record_overhead + frame_header + length;
+  for (uint32_t left = plan.datagrams; left > 0;) {
+    const uint32_t count = std::min(left, group);
+    for (uint32_t i = 0; i < count; i++, cursor.advance()) {
+      const uint32_t length = cursor.length();
+      lightway::write(to, *slot_, false);
+      uint8_t* record = to + lightway::header_bytes;
+      uint8_t* frame = record + record_header;
+      frame[0] = data_frame;
+      store16(frame + 1, static_cast<uint16_t>(length));
+      cursor.segmenter().write(cursor.segment, frame + frame_header);
+      written[i] = {record, frame_header + length};
+      to = record + record_overhead + frame_header + length;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+      seal_record(*lanes_.aead, *key_, secret.iv, secret.epoch, number++, content_type::application, written[i].record, written[i].length);
+    }
+    left -= count;
   }
 }
 

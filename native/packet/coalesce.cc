@@ -98,6 +98,46 @@ bool Coalescer::continues(const Open& open, const Shape& shape, const InnerPacke
          std::memcmp(transport + tcp::min_header, before + tcp::min_header, shape.header_length - shape.ip_length - tcp::min_header) == 0;
 }
 
+// The common case, told by comparing words with the run's first packet: IPv4, same length, no PSH. False says nothing.
+bool Coalescer::plainly_continues(const Open& open, const InnerPacket& packet) const {
+  const Run& run = runs_[open.run];
+  const InnerPacket& first = packets_[run.first];
+  if (run.ip_length != ip4::min_header || packet.length != first.length || packet.slot != first.slot || !packet.checksum_valid) return false;
+  const uint8_t *ip = packet.bytes, *before = first.bytes;
+  constexpr uint64_t all_but_identification = ~(uint64_t{0xffff} << 32);
+  if (((load_native<uint64_t>(ip) ^ load_native<uint64_t>(before)) & all_but_identification) != 0) return false;
+  if (load_native<uint16_t>(ip + ip4::ttl) != load_native<uint16_t>(before + ip4::ttl)) return false;
+  if (load_native<uint64_t>(ip + ip4::source) != load_native<uint64_t>(before + ip4::source)) return false;
+  if ((ip[ip4::fragment] & 0x40) == 0 && load16(ip + ip4::identification) != open.next_identification) return false;
+  if (run.length + open.payload > max_ip_bytes) return false;
+  const uint8_t *transport = ip + ip4::min_header, *other = before + ip4::min_header;
+  if (load_native<uint32_t>(transport) != load_native<uint32_t>(other)) return false;  // ports
+  if (open.flow.proto == protocol::udp) {
+    return run.packets < max_udp_packets && load_native<uint16_t>(transport + udp::length) == load_native<uint16_t>(other + udp::length) &&
+           load_native<uint16_t>(transport + udp::checksum) != 0;
+  }
+  return load32(transport + tcp::sequence) == open.next_sequence &&
+         load_native<uint64_t>(transport + tcp::acknowledgement) == load_native<uint64_t>(other + tcp::acknowledgement) &&  // offset, flags, window too
+         load_native<uint16_t>(transport + tcp::urgent) == load_native<uint16_t>(other + tcp::urgent) &&
+         (run.header_length == 40 || std::memcmp(transport + tcp::min_header, other + tcp::min_header, run.header_length - 40u) == 0);
+}
+
+void Coalescer::extend(Open& open, uint32_t index, uint32_t payload, bool push) {
+  Run& run = runs_[open.run];
+  next_[run.last] = index;
+  run.last = index;
+  if (run.packets++ == 1) {
+    const bool is_tcp = open.flow.proto == protocol::tcp;
+    run.segment_size = open.payload;
+    run.kind = !is_tcp ? gso::udp : open.flow.version == 4 ? gso::tcp4 : gso::tcp6;
+    run.checksum_offset = is_tcp ? tcp::checksum : udp::checksum;
+  }
+  run.length += payload;
+  run.push = push;
+  open.next_sequence += payload;
+  if (open.flow.version == 4) open.next_identification = static_cast<uint16_t>(load16(packets_[index].bytes + ip4::identification) + 1);
+}
+
 void Coalescer::close(size_t open) {
   std::copy(open_.begin() + open + 1, open_.begin() + open_count_, open_.begin() + open);
   open_count_--;
@@ -120,6 +160,9 @@ void Coalescer::add(const InnerPacket& packet) {
   if (!join_) {
     begin_run(index, nullptr);
     return;
+  }
+  for (size_t i = open_count_; i-- > 0;) {
+    if (plainly_continues(open_[i], packet)) return extend(open_[i], index, open_[i].payload, false);
   }
   const Shape shape = look(packet);
 
@@ -151,19 +194,7 @@ void Coalescer::add(const InnerPacket& packet) {
   const bool push = is_tcp && (transport[tcp::flags] & tcp::psh) != 0;
   if (found < open_count_ && continues(open_[found], shape, packet)) {
     Open& open = open_[found];
-    Run& run = runs_[open.run];
-    next_[run.last] = index;
-    run.last = index;
-    if (run.packets++ == 1) {
-      run.segment_size = open.payload;
-      run.kind = !is_tcp ? gso::udp : shape.flow.version == 4 ? gso::tcp4 : gso::tcp6;
-      run.checksum_offset = is_tcp ? tcp::checksum : udp::checksum;
-    }
-    run.length += shape.payload;
-    run.push = push;
-    open.next_sequence += shape.payload;
-    open.next_identification = static_cast<uint16_t>(open.next_identification + 1);
-    if (shape.flow.version == 4) open.next_identification = static_cast<uint16_t>(load16(packet.bytes + ip4::identification) + 1);
+    extend(open, index, shape.payload, push);
     if (push || shape.payload < open.payload) close(found);
     return;
   }

@@ -73,6 +73,8 @@ class Coalescer {
 
   Shape look(const InnerPacket& packet) const;
   bool continues(const Open& open, const Shape& shape, const InnerPacket& packet) const;
+  bool plainly_continues(const Open& open, const InnerPacket& packet) const;
+  void extend(Open& open, uint32_t index, uint32_t payload, bool push);
   uint32_t begin_run(uint32_t index, const Shape* shape);
   void close(size_t open);
 
