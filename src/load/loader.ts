@@ -32,6 +32,8 @@ const LONGEST_WAIT: Micros = 0.5 * MS;
 const LOOP_PASS: Micros = 1 * MS;
 const VECTOR = 32;
 const MAX_SEGMENTS = 64;
+/** Sessions that may be between their first datagram and Online: more would only wait for each other, and time out. */
+const MOST_LOGINS = 48;
 /** Between two hellos of a client the sink does not know yet. */
 const GREETING: Micros = 100 * MS;
 
@@ -90,6 +92,8 @@ class Loader {
   readonly #isOnline: Uint8Array;
   #online = 0;
   #lost = 0;
+  /** Sessions that have ended, lost ones included. */
+  #over = 0;
   #begun = 0;
   #rampStart: Micros;
   #nextTick: Micros;
@@ -164,6 +168,7 @@ class Loader {
 
   #ended(client: number, code: string): void {
     this.#traffic.set('online', client, 0);
+    this.#over++;
     if (this.#isOnline[client]) {
       this.#isOnline[client] = 0;
       this.#online--;
@@ -268,7 +273,8 @@ class Loader {
   #logins(now: Micros): void {
     const { scenario, clients } = this.#task;
     const ramp = (scenario.ramp * clients) / scenario.clients; // this thread's share
-    const due = loginsDue(now - this.#rampStart, ramp, clients);
+    const over = this.#online + this.#over;
+    const due = Math.min(loginsDue(now - this.#rampStart, ramp, clients), over + MOST_LOGINS);
     for (; this.#begun < due; this.#begun++) {
       if (scenario.transport === 'tcp') {
         this.#clients.dial(this.#begun);

@@ -20,7 +20,7 @@ import type { LoaderTask } from './loader.ts';
 import { type Look as DropLook, type Ends, findLosses } from './losses.ts';
 import { type DirectionResult, RESULT_VERSION, type Result } from './result.ts';
 import { describeSizes, type Endpoint, type Scenario } from './scenario.ts';
-import { createSchedule, loginPatience } from './schedule.ts';
+import { createSchedule, LOGIN_PATIENCE } from './schedule.ts';
 import { saturatedStage } from './sweep.ts';
 import { noTotals, type Snapshot } from './traffic.ts';
 import { formatRate, formatTime } from './units.ts';
@@ -242,17 +242,18 @@ class Run {
   }
 
   async #login(): Promise<number> {
-    const { clients, ramp } = this.#options.scenario;
-    const patience = loginPatience(ramp, clients);
+    const { clients } = this.#options.scenario;
+    let progress = { online: 0, at: this.#began };
     for (;;) {
       await this.#tick();
       if (!this.#crew.ready) continue;
       const { online, failed } = this.#crew.look();
       const over = Object.values(failed).reduce((sum, each) => sum + each, 0);
-      const spent = this.#addon.monotonicMicros() - this.#began;
+      const now = this.#addon.monotonicMicros();
+      if (online > progress.online) progress = { online, at: now };
       this.#display(online / clients);
-      if (online + over >= clients || spent > patience || this.#stop.aborted) {
-        if (online > 0) return spent / SECOND;
+      if (online + over >= clients || now - progress.at > LOGIN_PATIENCE || this.#stop.aborted) {
+        if (online > 0) return (now - this.#began) / SECOND;
         const codes = Object.keys(failed).join(', ') || (this.#stop.aborted ? 'ended early' : 'no answer in time');
         throw new RingwayError(
           'LOAD_NOBODY',
@@ -352,7 +353,8 @@ class Run {
     const upBits = rate(({ sink }) => sink.totals.deliveredBytes);
     const downBits = rate(({ crew: each }) => each.snapshot.totals.deliveredBytes);
     const late = this.#lateSince(last, crew);
-    const offered = (this.#up ? crew.snapshot.totals.offered : 0) + (this.#down ? this.#sink.totals.offered : 0);
+    // what was offered up to the look before has had time to arrive
+    const offered = (this.#up ? last.crew.snapshot.totals.offered : 0) + (this.#down ? last.sink.totals.offered : 0);
     const delivered = (this.#up ? this.#sink.totals.delivered : 0) + (this.#down ? crew.snapshot.totals.delivered : 0);
     const loss = offered === 0 ? 0 : Math.max(0, offered - delivered) / offered;
     const shares = coreShares(last.cores, cores);

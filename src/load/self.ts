@@ -43,7 +43,7 @@ export async function setStage(options: SelfOptions): Promise<Stage> {
   try {
     const credentials = await createCredentials(lab.folder);
     // The cheapest hash the servers take: a thousand logins are to measure the datapath, not the hash.
-    const hash = (await run(['openssl', 'passwd', '-6', PASSWORD])).trim();
+    const hash = (await run(['openssl', 'passwd', '-6', '-salt', 'rounds=1000$ringway', PASSWORD])).trim();
     await writeFile(credentials.users, `${USER}:${hash}\n`, { mode: 0o600 });
     const end =
       serverCommand.length > 0
