@@ -1,7 +1,9 @@
-// What a port did, by name, in the order portCounters() reports it.
+// What a port did, by name, in the order portCounters() reports it; train lengths come last.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdint>
 
 namespace ringway {
@@ -19,6 +21,19 @@ struct PortCounters {
 #define RINGWAY_DECLARE(field, name) uint64_t field = 0;
   RINGWAY_PORT_COUNTERS(RINGWAY_DECLARE)
 #undef RINGWAY_DECLARE
+  // Trains by length: 1, 2 to 3, 4 to 7 ... 64 and more datagrams.
+  static constexpr uint32_t length_buckets = 7;
+  std::array<uint64_t, length_buckets> trains_in{}, trains_out{};
+
+  void train_in(uint32_t datagrams) { count(datagrams, udp_trains_in, udp_datagrams_in, trains_in); }
+  void train_out(uint32_t datagrams) { count(datagrams, udp_trains_out, udp_datagrams_out, trains_out); }
+
+ private:
+  static void count(uint32_t datagrams, uint64_t& trains, uint64_t& all, std::array<uint64_t, length_buckets>& lengths) {
+    trains++;
+    all += datagrams;
+    lengths[std::min<uint32_t>(static_cast<uint32_t>(std::bit_width(datagrams | 1)), length_buckets) - 1]++;
+  }
 };
 
 }  // namespace ringway

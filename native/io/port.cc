@@ -56,8 +56,7 @@ bool Port::add_train(uint16_t block, uint32_t payload_bytes, size_t name_bytes, 
     counters_.socket_drops += control.drops - last_drops_;  // the kernel counts in 32 bits
     last_drops_ = control.drops;
   }
-  counters_.udp_trains_in++;
-  counters_.udp_datagrams_in += datagrams_in(payload_bytes, batch.segment_size[i]);
+  counters_.train_in(datagrams_in(payload_bytes, batch.segment_size[i]));
   counters_.udp_bytes_in += payload_bytes;
   if (truncated) {
     batch.verdict[i] = verdict::truncated;
@@ -220,8 +219,7 @@ size_t Port::run_trains(std::span<Train> trains, Batch* batch) {
     taken(injected_udp_, done + (error ? 1 : 0));
     for (const Send& sent : std::span{sends_}.first(done)) {
       trains[sent.work].sent += sent.length;
-      counters_.udp_trains_out++;
-      counters_.udp_datagrams_out += datagrams_in(sent.length, sent.segment);
+      counters_.train_out(datagrams_in(sent.length, sent.segment));
       counters_.udp_bytes_out += sent.length;
     }
     if (done == sends_.size()) {

@@ -1,5 +1,6 @@
 // The port functions of the addon's contract.
 #include <cerrno>
+#include <string>
 
 #include "core/args.h"
 #include "core/errors.h"
@@ -137,6 +138,11 @@ napi_value port_counters(napi_env env, napi_callback_info info) {
 #define RINGWAY_REPORT(field, name) set(env, result, name, to_js(env, counters.field));
   RINGWAY_PORT_COUNTERS(RINGWAY_REPORT)
 #undef RINGWAY_REPORT
+  for (uint32_t i = 0; i < PortCounters::length_buckets; i++) {
+    const std::string shortest = std::to_string(1U << i);
+    set(env, result, ("trainsIn" + shortest).c_str(), to_js(env, counters.trains_in[i]));
+    set(env, result, ("trainsOut" + shortest).c_str(), to_js(env, counters.trains_out[i]));
+  }
   return result;
 }
 

@@ -19,6 +19,7 @@ import { joinKeeper, type Keeper } from '../keeper/engine-side.ts';
 import type { ClientStart } from '../keeper/protocol.ts';
 import { type Addon, loadAddon } from '../native/index.ts';
 import { createLog, type Logger } from '../observe/log.ts';
+import { ownUse } from '../observe/statistics.ts';
 import { CLIENT_DEFAULTS, type ClientConfig as SessionConfig } from '../session/types.ts';
 import type { Auth } from '../wire/frames.ts';
 import { VERSION_1_3 } from '../wire/header.ts';
@@ -54,6 +55,10 @@ class ClientEngine {
   run(): void {
     this.#keeper.onStop(() => this.#shards?.stop('stop'));
     this.#keeper.onYield(() => this.#shards?.stop('yield'));
+    this.#keeper.onStatistics(async () => {
+      const shards = (await this.#shards?.statistics()) ?? [];
+      return { ...ownUse(this.#addon.monotonicMicros()), assignedAddresses: null, ages: null, shards };
+    });
     this.#connect();
     this.#keeper.send({ type: 'ready' });
   }

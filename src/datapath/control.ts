@@ -120,14 +120,15 @@ export class Control implements ControlNode, PeerHost {
 
   // ---- from the pipeline ----------------------------------------------------------------------------------------
 
-  vector(now: Micros): void {
+  vector(now: Micros): number {
     const { trainsIn, packets } = this.#batches;
-    this.#answerRejects(now, trainsIn);
+    let taken = this.#answerRejects(now, trainsIn);
     const { verdict, flags, slot, train } = packets;
     const count = packets.header[HEADER.count];
     let movedTrain = -1;
     for (let i = 0; i < count; i++) {
       if (!wantsControl(verdict[i], flags[i])) continue;
+      taken++;
       if (verdict[i] === Verdict.divert) this.#divert(now, packets, i);
       if (flags[i] & (Flag.floating | Flag.newId) && packets.kind[i] !== Kind.raw && train[i] !== movedTrain) {
         movedTrain = train[i];
@@ -135,6 +136,7 @@ export class Control implements ControlNode, PeerHost {
       }
     }
     this.#reclaim();
+    return taken;
   }
 
   fill(): void {
@@ -383,11 +385,14 @@ export class Control implements ControlNode, PeerHost {
     this.reschedule(peer);
   }
 
-  #answerRejects(now: Micros, trains: Batch): void {
+  /** @returns how many trains there were to reject */
+  #answerRejects(now: Micros, trains: Batch): number {
     const consumed = trains.header[HEADER.consumed];
     if (consumed < this.#trainsSeen) this.#trainsSeen = 0;
+    let rejected = 0;
     for (let i = this.#trainsSeen; i < consumed; i++) {
       if (trains.verdict[i] !== Verdict.reject) continue;
+      rejected++;
       if (now - this.#rejects.since > SECOND) this.#rejects = { since: now, sent: 0 };
       if (this.#rejects.sent++ >= REJECTS_PER_SECOND) {
         this.counters.rejectsHeld++;
@@ -398,6 +403,7 @@ export class Control implements ControlNode, PeerHost {
       this.transmitTo(trains.address.slice(from, from + ADDRESS.size), rejectDatagram());
     }
     this.#trainsSeen = consumed === trains.header[HEADER.count] ? 0 : consumed;
+    return rejected;
   }
 
   #enterLease(slot: number, { insideAddress, networkConfig }: Grant): void {

@@ -3,9 +3,12 @@
  * engine (its main thread) say to each other. Messages are plain values; they cross a MessagePort.
  */
 import type { CryptoTask, TaskResult } from '../crypto/tasks.ts';
+import type { ShardStatistics } from '../observe/statistics.ts';
 import type { NetworkConfig, CloseCode as SessionCloseCode } from '../session/types.ts';
 import type { Auth } from '../wire/frames.ts';
 import type { Micros } from '../wire/time.ts';
+
+export type { ShardStatistics } from '../observe/statistics.ts';
 
 /** What a client is told in AuthSuccess and which inside address is its own. */
 export interface Grant {
@@ -33,16 +36,6 @@ export type ShardCommand =
   | { type: 'stop' }
   /** Leave without a word: a successor goes on. */
   | { type: 'yield' };
-
-export interface ShardStatistics {
-  readonly shard: number;
-  readonly sessions: number;
-  readonly online: number;
-  readonly turns: number;
-  readonly port: Record<string, number>;
-  readonly verdicts: Record<string, number>;
-  readonly control: Record<string, number>;
-}
 
 /** What a session's peer object may ask of its shard. */
 export interface PeerHost {

@@ -11,11 +11,15 @@ import type { Micros } from '../wire/time.ts';
 import { type Batch, Flag, HEADER, Verdict } from './batch.ts';
 import { type Batches, nativeBatch, VECTOR } from './batches.ts';
 import type { Nodes } from './nodes.ts';
+import { type StageCounters, UNTIMED } from './stages.ts';
 
 /** What session.control does with a vector: everything that is not bulk data. */
 export interface ControlNode {
-  /** Takes entries with verdict divert or reject, and those whose flags say that the session moved or changed its id. */
-  vector(now: Micros): void;
+  /**
+   * Takes entries with verdict divert or reject, and those whose flags say that the session moved or changed its id.
+   * @returns how many those were
+   */
+  vector(now: Micros): number;
   /** Puts waiting control datagrams and packets into the batches, as many as fit. */
   fill(): void;
   /** A train of plain Data frames for a TCP session. */
@@ -41,9 +45,12 @@ export interface Path {
   /** Datagram trains, or superpackets, that wait in the port for the socket, or the device. */
   queuedOut: number;
   queuedIn: number;
+  /** How many entries the step that has just returned worked on. */
+  entries: number;
+  readonly stages: StageCounters;
 }
 
-type Step = (path: Path, now: Micros) => boolean;
+export type Step = (path: Path, now: Micros) => boolean;
 
 const udp = {
   receive: (path: Path) => {
@@ -51,6 +58,7 @@ const udp = {
     addon.clear(nativeBatch(batches.trainsIn));
     if (path.ready & 1) addon.udpReceive(port, VECTOR);
     if (handover && path.ready & 4) addon.takeOver(handover, port, 'udp', VECTOR);
+    path.entries = batches.trainsIn.header[HEADER.count];
     return false;
   },
 
@@ -60,6 +68,7 @@ const udp = {
     control.fill();
     if (path.hasUdp) path.queuedOut = addon.udpTransmit(port, nativeBatch(trainsOut));
     const count = trainsOut.header[HEADER.count];
+    path.entries = count;
     for (let i = 0; i < count; i++) {
       if (trainsOut.kind[i] === 1 && trainsOut.verdict[i] === Verdict.pass) {
         const at = trainsOut.offset[i];
@@ -81,6 +90,7 @@ const lanes = {
     if (trainsIn.header[HEADER.consumed] === 0 && nodes.locate(trainsIn) < count) handOver(path, trainsIn, 'udp');
     addon.clear(nativeBatch(packets));
     nodes.open(trainsIn, packets, now);
+    path.entries = packets.header[HEADER.count];
     return trainsIn.header[HEADER.consumed] < count;
   },
 
@@ -89,22 +99,26 @@ const lanes = {
     const { superpacketsIn, trainsOut } = batches;
     const count = superpacketsIn.header[HEADER.count];
     const before = superpacketsIn.header[HEADER.consumed];
+    path.entries = 0;
     if (before >= count) return false;
     const consumed = nodes.seal(superpacketsIn, trainsOut, maxSegments, now);
+    path.entries = consumed - before;
     return consumed < count && consumed > before;
   },
 };
 
 const session = {
   control: (path: Path, now: Micros) => {
-    path.control.vector(now);
+    path.entries = path.control.vector(now);
     return false;
   },
 };
 
 const guard = {
   admit: (path: Path, now: Micros) => {
-    path.nodes.admit(path.batches.packets, now);
+    const { packets } = path.batches;
+    path.entries = packets.header[HEADER.count];
+    path.nodes.admit(packets, now);
     return false;
   },
 };
@@ -118,6 +132,7 @@ const gro = {
     addon.clear(nativeBatch(superpacketsOut));
     nodes.coalesce(packets, superpacketsOut, path.gro);
     const consumed = packets.header[HEADER.consumed];
+    path.entries = consumed - before;
     if (consumed === before && consumed < count) nodes.counters[Verdict.noBlock] += BigInt(count - consumed); // the device is full
     return consumed < count && consumed > before;
   },
@@ -127,16 +142,20 @@ const tun = {
   receive: (path: Path) => {
     const { addon, port, batches, handover } = path;
     const { superpacketsIn } = batches;
+    path.entries = 0;
     if (superpacketsIn.header[HEADER.consumed] < superpacketsIn.header[HEADER.count]) return false; // held: the socket is full
     addon.clear(nativeBatch(superpacketsIn));
     if (path.queuedOut > 0) return false; // let the device's own queue fill: it drops for the sender to see
     if (path.ready & 2) addon.tunReceive(port, VECTOR);
     if (handover && path.ready & 4) addon.takeOver(handover, port, 'tun', VECTOR);
+    path.entries = superpacketsIn.header[HEADER.count];
     return false;
   },
 
   transmit: (path: Path) => {
-    path.queuedIn = path.addon.tunTransmit(path.port, nativeBatch(path.batches.superpacketsOut));
+    const { superpacketsOut } = path.batches;
+    path.entries = superpacketsOut.header[HEADER.count];
+    path.queuedIn = path.addon.tunTransmit(path.port, nativeBatch(superpacketsOut));
     return false;
   },
 };
@@ -146,7 +165,9 @@ const routes = {
     const { batches, nodes } = path;
     const { superpacketsIn } = batches;
     const count = superpacketsIn.header[HEADER.count];
+    path.entries = 0;
     if (count === 0 || superpacketsIn.header[HEADER.consumed] > 0) return false;
+    path.entries = count;
     if (nodes.lookup(superpacketsIn) < count) handOver(path, superpacketsIn, 'tun');
     return false;
   },
@@ -164,10 +185,35 @@ function handOver({ addon, handover, lanes, nodes }: Path, batch: Batch, kind: '
     if (verdict[i] === Verdict.handedOver || verdict[i] === Verdict.handoverFull) nodes.counters[verdict[i]]++;
 }
 
+/** What the stages are called, uplink first: as the lists above say. */
+export const STAGES: readonly string[] = [...uplink, ...downlink].map(nameOf);
+
+function nameOf(step: Step): string {
+  const subjects = { udp, lanes, session, guard, gro, tun, routes };
+  for (const [subject, verbs] of Object.entries(subjects))
+    for (const [verb, other] of Object.entries(verbs)) if (other === step) return `${subject}.${verb}`;
+  return '';
+}
+
 /** One vector through a pipeline. */
 export function run(pipeline: readonly Step[], path: Path, now: Micros, from = 0): void {
-  for (let i = from; i < pipeline.length; i++) while (pipeline[i](path, now)) run(pipeline, path, now, i + 1);
+  for (let i = from; i < pipeline.length; i++) while (counted(pipeline, i, path, now)) run(pipeline, path, now, i + 1);
 }
+
+function counted(pipeline: readonly Step[], i: number, path: Path, now: Micros): boolean {
+  const { addon, stages } = path;
+  const began = stages.timing ? addon.monotonicMicros() : 0;
+  const more = pipeline[i](path, now);
+  if (path.entries > 0) {
+    const micros = stages.timing ? addon.monotonicMicros() - began : UNTIMED;
+    stages.count(pipeline === downlink ? uplink.length + i : i, path.entries, micros);
+  }
+  return more;
+}
+
+const ADMIT = uplink.indexOf(guard.admit);
+const COALESCE = uplink.indexOf(gro.coalesce);
+const TUN_TRANSMIT = uplink.indexOf(tun.transmit);
 
 /** Packets that came as frames (TCP sessions, reassembled fragments) join the uplink behind lanes.open. */
 export function injectPackets(path: Path, now: Micros): void {
@@ -175,12 +221,15 @@ export function injectPackets(path: Path, now: Micros): void {
   const { controlPackets, superpacketsOut } = batches;
   if (controlPackets.header[HEADER.count] === 0) return;
   nodes.admit(controlPackets, now);
+  path.stages.count(ADMIT, controlPackets.header[HEADER.count], UNTIMED);
   const count = controlPackets.header[HEADER.count];
   for (let before = -1; before < count; ) {
     addon.clear(nativeBatch(superpacketsOut));
     nodes.coalesce(controlPackets, superpacketsOut, path.gro);
-    path.queuedIn = addon.tunTransmit(path.port, nativeBatch(superpacketsOut));
     const consumed = controlPackets.header[HEADER.consumed];
+    path.stages.count(COALESCE, consumed - Math.max(before, 0), UNTIMED);
+    path.queuedIn = addon.tunTransmit(path.port, nativeBatch(superpacketsOut));
+    path.stages.count(TUN_TRANSMIT, superpacketsOut.header[HEADER.count], UNTIMED);
     if (consumed === before) {
       nodes.counters[Verdict.noBlock] += BigInt(count - consumed);
       break;

@@ -27,7 +27,7 @@ export class ShardPool<Task> {
   readonly #ports: (MessagePort | undefined)[];
   /** Resolved when a shard has said `stopped`, or its task is over, whichever is heard first: they come by different ways. */
   readonly #stopped: ((() => void) | undefined)[] = [];
-  readonly #statistics: ((statistics: ShardStatistics) => void)[][];
+  readonly #statistics: ((statistics: ShardStatistics | undefined) => void)[][];
   readonly #deaths: number[][];
   readonly #restarts: number[];
   #stopping = false;
@@ -56,17 +56,18 @@ export class ShardPool<Task> {
     this.#ports[shard]?.postMessage(command);
   }
 
-  /** @returns what each living shard counts */
-  statistics(): Promise<ShardStatistics[]> {
-    return Promise.all(
+  /** @returns what each living shard counts; one that dies before it has answered is left out */
+  async statistics(): Promise<ShardStatistics[]> {
+    const answers = await Promise.all(
       this.#ports.flatMap((port, shard) => {
         if (!port) return [];
-        return new Promise<ShardStatistics>((resolve) => {
+        return new Promise<ShardStatistics | undefined>((resolve) => {
           this.#statistics[shard].push(resolve);
           port.postMessage({ type: 'statistics' } satisfies ShardCommand);
         });
       }),
     );
+    return answers.filter((answer) => answer !== undefined);
   }
 
   /** Ends all shards: with Goodbye to their sessions, or without a word when a successor takes over. */
@@ -94,16 +95,21 @@ export class ShardPool<Task> {
     this.#pool.run({ task, port: port2 }, { transferList: [port2] }).then(
       () => {
         port1.close();
-        this.#ports[shard] = undefined;
+        this.#gone(shard);
         this.#stopped[shard]?.();
       },
       (error: Error) => this.#died(shard, error, port1),
     );
   }
 
+  #gone(shard: number): void {
+    this.#ports[shard] = undefined;
+    for (const answer of this.#statistics[shard].splice(0)) answer(undefined);
+  }
+
   #died(shard: number, error: Error, port: MessagePort): void {
     port.close();
-    this.#ports[shard] = undefined;
+    this.#gone(shard);
     if (this.#stopping) {
       this.#stopped[shard]?.();
       return;

@@ -4,13 +4,16 @@
  * at least every millisecond; then the shard arms its wake-up and sleeps in libuv.
  */
 import type { Addon, HandoverHandle, IndexHandle, LanesHandle, PortHandle } from '../native/index.ts';
+import type { StageStatistics } from '../observe/statistics.ts';
 import { type Micros, MS } from '../wire/time.ts';
 import { HEADER, VERDICTS } from './batch.ts';
 import { type Batches, createBatches } from './batches.ts';
 import { Control } from './control.ts';
 import type { ShardReport, ShardStatistics } from './host.ts';
+import { SlotState } from './layout.ts';
 import { createNativeNodes, type Nodes } from './nodes.ts';
-import { downlink, injectPackets, type Path, run, uplink } from './pipeline.ts';
+import { downlink, injectPackets, type Path, run, STAGES, uplink } from './pipeline.ts';
+import { StageCounters } from './stages.ts';
 import { SessionTable, SlotPool } from './table.ts';
 
 /** Longest wait in the kernel between two busy turns: long enough to gather a vector, short enough to be no delay. */
@@ -21,6 +24,16 @@ const IDLE_TURNS = 2;
 const LOOP_PASS: Micros = 1 * MS;
 /** Datagrams of one UDP_SEGMENT send: 64 before Linux 6.9. */
 const MAX_SEGMENTS = 64;
+/** Shortest train of each bucket (TRAIN_BUCKETS), as the port names them. */
+const TRAIN_STARTS = [1, 2, 4, 8, 16, 32, 64];
+/** What the port drops and counts by itself: its counter, the stage, the verdict. */
+const PORT_DROPS = [
+  ['socketDrops', 'udp.receive', 'socketFull'],
+  ['truncated', 'udp.receive', 'truncated'],
+  ['badVnet', 'tun.receive', 'badGso'],
+  ['sendErrors', 'udp.transmit', 'sendFailed'],
+  ['tunErrors', 'tun.transmit', 'tunRefused'],
+] as const;
 
 export interface ShardOptions {
   readonly shard: number;
@@ -99,6 +112,8 @@ export class Shard {
       ready: 0,
       queuedOut: 0,
       queuedIn: 0,
+      entries: 0,
+      stages: new StageCounters(STAGES, lanes.counters),
     };
   }
 
@@ -123,20 +138,29 @@ export class Shard {
   }
 
   statistics(): ShardStatistics {
+    const { nodes, port, stages } = this.#path;
+    const counted = this.#addon.portCounters(port);
     const verdicts: Record<string, number> = {};
     VERDICTS.forEach((name, i) => {
-      verdicts[name] = Number(this.#path.nodes.counters[i]);
+      verdicts[name] = Number(nodes.counters[i]);
     });
+    for (const [name, , reason] of PORT_DROPS) verdicts[reason] = (verdicts[reason] ?? 0) + counted[name];
+    const { user, system } = process.threadCpuUsage();
+    const { state } = this.control.table.fields;
     let online = 0;
-    for (const peer of this.control.peers.values()) if (peer.user !== '') online++;
+    for (const peer of this.control.peers.values()) if (state.get(peer.slot) === SlotState.online) online++;
     return {
       shard: this.#options.shard,
       sessions: this.control.peers.size,
       online,
       turns: this.#turns,
-      port: this.#addon.portCounters(this.#path.port),
+      cpuMicros: user + system,
+      port: Object.fromEntries(Object.entries(counted).filter(([name]) => !name.startsWith('trains'))),
       verdicts,
       control: { ...this.control.counters },
+      stages: stages.statistics().map((stage) => withPortDrops(stage, counted)),
+      trainsIn: TRAIN_STARTS.map((shortest) => counted[`trainsIn${shortest}`] ?? 0),
+      trainsOut: TRAIN_STARTS.map((shortest) => counted[`trainsOut${shortest}`] ?? 0),
     };
   }
 
@@ -146,6 +170,7 @@ export class Shard {
     const { batches } = path;
     const { control } = this;
     this.#turns++;
+    path.stages.turn();
     path.ready = path.addon.wait(path.port, waitUs);
     if (path.ready & 5) run(uplink, path, now);
     if (control.hasOutput && control.fillPackets()) injectPackets(path, now);
@@ -200,6 +225,13 @@ export class Shard {
   readonly #due = (): void => {
     if (!this.#scheduled) this.#busy();
   };
+}
+
+function withPortDrops(stage: StageStatistics, counted: Readonly<Record<string, number>>): StageStatistics {
+  const drops: Record<string, number> = { ...stage.drops };
+  for (const [name, at, reason] of PORT_DROPS)
+    if (at === stage.stage && counted[name] > 0) drops[reason] = (drops[reason] ?? 0) + counted[name];
+  return { ...stage, drops };
 }
 
 function openPort(

@@ -1,5 +1,5 @@
 /**
- * How `ringway reload` and `ringway status` reach a keeper: a socket of its own in the state folder, which its owner alone may
+ * How `ringway reload`, `status`, `top` and `metrics` reach a keeper: a socket of its own in the state folder, which its owner alone may
  * enter. One question and one answer a connection, each a line of JSON. The folder may hold keepers of several network
  * namespaces: /run is shared between them.
  */
@@ -7,8 +7,13 @@ import { chmodSync, mkdirSync, readdirSync, readlinkSync, unlinkSync } from 'nod
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { RingwayError } from '../errors.ts';
+import type { EngineStatistics } from '../observe/statistics.ts';
 
-export type Question = { readonly command: 'status' } | { readonly command: 'reload' };
+const COMMANDS = ['status', 'reload', 'statistics'] as const;
+
+export interface Question {
+  readonly command: (typeof COMMANDS)[number];
+}
 
 export interface Status {
   readonly role: 'server' | 'client';
@@ -25,11 +30,18 @@ export interface Status {
   readonly ready: boolean;
 }
 
+/** A keeper and what its engine counts; null while there is no engine that answers. */
+export interface Instance {
+  readonly status: Status;
+  readonly statistics: EngineStatistics | null;
+}
+
 export type Reply =
-  | { readonly ok: true; readonly status: Status }
+  /** `statistics` only where it was asked for. */
+  | { readonly ok: true; readonly status: Status; readonly statistics?: EngineStatistics | null }
   | { readonly ok: false; readonly code: string; readonly message: string; readonly advice: string };
 
-const LONGEST_LINE = 4_096;
+const LONGEST_LINE = 4_096; // of a question: answers may be long
 const ANSWER_WITHIN_MS = 30_000;
 const SOCKET_NAME = /^(?:server|client)-(\d+)\.sock$/;
 
@@ -86,7 +98,7 @@ function converse(socket: Socket, answer: (question: Question) => Promise<Reply>
 async function reply(line: string, answer: (question: Question) => Promise<Reply>): Promise<Reply> {
   try {
     const question = JSON.parse(line) as Question;
-    if (question.command !== 'status' && question.command !== 'reload') throw new SyntaxError('no such command');
+    if (!COMMANDS.includes(question.command)) throw new SyntaxError('no such command');
     return await answer(question);
   } catch (error) {
     if (error instanceof RingwayError)
@@ -95,13 +107,23 @@ async function reply(line: string, answer: (question: Question) => Promise<Reply
       ok: false,
       code: 'CONTROL_QUESTION',
       message: (error as Error).message,
-      advice: 'ask {"command":"status"} or {"command":"reload"}',
+      advice: `ask ${COMMANDS.map((command) => JSON.stringify({ command })).join(', ')}`,
     };
   }
 }
 
 /** Asks one keeper. @throws RingwayError KEEPER_SILENT; or the keeper's own error */
-export function ask(path: string, question: Question): Promise<Status> {
+export async function ask(path: string, question: Question): Promise<Status> {
+  return (await talk(path, question)).status;
+}
+
+/** Asks one keeper what its engine counts. @throws as `ask` */
+export async function askStatistics(path: string): Promise<Instance> {
+  const { status, statistics = null } = await talk(path, { command: 'statistics' });
+  return { status, statistics };
+}
+
+function talk(path: string, question: Question): Promise<Extract<Reply, { ok: true }>> {
   return new Promise((resolve, reject) => {
     const socket = createConnection(path);
     const silent = (cause?: unknown) =>
@@ -116,7 +138,7 @@ export function ask(path: string, question: Question): Promise<Status> {
     socket.on('end', () => {
       if (heard === '') return silent();
       const words = JSON.parse(heard) as Reply;
-      if (words.ok) resolve(words.status);
+      if (words.ok) resolve(words);
       else reject(new RingwayError(words.code, words.message, words.advice));
     });
     socket.write(`${JSON.stringify(question)}\n`);

@@ -4,12 +4,14 @@
  *     const keeper = joinKeeper();
  *     const start = await keeper.started;      // everything it may use
  *     ... keeper.send({ type: 'ready' });
+ *     keeper.onStatistics(async () => ({ ... }));         // when an operator asks
  *     keeper.onStop(async () => { goodbye to all });      // exits 0 afterwards
  *     keeper.onYield(async () => { snapshots are in the table already });
  *
  * The engine ends when its keeper does, and leaves signals to it: a terminal's Ctrl-C and a service manager's SIGTERM reach both.
  */
 import { RingwayError } from '../errors.ts';
+import type { EngineStatistics } from '../observe/statistics.ts';
 import type { EngineMessage, EngineStart, KeeperMessage } from './protocol.ts';
 import { KEEPER_PROTOCOL } from './protocol.ts';
 
@@ -21,6 +23,8 @@ export interface Keeper {
   /** What to do before a graceful exit. Set at most once each; without one the engine exits at once. */
   onStop(last: () => void | Promise<void>): void;
   onYield(last: () => void | Promise<void>): void;
+  /** Who counts. Set at most once; until then questions are not answered, and the keeper says that nothing is known. */
+  onStatistics(gather: () => Promise<EngineStatistics>): void;
 }
 
 /** @throws RingwayError ENGINE_ALONE when this process was not started by a keeper */
@@ -37,6 +41,7 @@ export function joinKeeper(release = '0.1.0'): Keeper {
 
   let stop: () => void | Promise<void> = () => {};
   let yieldTo: () => void | Promise<void> = () => {};
+  let gather: (() => Promise<EngineStatistics>) | undefined;
   let began: (start: EngineStart) => void;
   const started = new Promise<EngineStart>((resolve) => {
     began = resolve;
@@ -60,6 +65,11 @@ export function joinKeeper(release = '0.1.0'): Keeper {
         return void leave(stop);
       case 'yield':
         return void leave(yieldTo);
+      case 'statistics':
+        gather?.().then(
+          (statistics) => post({ type: 'statistics', id: message.id, statistics }),
+          () => {}, // the keeper stops waiting by itself
+        );
     }
   });
 
@@ -76,6 +86,9 @@ export function joinKeeper(release = '0.1.0'): Keeper {
     },
     onYield: (last) => {
       yieldTo = last;
+    },
+    onStatistics: (counter) => {
+      gather = counter;
     },
   };
 }

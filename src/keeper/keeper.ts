@@ -212,7 +212,9 @@ class Keeper<C extends Config> {
 
   async #answer(question: Question): Promise<Reply> {
     if (question.command === 'reload') await this.#reload();
-    return { ok: true, status: this.#status() };
+    if (question.command !== 'statistics') return { ok: true, status: this.#status() };
+    const statistics = (await this.#supervisor?.statistics()) ?? null;
+    return { ok: true, status: this.#status(), statistics };
   }
 
   #status(): Status {

@@ -8,10 +8,12 @@
  *             ◀── start       keeper   the predecessor is gone: descriptors and session memory are yours
  *             ready ──▶
  *             clientOnline, fatal ──▶  when they happen
+ *             ◀── statistics           an operator asks; the answer has the same id
  *             ◀── stop | yield
  *             stopped ──▶ (exit 0)
  */
 import type { ClientConfig, ServerConfig } from '../config/types.ts';
+import type { EngineStatistics } from '../observe/statistics.ts';
 
 export const KEEPER_PROTOCOL = 1;
 
@@ -89,6 +91,8 @@ export type EngineStart = ServerStart | ClientStart;
 
 export type KeeperMessage =
   | EngineStart
+  /** What has been counted so far? The keeper waits 2 s for the answer: an engine that does not know the question is silent. */
+  | { readonly type: 'statistics'; readonly id: number }
   /** Say Goodbye to every session, then exit 0. The keeper waits 400 ms, then kills. */
   | { readonly type: 'stop' }
   /** A successor takes over: finish the turn, close TCP sessions, write snapshots, exit 0 without a Goodbye. The keeper waits 1 s, then kills. */
@@ -110,6 +114,7 @@ export type EngineMessage =
   | { readonly type: 'ready' }
   /** Client: logged in. The keeper installs routes and DNS as `route_mode` and `dns_config_mode` say; said again after a roam. */
   | { readonly type: 'clientOnline'; readonly networkConfig: NetworkConfig }
+  | { readonly type: 'statistics'; readonly id: number; readonly statistics: EngineStatistics }
   /** There is no point in another engine: print this, undo everything, exit 1. */
   | { readonly type: 'fatal'; readonly code: string; readonly message: string; readonly advice: string }
   /** The answer to `stop` and `yield`, last thing before exit. */

@@ -7,6 +7,7 @@
  *                └─ stop ────▶ Goodbye to all, exit 0
  */
 import { RingwayError } from '../errors.ts';
+import type { EngineStatistics } from '../observe/statistics.ts';
 import type { EngineProcess, Exit, Launch } from './engine-process.ts';
 import { type EngineMessage, type EngineStart, KEEPER_PROTOCOL } from './protocol.ts';
 
@@ -17,6 +18,8 @@ const DEATHS_WITHIN_MS = 10_000;
 const BACK_OFF_MS = [0, 50, 200, 500];
 const STOP_WITHIN_MS = 400; // stock: 200 ms for Goodbye and close_notify (protocol specification §11.6); exit is due after 500
 const YIELD_WITHIN_MS = 1_000;
+/** An engine under full load answers within milliseconds; an operator should not wait longer for one that hangs. */
+const STATISTICS_WITHIN_MS = 2_000;
 
 export interface Ending {
   readonly exitCode: number;
@@ -56,6 +59,8 @@ export class Supervisor {
   #stopping = false;
   #reloading = false;
   #fatal: RingwayError | undefined;
+  readonly #asked = new Map<number, { engine: Engine; answer: (statistics: EngineStatistics | null) => void }>();
+  #nextQuestion = 1;
   #cancelRespawn: (() => void) | undefined;
   #end: (ending: Ending) => void = () => {};
   readonly #ended: Promise<Ending>;
@@ -72,6 +77,23 @@ export class Supervisor {
 
   get engine(): { readonly pid: number | undefined; readonly generation: number; readonly deaths: number } {
     return { pid: this.#current?.process.pid, generation: this.#generation, deaths: this.#deathsInAll };
+  }
+
+  /** @returns what the engine counts, or null: there is none, it died, or it was silent for 2 s. Never throws */
+  statistics(): Promise<EngineStatistics | null> {
+    const engine = this.#current;
+    if (!engine || engine.generation === 0) return Promise.resolve(null);
+    const id = this.#nextQuestion++;
+    return new Promise((resolve) => {
+      const answer = (statistics: EngineStatistics | null) => {
+        if (!this.#asked.delete(id)) return;
+        cancel();
+        resolve(statistics);
+      };
+      const cancel = this.#around.after(STATISTICS_WITHIN_MS, () => answer(null));
+      this.#asked.set(id, { engine, answer });
+      engine.process.send({ type: 'statistics', id });
+    });
   }
 
   // ---- commands -------------------------------------------------------------------------------------------------
@@ -145,6 +167,7 @@ export class Supervisor {
         if (message.type === 'hello')
           return message.version === KEEPER_PROTOCOL ? saidHello() : this.#mismatch(engine, message.version);
         if (message.type === 'ready') saidReady();
+        if (message.type === 'statistics') return this.#asked.get(message.id)?.answer(message.statistics);
         if (message.type === 'fatal') return this.#condemn(engine, message);
         this.#around.heard(message);
       }),
@@ -181,6 +204,7 @@ export class Supervisor {
   }
 
   #exited(engine: Engine, exit: Exit): void {
+    for (const asked of this.#asked.values()) if (asked.engine === engine) asked.answer(null);
     if (engine !== this.#current) return; // yielded, or a successor that never started
     this.#current = undefined;
     if (this.#fatal) this.#over({ exitCode: 1, error: this.#fatal });

@@ -13,6 +13,7 @@ import { chooseAead } from '../datapath/backends.ts';
 import { createCryptoPool, derOf } from '../datapath/crypto-pool.ts';
 import type { Grant, ShardReport } from '../datapath/host.ts';
 import { SlotState } from '../datapath/layout.ts';
+import { sessionAges } from '../datapath/session-ages.ts';
 import { GENERATIONS_PER_ENGINE, ShardPool } from '../datapath/shard-pool.ts';
 import { SessionTable } from '../datapath/table.ts';
 import { RingwayError } from '../errors.ts';
@@ -20,6 +21,7 @@ import { joinKeeper, type Keeper } from '../keeper/engine-side.ts';
 import type { ServerStart } from '../keeper/protocol.ts';
 import { type Addon, loadAddon } from '../native/index.ts';
 import { createLog, type Logger } from '../observe/log.ts';
+import { type EngineStatistics, ownUse } from '../observe/statistics.ts';
 import { SERVER_DEFAULTS } from '../session/types.ts';
 import { Leases, parseIpv4 } from './leases.ts';
 import type { LoginRequest } from './logins.ts';
@@ -92,7 +94,14 @@ class ServerEngine {
   run(): void {
     this.#keeper.onStop(() => this.#shards.stop('stop'));
     this.#keeper.onYield(() => this.#shards.stop('yield'));
+    this.#keeper.onStatistics(() => this.#statistics());
     this.#shards.start();
+  }
+
+  async #statistics(): Promise<EngineStatistics> {
+    const shards = await this.#shards.statistics();
+    const now = this.#addon.monotonicMicros();
+    return { ...ownUse(now), assignedAddresses: this.#leases.leased, ages: sessionAges(this.#table, now), shards };
   }
 
   #task(shard: number, restarts: number): ServerShardTask {

@@ -93,6 +93,30 @@ describe.each(backends())('udp port over %s', (io) => {
     deepEqual([counters.udpTrainsOut, counters.udpDatagramsOut], [3, 9]);
   });
 
+  it('counts trains by length, in powers of two', () => {
+    const { sender, receiver, received, out, to } = openPair(io);
+    for (const [first, length] of [
+      [0, 1],
+      [1, 2],
+      [3, 3],
+      [6, 8],
+      [14, 33],
+    ])
+      putTrain(out, to, first, length, 500);
+    equal(addon.udpTransmit(sender, out.handle), 0);
+    deepEqual(numbers(receiveAll(receiver, received, 47)), upTo(47));
+    const [sent, heard] = [addon.portCounters(sender), addon.portCounters(receiver)];
+    const starts = [1, 2, 4, 8, 16, 32, 64];
+    deepEqual(
+      starts.map((shortest) => sent[`trainsOut${shortest}`]),
+      [1, 2, 0, 1, 0, 1, 0],
+    );
+    equal(
+      starts.reduce((sum, shortest) => sum + heard[`trainsIn${shortest}`], 0),
+      heard.udpTrainsIn,
+    );
+  });
+
   it('gives every block back when the batches are cleared', () => {
     const { sender, receiver, received, out, to } = openPair(io);
     for (let round = 0; round < 50; round++) {

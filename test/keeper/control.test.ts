@@ -3,7 +3,16 @@ import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { RingwayError } from '../../src/errors.ts';
-import { ask, findKeepers, openControl, type Question, type Reply, type Status } from '../../src/keeper/control.ts';
+import {
+  ask,
+  askStatistics,
+  findKeepers,
+  openControl,
+  type Question,
+  type Reply,
+  type Status,
+} from '../../src/keeper/control.ts';
+import type { EngineStatistics } from '../../src/observe/statistics.ts';
 import { createFolder, type Folder } from '../config/folder.ts';
 
 const STATUS: Status = {
@@ -70,6 +79,18 @@ describe('the control socket', () => {
     });
     expect(await ask(path, { command: 'reload' })).toEqual(STATUS);
     expect(asked).toEqual(['reload']);
+  });
+
+  it('answers with statistics however long they are, and with null where there is no engine', async () => {
+    const shards = Array.from({ length: 64 }, (_, shard) => ({ shard, port: { note: 'x'.repeat(2_000) } }));
+    const statistics = { at: 1, shards } as never as EngineStatistics;
+    const full = await open(async ({ command }) => ({
+      ...YES,
+      statistics: command === 'statistics' ? statistics : null,
+    }));
+    expect(await askStatistics(full)).toEqual({ status: STATUS, statistics });
+    closers.splice(0)[0]();
+    expect(await askStatistics(await open(async () => YES))).toEqual({ status: STATUS, statistics: null });
   });
 
   it("passes the keeper's refusal on, with code and advice", async () => {

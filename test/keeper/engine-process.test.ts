@@ -4,10 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
+import { askStatistics, openControl, type Status } from '../../src/keeper/control.ts';
 import { inherit, launcher } from '../../src/keeper/engine-process.ts';
 import type { Descriptors, EngineMessage, EngineStart } from '../../src/keeper/protocol.ts';
 import { KEEPER_PROTOCOL } from '../../src/keeper/protocol.ts';
 import { type Ending, type Start, Supervisor } from '../../src/keeper/supervisor.ts';
+import { createFolder } from '../config/folder.ts';
 
 const ENTRY = fileURLToPath(new URL('fixtures/engine.ts', import.meta.url));
 const TUN = { name: 'lws', vnetHeader: true, offloads: 0 };
@@ -165,6 +167,35 @@ describe('an engine process', () => {
       expect(stage.supervisor.engine.deaths).toBe(5);
     },
   );
+
+  it('tells what it counts through the control socket, and is plainly absent once it is dead', async () => {
+    stage = new Stage('serve');
+    const { pid } = await stage.report();
+    const { supervisor } = stage;
+    const folder = createFolder();
+    const control = await openControl(folder.path, 'server', async () => ({
+      ok: true,
+      status: { enginePid: supervisor.engine.pid } as Status,
+      statistics: await supervisor.statistics(),
+    }));
+    try {
+      const { statistics } = await askStatistics(control.path);
+      expect(statistics).toMatchObject({ at: 1, assignedAddresses: 3, ages: null, shards: [] });
+      expect(statistics?.cpuMicros).toBeGreaterThan(statistics?.mainCpuMicros ?? Number.NaN); // V8's own threads
+      expect(statistics?.residentBytes).toBeGreaterThan(10_000_000);
+      process.kill(pid, 'SIGKILL');
+      expect(await supervisor.statistics()).toBeNull(); // asked before the keeper has heard of the death
+    } finally {
+      control.close();
+      folder.remove();
+    }
+  });
+
+  it('that does not know the question is silent, and its keeper waits no longer than two seconds', async () => {
+    stage = new Stage('count nothing');
+    await stage.report();
+    expect(await stage.supervisor.statistics()).toBeNull();
+  });
 
   it('that reports a fatal error is not followed by another', async () => {
     stage = new Stage('fatal');

@@ -8,6 +8,7 @@ import {
   type KeeperMessage,
 } from '../../src/keeper/protocol.ts';
 import { type Ending, Supervisor } from '../../src/keeper/supervisor.ts';
+import type { EngineStatistics } from '../../src/observe/statistics.ts';
 
 const HELLO: EngineMessage = { type: 'hello', version: KEEPER_PROTOCOL, release: 'test' };
 const CRASH: Exit = { code: null, signal: 'SIGSEGV' };
@@ -183,6 +184,50 @@ describe('Supervisor', () => {
     stage.last.say({ type: 'hello', version: KEEPER_PROTOCOL + 1, release: 'later' });
     await settled();
     expect(stage.ending).toMatchObject({ exitCode: 1, error: { code: 'ENGINE_VERSION' } });
+  });
+});
+
+describe('Supervisor.statistics', () => {
+  const COUNTED = { at: 5, cpuMicros: 3 } as never as EngineStatistics;
+
+  it("gives the engine's answer to the question it belongs to", async () => {
+    const stage = new Stage();
+    await stage.last.hello();
+    const [first, second] = [stage.supervisor.statistics(), stage.supervisor.statistics()];
+    const [, one, two] = stage.last.told as { type: string; id: number }[];
+    expect([one.type, two.type]).toEqual(['statistics', 'statistics']);
+    stage.last.say({ type: 'statistics', id: two.id, statistics: { ...COUNTED, at: 6 } });
+    stage.last.say({ type: 'statistics', id: one.id, statistics: COUNTED });
+    expect(await first).toMatchObject({ at: 5 });
+    expect(await second).toMatchObject({ at: 6 });
+  });
+
+  it('is null before the first engine has started, after a death, and from one that dies with the question', async () => {
+    const stage = new Stage();
+    expect(await stage.supervisor.statistics()).toBeNull();
+    await stage.last.hello();
+    const asked = stage.supervisor.statistics();
+    await stage.last.exit(CRASH);
+    expect(await asked).toBeNull();
+    expect(await stage.supervisor.statistics()).toBeNull();
+  });
+
+  it('is null after two seconds of silence, and an answer that comes later is no concern of the next question', async () => {
+    const stage = new Stage();
+    await stage.last.hello();
+    let answer: EngineStatistics | null | undefined;
+    void stage.supervisor.statistics().then((given) => {
+      answer = given;
+    });
+    await stage.advance(1_999);
+    expect(answer).toBeUndefined();
+    await stage.advance(1);
+    expect(answer).toBeNull();
+    const next = stage.supervisor.statistics();
+    const [, late, asked] = stage.last.told as { id: number }[];
+    stage.last.say({ type: 'statistics', id: late.id, statistics: COUNTED });
+    stage.last.say({ type: 'statistics', id: asked.id, statistics: { ...COUNTED, at: 7 } });
+    expect(await next).toMatchObject({ at: 7 });
   });
 });
 
