@@ -10,6 +10,7 @@ const BENCHMARKS: Record<string, () => Promise<{ bench(quick: boolean): Promise<
   handshakes: () => import('./handshakes.ts'),
   memory: () => import('./memory.ts'),
   nodes: () => import('./nodes.ts'),
+  rest: () => import('./rest.ts'),
 };
 
 const args = process.argv.slice(2);
