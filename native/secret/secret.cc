@@ -31,7 +31,7 @@ Secret* live_secret(Args& args, size_t index, const char* name) {
   auto* secret = args.handle<Secret>(index, name);
   if (!args.ok()) return nullptr;
   if (!secret->live()) {
-    args.refuse_range(name, "must be a secret that was not destroyed");
+    args.refuse_type(name, "must be a secret that was not destroyed");
     return nullptr;
   }
   return secret;
@@ -40,7 +40,7 @@ Secret* live_secret(Args& args, size_t index, const char* name) {
 namespace {
 
 constexpr int64_t max_suite = suite::chacha20, min_suite = suite::aes128;
-constexpr double max_number = 281474976710655.0;  // 2^48 - 1
+constexpr double max_expected = 9007199254740991.0;  // 2^53 - 1
 
 // Records and secrets belong to the thread that made them; so does the AEAD under them.
 std::shared_ptr<Aead> thread_aead() {
@@ -191,7 +191,7 @@ RecordKeys* live_keys(Args& args) {
   auto* keys = args.handle<RecordKeys>(0, "keys");
   if (!args.ok()) return nullptr;
   if (!keys->held) {
-    args.refuse_range("keys", "must be record keys that were not destroyed");
+    args.refuse_type("keys", "must be record keys that were not destroyed");
     return nullptr;
   }
   return keys;
@@ -219,7 +219,7 @@ napi_value record_open(napi_env env, napi_callback_info info) {
   Args args{env, info, "recordOpen"};
   RecordKeys* keys = live_keys(args);
   const auto sealed = args.bytes(1, "record", 0, 65535);
-  const auto expected = static_cast<uint64_t>(args.number(2, "expected", 0, max_number + 1));
+  const auto expected = static_cast<uint64_t>(args.number(2, "expected", 0, max_expected));
   if (!args.ok()) return nullptr;
   const RecordShape shape = look_at_record(sealed);
   if (shape.is != RecordShape::Is::sealed || shape.encrypted < tag_bytes || shape.total() != sealed.size()) return undefined(env);
