@@ -68,6 +68,8 @@ export interface ControlOptions {
   readonly pool: SlotPool;
   readonly batches: Batches;
   readonly report: (report: ShardReport) => void;
+  /** Of this shard's life: see `#nextAsk`. */
+  readonly generation: number;
 }
 
 type Waiting = { slot: number; address: Uint8Array | undefined; bytes: Uint8Array };
@@ -101,7 +103,8 @@ export class Control implements ControlNode, PeerHost {
   readonly #freed: number[] = [];
   #datagrams: Waiting[] = [];
   #packets: Waiting[] = [];
-  #nextAsk = 1;
+  /** Numbers of questions to the engine: never a predecessor's, or the answer to its question would log in somebody else. */
+  #nextAsk: number;
   #trainsSeen = 0;
   #rejects = { since: 0, sent: 0 };
   role!: Role;
@@ -114,6 +117,7 @@ export class Control implements ControlNode, PeerHost {
     this.#pool = options.pool;
     this.#batches = options.batches;
     this.#report = options.report;
+    this.#nextAsk = options.generation * 2 ** 32; // generations stay below 2^21
   }
 
   readonly now = (): Micros => this.addon.monotonicMicros();

@@ -97,6 +97,7 @@ export class Shard {
       pool: new SlotPool(table, shard, shards),
       batches,
       report,
+      generation,
     });
     this.#path = {
       addon,

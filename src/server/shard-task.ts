@@ -7,6 +7,7 @@ import type { ShardCommand, ShardReport, ShardStatistics } from '../datapath/hos
 import { Shard, type ShardOptions } from '../datapath/shard.ts';
 import { checkLayout } from '../datapath/table.ts';
 import { CookieSecrets } from '../dtls/cookie.ts';
+import { DtlsDrop } from '../dtls/events.ts';
 import { loadAddon } from '../native/index.ts';
 import type { ServerConfig as SessionConfig } from '../session/types.ts';
 import type { Micros } from '../wire/time.ts';
@@ -110,6 +111,7 @@ function answer(control: Control, command: Answer, report: (report: ShardReport)
 function count(shard: Shard, role: ServerRole, streams: StreamAcceptor | undefined): ShardStatistics {
   const statistics = shard.statistics();
   const hellos = Object.entries(role.helloDrops).map(([reason, times]) => [`hello.${reason}`, times]);
-  const more = { ...Object.fromEntries(hellos), ...role.sessionCounters, ...streams?.counters };
+  const dtls = Object.entries(DtlsDrop).map(([reason, number]) => [`dtls.${reason}`, role.dtlsDrops[number]]);
+  const more = { ...Object.fromEntries([...hellos, ...dtls]), ...role.sessionCounters, ...streams?.counters };
   return { ...statistics, control: { ...statistics.control, ...more } };
 }

@@ -15,6 +15,7 @@ import { Shard, type ShardOptions } from '../../src/datapath/shard.ts';
 import { SessionTable } from '../../src/datapath/table.ts';
 import { DtlsClient } from '../../src/dtls/client.ts';
 import { CookieSecrets } from '../../src/dtls/cookie.ts';
+import { DtlsDrop } from '../../src/dtls/events.ts';
 import { createMemoryProtection } from '../../src/dtls/memory-protection.ts';
 import type { HandoverHandle, IndexHandle, PortHandle } from '../../src/native/index.ts';
 import { parseIpv4 } from '../../src/server/leases.ts';
@@ -22,7 +23,7 @@ import { ServerRole } from '../../src/server/sessions.ts';
 import { ClientSession } from '../../src/session/client.ts';
 import { ClientIds } from '../../src/session/ids.ts';
 import { CLIENT_DEFAULTS, createCounters, type LaneKeys, SERVER_DEFAULTS } from '../../src/session/types.ts';
-import { encodeFrame } from '../../src/wire/frames.ts';
+import { encodeFrame, type Frame } from '../../src/wire/frames.ts';
 import { decodeHeader, encodeHeader, HEADER_SIZE, type SessionId, VERSION_1_3 } from '../../src/wire/header.ts';
 import { type Micros, SECOND } from '../../src/wire/time.ts';
 import { seededBytes } from '../dtls/network.ts';
@@ -324,11 +325,22 @@ export class Rig {
 
   /** Turns every shard and every client until nobody has anything to do. */
   settle(): void {
+    this.#untilQuiet(() => {
+      this.#answer();
+      return this.clients.map((client) => client.take()).includes(true);
+    });
+  }
+
+  /** Turns the shards alone: what they ask of the engine waits, and so do the clients. */
+  turn(): void {
+    this.#untilQuiet(() => false);
+  }
+
+  #untilQuiet(rest: () => boolean): void {
     for (let quiet = 0; quiet < 2; ) {
       let worked = false;
       for (const shard of this.shards) worked = shard.turn(this.now, quiet === 0 ? 0 : QUIET_US) || worked;
-      this.#answer();
-      for (const client of this.clients) worked = client.take() || worked;
+      worked = rest() || worked;
       quiet = worked ? 0 : quiet + 1;
     }
   }
@@ -350,10 +362,10 @@ export class Rig {
     };
     for (const [i, shard] of this.shards.entries()) {
       const { verdicts, control } = shard.statistics();
-      for (const [name, by] of Object.entries({ ...verdicts, ...control, ...this.roles[i].sessionCounters }))
-        add(name, by);
+      for (const [name, by] of [...Object.entries(verdicts), ...Object.entries(control)]) add(name, by);
+      for (const [name, by] of Object.entries(this.roles[i].sessionCounters)) add(`session.${name}`, by);
       for (const [name, by] of Object.entries(this.roles[i].helloDrops)) add(`hello.${name}`, by);
-      for (const [number, by] of this.roles[i].dtlsDrops.entries()) add(`dtls.${number}`, by);
+      for (const [name, number] of Object.entries(DtlsDrop)) add(`dtls.${name}`, this.roles[i].dtlsDrops[number]);
     }
     return sum;
   }
@@ -554,7 +566,7 @@ export class RigClient {
   /** Receives, and sends the answers. @returns whether anything had come */
   take(): boolean {
     const datagrams = this.socket.receive();
-    for (const datagram of datagrams) this.#receive(datagram);
+    for (const datagram of datagrams) this.hear(datagram);
     this.flush();
     return datagrams.length > 0;
   }
@@ -596,6 +608,18 @@ export class RigClient {
     return datagram;
   }
 
+  /** Sends a frame that no session made. */
+  say(frame: Frame): void {
+    this.content(encodeFrame(frame));
+  }
+
+  /** Sends any bytes as the content of a record. */
+  content(bytes: Uint8Array): void {
+    this.dtls.send(this.#rig.now, bytes);
+    this.#pump();
+    this.flush();
+  }
+
   /** A datagram that carries an inner packet by the Expresslane. */
   lane(
     packet: Uint8Array,
@@ -608,7 +632,8 @@ export class RigClient {
     return concat(encodeHeader({ version: VERSION_1_3, aggressive: false, expresslane: true, sessionId: id }), sealed);
   }
 
-  #receive(datagram: Uint8Array): void {
+  /** What is behind a datagram that arrived; answers wait until the next `flush`. */
+  hear(datagram: Uint8Array): void {
     this.heard.push(datagram);
     const { sessionId, expresslane } = decodeHeader(datagram);
     if (expresslane) this.#openLane(datagram);

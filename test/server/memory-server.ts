@@ -81,6 +81,7 @@ export class MemoryServer {
       pool: new SlotPool(table, 0, 1),
       batches,
       report: (report) => this.reports.push(report),
+      generation,
     });
     const vault = createNativeVault(addon);
     this.role = new ServerRole({
