@@ -131,7 +131,8 @@ class Loader {
       if (message.type === 'task') this.#say({ type: 'task', id: message.id, task: message.task });
     };
     const pool = new SlotPool(table, 0, 1);
-    this.#control = new Control({ addon, lanes: lanes.handle, index, table, pool, batches: this.#batches, report });
+    const shared = { addon, lanes: lanes.handle, index, table, pool, batches: this.#batches, report, generation: 1 };
+    this.#control = new Control(shared);
     this.#clients = this.#createClients();
     this.#control.role = this.#clients;
     this.#rampStart = this.#control.now();
