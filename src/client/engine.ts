@@ -8,7 +8,7 @@ import type { ClientConfig, ServerEntry } from '../config/types.ts';
 import { Group } from '../crypto/groups.ts';
 import { Suite } from '../crypto/vault.ts';
 import { encodeAddress } from '../datapath/address.ts';
-import { chooseAead } from '../datapath/backends.ts';
+import { chooseAead, chooseGro } from '../datapath/backends.ts';
 import { createCryptoPool } from '../datapath/crypto-pool.ts';
 import type { ShardReport } from '../datapath/host.ts';
 import { SlotState } from '../datapath/layout.ts';
@@ -91,7 +91,7 @@ class ClientEngine {
         generation: generation * GENERATIONS_PER_ENGINE + restarts,
         io: config.io,
         aead: chooseAead(this.#addon, config.aead),
-        gro: config.gro,
+        gro: chooseGro(config.gro, tun),
         tun: descriptors.tun[0],
         vnetHeader: tun.vnetHeader,
         udp: server.mode === 'udp' ? descriptors.udp[this.#entry] : -1,

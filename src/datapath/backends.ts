@@ -1,6 +1,16 @@
-import type { Aead } from '../config/types.ts';
+import type { Aead, Gro } from '../config/types.ts';
 import { RingwayError } from '../errors.ts';
 import type { Addon } from '../native/index.ts';
+import type { CoalesceMode } from './nodes.ts';
+
+/** TUN_F_USO4 | TUN_F_USO6 (linux/if_tun.h, Linux 6.2): without them the device takes no UDP superpackets. */
+const USO = 0x60;
+
+/** What may be written to the device: superpackets need the virtio-net header, those of UDP a kernel that knows them. */
+export function chooseGro(wanted: Gro, tun: { readonly vnetHeader: boolean; readonly offloads: number }): CoalesceMode {
+  if (wanted === 'off' || !tun.vnetHeader) return 'off';
+  return (tun.offloads & USO) === USO ? 'inline' : 'tcp';
+}
 
 /** The AEAD of the native nodes. @throws RingwayError AEAD_MISSING when the one asked for is not in this build, or not for this CPU */
 export function chooseAead(addon: Addon, wanted: Aead): 'ipsec-mb' | 'openssl' {

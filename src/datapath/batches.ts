@@ -4,8 +4,8 @@ import { viewBatch } from './batch.ts';
 
 /** Trains or superpackets one receive call takes on at most: enough to fill a vector, few enough to stay in the cache. */
 export const VECTOR = 32;
-/** Packets one opened vector may hold; a full UDP_GRO train of the shortest datagrams (17 bytes) still fits. */
-const PACKETS = 4_096;
+/** Packets opened at a time: a vector that stays in the cache from lanes.open to tun.transmit. Longer ones go through in parts. */
+const PACKETS = 256;
 /** A train or superpacket of 65,535 bytes with what stands before it: recvmsg header, name and control data, or vnet header. */
 const UDP_BLOCK = 66_048;
 const TUN_BLOCK = 65_664;

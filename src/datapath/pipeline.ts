@@ -10,7 +10,7 @@ import type { Addon, HandoverHandle, LanesHandle, PortHandle } from '../native/i
 import type { Micros } from '../wire/time.ts';
 import { type Batch, Flag, HEADER, Verdict } from './batch.ts';
 import { type Batches, nativeBatch, VECTOR } from './batches.ts';
-import type { Nodes } from './nodes.ts';
+import type { CoalesceMode, Nodes } from './nodes.ts';
 import { type StageCounters, UNTIMED } from './stages.ts';
 
 /** What session.control does with a vector: everything that is not bulk data. */
@@ -36,7 +36,7 @@ export interface Path {
   readonly batches: Batches;
   readonly nodes: Nodes;
   readonly control: ControlNode;
-  readonly gro: 'inline' | 'off';
+  readonly gro: CoalesceMode;
   readonly maxSegments: number;
   /** False in TCP mode: only streams leave. */
   readonly hasUdp: boolean;

@@ -11,7 +11,7 @@ import { type Batches, createBatches } from './batches.ts';
 import { Control } from './control.ts';
 import type { ShardReport, ShardStatistics } from './host.ts';
 import { SlotState } from './layout.ts';
-import { createNativeNodes, type Nodes } from './nodes.ts';
+import { type CoalesceMode, createNativeNodes, type Nodes } from './nodes.ts';
 import { downlink, injectPackets, type Path, run, STAGES, uplink } from './pipeline.ts';
 import { StageCounters } from './stages.ts';
 import { SessionTable, SlotPool } from './table.ts';
@@ -41,7 +41,7 @@ export interface ShardOptions {
   readonly generation: number;
   readonly io: 'auto' | 'io_uring' | 'epoll';
   readonly aead: 'ipsec-mb' | 'openssl';
-  readonly gro: 'inline' | 'off';
+  readonly gro: CoalesceMode;
   readonly tun: number;
   readonly vnetHeader: boolean;
   readonly udp: number;

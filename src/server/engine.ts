@@ -9,7 +9,7 @@ import { DEFAULT_GROUPS } from '../crypto/groups.ts';
 import { schemesOf } from '../crypto/schemes.ts';
 import type { CryptoTask, TaskResult } from '../crypto/tasks.ts';
 import { Suite } from '../crypto/vault.ts';
-import { chooseAead } from '../datapath/backends.ts';
+import { chooseAead, chooseGro } from '../datapath/backends.ts';
 import { createCryptoPool, derOf } from '../datapath/crypto-pool.ts';
 import type { Grant, ShardReport } from '../datapath/host.ts';
 import { SlotState } from '../datapath/layout.ts';
@@ -116,7 +116,7 @@ class ServerEngine {
         generation: generation * GENERATIONS_PER_ENGINE + restarts,
         io: config.io,
         aead: chooseAead(this.#addon, config.aead),
-        gro: config.gro,
+        gro: chooseGro(config.gro, tun),
         tun: descriptors.tun[shard % descriptors.tun.length], // a device with fewer queues is shared
         vnetHeader: tun.vnetHeader,
         udp: descriptors.udp[shard] ?? -1,
