@@ -134,10 +134,11 @@ export class Control implements ControlNode, PeerHost {
       if (!wantsControl(verdict[i], flags[i])) continue;
       taken++;
       if (verdict[i] === Verdict.divert) this.#divert(now, packets, i);
-      if (flags[i] & (Flag.floating | Flag.newId) && packets.kind[i] !== Kind.raw && train[i] !== movedTrain) {
-        movedTrain = train[i];
-        this.#moved(now, packets, i, slot[i]);
-      }
+      if (packets.kind[i] === Kind.raw) continue; // proves nothing about who sent it
+      const floated = (flags[i] & Flag.floating) !== 0 && this.#isNewest(packets, i);
+      if (!floated && ((flags[i] & Flag.newId) === 0 || train[i] === movedTrain)) continue;
+      movedTrain = train[i];
+      this.#moved(now, packets, i, slot[i], floated);
     }
     this.#reclaim();
     return taken;
@@ -371,22 +372,41 @@ export class Control implements ControlNode, PeerHost {
     };
   }
 
-  #moved(now: Micros, packets: Batch, i: number, slot: number): void {
+  /**
+   * Whether nothing newer has come in the entry's lane. Only such a datagram moves a session (RFC 9146 §6): one that was late, or held back
+   * by somebody on the path, comes from where the client no longer is.
+   */
+  #isNewest(packets: Batch, i: number): boolean {
+    const { laneHighest, recordNext, receiveEpochs } = this.table.fields;
+    const slot = packets.slot[i];
+    const counter = packets.counter[i];
+    if (packets.flags[i] & Flag.expresslane) return laneHighest.getBig(slot) === counter;
+    const epoch = packets.epoch[i];
+    for (let each = 0; each < 4; each++) if (receiveEpochs.get(slot, each) > epoch) return false;
+    return recordNext.getBig(slot, epoch & 3) === counter + 1n;
+  }
+
+  #moved(now: Micros, packets: Batch, i: number, slot: number, floated: boolean): void {
     const peer = this.peers.get(slot);
     if (!(peer instanceof UdpPeer)) return;
     const { trainsIn } = this.#batches;
-    const train = packets.train[i];
-    const begin = trainsIn.offset[train]; // moved on by whole datagrams when `packets` was full: floor works both ways
-    const size = trainsIn.segmentSize[train];
-    const at = size === 0 ? begin : begin + Math.floor((packets.offset[i] - begin) / size) * size;
+    const at = this.#headerOf(packets, i);
     const id = new DataView(packets.bytes.buffer, packets.bytes.byteOffset + at + 8, 8).getBigUint64(0);
-    const from = train * ADDRESS.size;
-    // Every train of a vector that was located before the first of them moved the session is flagged: one float, not many.
-    const flagged = (packets.flags[i] & Flag.floating) !== 0;
-    const floated = flagged && !this.table.isRemote(slot, trainsIn.address, from);
-    if (floated) this.counters.floats++;
-    this.role.moved(now, peer, id, floated ? trainsIn.address.slice(from, from + ADDRESS.size) : undefined);
+    const from = packets.train[i] * ADDRESS.size;
+    // What was located before the first of them moved the session is flagged as well: one float, not many.
+    const moved = floated && !this.table.isRemote(slot, trainsIn.address, from);
+    if (moved) this.counters.floats++;
+    this.role.moved(now, peer, id, moved ? trainsIn.address.slice(from, from + ADDRESS.size) : undefined);
     this.reschedule(peer);
+  }
+
+  /** Where the Lightway header of an entry's datagram begins in `packets.bytes`. */
+  #headerOf(packets: Batch, i: number): number {
+    const { trainsIn } = this.#batches;
+    if (packets.bytes !== trainsIn.bytes) return packets.offset[i] - HEADER_SIZE; // nodes that copy leave it in front
+    const begin = trainsIn.offset[packets.train[i]]; // moved on by whole datagrams when `packets` was full: floor works both ways
+    const size = trainsIn.segmentSize[packets.train[i]];
+    return size === 0 ? begin : begin + Math.floor((packets.offset[i] - begin) / size) * size;
   }
 
   /** @returns how many trains there were to reject */

@@ -493,6 +493,7 @@ export class RigClient {
   readonly #rig: Rig;
   #ids = new ClientIds();
   #out: Uint8Array[] = [];
+  readonly #opened = new Set<string>();
 
   constructor(rig: Rig, host: number, { expresslane = true }: ClientOptions = {}) {
     this.#rig = rig;
@@ -647,6 +648,9 @@ export class RigClient {
     const aad = concat(datagram.slice(8, 24), datagram.slice(at + 38, at + 40));
     const sealed = concat(datagram.slice(at + 40), datagram.slice(at + 20, at + 36));
     const nonce = datagram.slice(at + 8, at + 20);
+    const number = nonce.join('.');
+    if (this.#opened.has(number)) return; // a copy
+    this.#opened.add(number);
     for (const key of [this.keys.receive, this.keys.previous]) {
       try {
         this.packets.push({ path: 'lane', bytes: openAead(SUITES.aes256, key, nonce, aad, sealed) });
