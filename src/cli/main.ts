@@ -25,6 +25,7 @@ const COMMANDS: Readonly<Record<string, readonly [about: string, Build]>> = {
     async () => (await import('./load.ts')).loadCommand(),
   ],
   status: ['list running instances', async () => (await import('./status.ts')).statusCommand()],
+  top: ['show what a running instance does, once a second', async () => (await import('./top.ts')).topCommand()],
 };
 
 async function main(args: readonly string[]): Promise<void> {

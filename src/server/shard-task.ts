@@ -112,6 +112,10 @@ function count(shard: Shard, role: ServerRole, streams: StreamAcceptor | undefin
   const statistics = shard.statistics();
   const hellos = Object.entries(role.helloDrops).map(([reason, times]) => [`hello.${reason}`, times]);
   const dtls = Object.entries(DtlsDrop).map(([reason, number]) => [`dtls.${reason}`, role.dtlsDrops[number]]);
-  const more = { ...Object.fromEntries([...hellos, ...dtls]), ...role.sessionCounters, ...streams?.counters };
+  const more = {
+    ...Object.fromEntries([...hellos, ...dtls]),
+    ...(streams ?? role).sessionCounters,
+    ...streams?.counters,
+  };
   return { ...statistics, control: { ...statistics.control, ...more } };
 }
