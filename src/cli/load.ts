@@ -3,6 +3,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import logUpdate from 'log-update';
 import { RingwayError } from '../errors.ts';
+import { askStatistics, findKeepers } from '../keeper/control.ts';
+import { calibrate } from '../load/calibrate.ts';
 import { type Look, liveLine, liveScreen } from '../load/live.ts';
 import { renderRun } from '../load/report/run.ts';
 import { type Result, readResult } from '../load/result.ts';
@@ -12,7 +14,8 @@ import { goPrivate, isPrivate, loadFrom, setStage } from '../load/self.ts';
 import { runSink } from '../load/sink.ts';
 import { summaryTable } from '../load/table.ts';
 import { judge, parseThreshold, THRESHOLD_EXIT, type Threshold } from '../load/thresholds.ts';
-import { parseChoice, parseCount, parseEndpoint, usage } from '../load/units.ts';
+import { formatCount, formatRate, parseChoice, parseCount, parseEndpoint, usage } from '../load/units.ts';
+import type { EngineStatistics } from '../observe/statistics.ts';
 import { describe } from './report.ts';
 
 const USAGE_EXIT = 2;
@@ -27,6 +30,7 @@ interface Flags extends ScenarioFlags {
   readonly caCert?: string;
   readonly serverName?: string;
   readonly watch?: string;
+  readonly serverState?: string;
   readonly threads: string;
   readonly bufferKb: string;
   readonly serverCommand?: string;
@@ -45,6 +49,7 @@ interface Flags extends ScenarioFlags {
 export function loadCommand(): Command {
   const command = new Command('load').description('find out what a Lightway server can carry');
   for (const direction of ['upload', 'download', 'mixed'] as const) command.addCommand(trafficCommand(direction));
+  command.addCommand(calibrateCommand());
   command.addCommand(sinkCommand());
   return command;
 }
@@ -104,6 +109,7 @@ export function addStage(command: Command): Command {
     .option('--ca-cert <FILE>', 'authority that signed the certificate of the server')
     .option('--server-name <NAME>', 'expected in its certificate (default: any)')
     .option('--watch <PID>', 'the process of the server, when it runs here: for its CPU and drops')
+    .option('--server-state <DIR>', 'folder of the control socket of a Ringway server that runs here: for its counters')
     .option('--threads <N>', 'loader threads', '1')
     .option('--buffer-kb <N>', 'socket buffer of each client; 0: as the kernel has it', '0')
     .option('--server-command <WORDS>', 'with --self: another server to start, such as /opt/stock/bin/lightway-server')
@@ -169,11 +175,25 @@ function runOptions(direction: Direction, flags: Flags, scenario: ReturnType<typ
     threads: parseCount(flags.threads, '--threads', 1, 64),
     bufferBytes: parseCount(flags.bufferKb, '--buffer-kb', 0, 1_000_000) * 1_024,
     watch: flags.watch === undefined ? undefined : parseCount(flags.watch, '--watch', 1, 2 ** 22),
+    statistics: serverStatistics(flags.serverState),
     subject: flags.subject ?? `server ${flags.server}`,
     title: flags.title ?? `${direction[0].toUpperCase()}${direction.slice(1)}, ${scenario.clients} clients`,
     command: flags.shownCommand ?? `ringway ${process.argv.slice(2).join(' ')}`,
     release: release(),
     configuration: {},
+  };
+}
+
+/** What the server counts, by its keeper's control socket. */
+function serverStatistics(state: string | undefined): () => Promise<EngineStatistics | undefined> {
+  return async () => {
+    if (state === undefined) return undefined;
+    try {
+      const [keeper] = await findKeepers(state);
+      return keeper && ((await askStatistics(keeper.path)).statistics ?? undefined);
+    } catch {
+      return undefined; // between two engines
+    }
   };
 }
 
@@ -247,6 +267,25 @@ export function createDisplay(title: string): Display {
       if (process.stdout.isTTY) logUpdate.clear();
     },
   };
+}
+
+function calibrateCommand(): Command {
+  const command = new Command('calibrate').description(
+    'how much one loader thread can make, opened and counted by a checker',
+  );
+  addScenario(command).option('--json <FILE>', 'write the figures');
+  return command.action(async (flags: ScenarioFlags & { json?: string }) => {
+    const found = await calibrate(readScenario('upload', { burst: '16', duration: '5s', ...flags, rate: 'max' }));
+    if (flags.json !== undefined) writeFileSync(flags.json, `${JSON.stringify(found)}\n`);
+    const { bitsPerCore, bitsPerSecond, trainLength, packets, opened, checkerBitsPerCore } = found;
+    console.log(
+      `loader   ${formatRate(bitsPerCore)} a core, ${formatRate(bitsPerSecond)} here, trains of ${trainLength.toFixed(1)}`,
+    );
+    console.log(
+      `checker  ${formatRate(checkerBitsPerCore)} a core, opened ${formatCount(opened)} of ${formatCount(packets)}, refused none`,
+    );
+    process.exit(0);
+  });
 }
 
 function sinkCommand(): Command {

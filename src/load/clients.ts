@@ -75,6 +75,21 @@ export class Clients implements Role {
     control.reschedule(peer);
   }
 
+  /** A session that is online at once. @returns its Expresslane key */
+  bare(client: number): Uint8Array {
+    const { control, remote } = this.#options;
+    const { addon, lanes, table } = control;
+    this.#prepare(client, VERSION_1_3, SlotFlag.client | SlotFlag.expresslane | SlotFlag.aadFlags);
+    const { fields } = table;
+    fields.remote.set(client, remote);
+    fields.sendId.set(client, bareId(client));
+    fields.currentId.set(client, bareId(client));
+    const key = addon.laneStage(lanes, client);
+    addon.lanePromote(lanes, client);
+    fields.state.set(client, SlotState.online);
+    return key;
+  }
+
   /** Dials by TCP; the session begins when TLS is up. */
   dial(client: number): void {
     const { tcp, ended } = this.#options;
@@ -151,4 +166,11 @@ export class Clients implements Role {
   ended(peer: Peer, code: string): void {
     this.#options.ended(peer.slot, code);
   }
+}
+
+/** The session id of a bare session. */
+export function bareId(client: number): Uint8Array {
+  const id = new Uint8Array(8);
+  new DataView(id.buffer).setUint32(4, client + 1);
+  return id;
 }

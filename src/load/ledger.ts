@@ -8,8 +8,14 @@ export interface Loss {
   /** The counter's own name: a verdict of the datapath, SO_RXQ_OVFL, tx_dropped ... */
   readonly reason: string;
   readonly packets: number;
-  /** The counter counts trains or superpackets: `packets` is their number times their mean length. */
+  /** The counter counts trains or superpackets: `packets` is their number times their length, which is known only roughly. */
   readonly estimated: boolean;
+}
+
+/** A loss as it was found. */
+export interface Found extends Loss {
+  /** Estimated: as many as the counter can stand for, if every train was of the longest kind. */
+  readonly most: number;
 }
 
 export interface Ledger {
@@ -21,28 +27,29 @@ export interface Ledger {
 }
 
 /**
- * Balances a run. Estimates give way: where counters explain more than is missing, estimated losses shrink in proportion, and
- * what exact counters say stays as it is.
+ * Balances a run. What exact counters say stays as it is. Estimates give way: together they are never more than what is missing, and
+ * where that is more than their trains held on average, they grow towards what those trains can have held at most.
  */
-export function balance(offered: number, delivered: number, found: readonly Loss[]): Ledger {
+export function balance(offered: number, delivered: number, all: readonly Found[]): Ledger {
   const missing = Math.max(0, offered - delivered);
-  const losses = found.filter(({ packets }) => packets > 0);
-  const sum = (estimated: boolean) =>
-    losses.filter((loss) => loss.estimated === estimated).reduce((all, { packets }) => all + packets, 0);
-  const exact = sum(false);
-  const room = Math.max(0, missing - exact);
-  const estimated = sum(true);
-  const scale = estimated > room ? room / estimated : 1;
-  const settled = losses.map((loss) =>
-    loss.estimated ? { ...loss, packets: Math.round(loss.packets * scale) } : loss,
-  );
-  const explained = settled.reduce((all, { packets }) => all + packets, 0);
-  return {
-    offered,
-    delivered,
-    losses: settled.filter(({ packets }) => packets > 0).sort((a, b) => b.packets - a.packets),
-    unexplained: Math.max(0, missing - explained),
-  };
+  const found = all.filter(({ packets }) => packets > 0);
+  const sum = (estimated: boolean, of: (loss: Found) => number) =>
+    found.filter((loss) => loss.estimated === estimated).reduce((total, loss) => total + of(loss), 0);
+  const room = Math.max(0, missing - sum(false, ({ packets }) => packets));
+  const [likely, most] = [sum(true, ({ packets }) => packets), sum(true, (loss) => loss.most)];
+  const growth = most > likely ? Math.min(1, Math.max(0, (room - likely) / (most - likely))) : 0;
+  const shrink = likely > room ? room / likely : 1;
+  const losses = found
+    .map(({ most: upTo, ...loss }) => {
+      const packets = loss.estimated ? (loss.packets + (upTo - loss.packets) * growth) * shrink : loss.packets;
+      return { ...loss, packets: Math.round(packets) };
+    })
+    .filter(({ packets }) => packets > 0)
+    .sort((a, b) => b.packets - a.packets);
+  const explained = losses.reduce((total, { packets }) => total + packets, 0);
+  const rounding = losses.filter(({ estimated }) => estimated).length; // half a packet each, either way
+  const left = Math.max(0, missing - explained);
+  return { offered, delivered, losses, unexplained: left <= rounding ? 0 : left };
 }
 
 export function lossRatio({ offered, delivered }: Pick<Ledger, 'offered' | 'delivered'>): number {

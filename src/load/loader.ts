@@ -14,7 +14,7 @@ import { Suite } from '../crypto/vault.ts';
 import { encodeAddress } from '../datapath/address.ts';
 import { HEADER, VERDICTS, Verdict } from '../datapath/batch.ts';
 import { type Batches, createBatches, nativeBatch } from '../datapath/batches.ts';
-import { Control } from '../datapath/control.ts';
+import { Control, parseIpv4 } from '../datapath/control.ts';
 import type { ShardReport } from '../datapath/host.ts';
 import { PUBLIC_SLOT_BYTES, SECRET_SLOT_BYTES } from '../datapath/layout.ts';
 import { createNativeNodes, type Nodes } from '../datapath/nodes.ts';
@@ -32,12 +32,16 @@ const LONGEST_WAIT: Micros = 0.5 * MS;
 const LOOP_PASS: Micros = 1 * MS;
 const VECTOR = 32;
 const MAX_SEGMENTS = 64;
+export const LANE_KEY = 32;
 /** Sessions that may be between their first datagram and Online: more would only wait for each other, and time out. */
 const MOST_LOGINS = 48;
 /** Between two hellos of a client the sink does not know yet. */
 const GREETING: Micros = 100 * MS;
 
 export interface LoaderTask {
+  readonly role: 'loader';
+  /** Sessions without a handshake, their keys told instead: for a checker in place of a server. */
+  readonly bare: boolean;
   readonly scenario: Scenario;
   readonly clients: number;
   readonly traffic: TrafficOptions;
@@ -73,6 +77,8 @@ export type LoaderCommand =
 
 export type LoaderReport =
   | { type: 'ready' }
+  /** Bare sessions: 32 bytes of Expresslane key a client. */
+  | { type: 'keys'; keys: Uint8Array }
   | { type: 'task'; id: number; task: CryptoTask }
   | { type: 'tick'; online: number; failed: Record<string, number>; lost: number; snapshot: Snapshot }
   | { type: 'result'; sent: number[]; received: number[]; measuredBytes: number[]; online: number[] }
@@ -187,6 +193,7 @@ class Loader {
     return new Promise((resolve) => {
       this.#port.on('message', (command: LoaderCommand) => this.#obey(command, resolve));
       this.#say({ type: 'ready' });
+      if (this.#task.bare) this.#say({ type: 'keys', keys: this.#bareSessions() });
       setImmediate(this.#loop);
     });
   }
@@ -271,7 +278,22 @@ class Loader {
     return Math.max(0, Math.min(until, this.#control.nextDeadline() ?? until) - now);
   }
 
+  #bareSessions(): Uint8Array {
+    const { clients } = this.#task;
+    const keys = new Uint8Array(clients * LANE_KEY);
+    for (let client = 0; client < clients; client++) {
+      this.#addon.openOutside(this.#fleet, client);
+      keys.set(this.#clients.bare(client), client * LANE_KEY);
+      this.#traffic.set('source', client, parseIpv4('10.125.0.5'));
+      this.#traffic.set('online', client, 1);
+      this.#isOnline[client] = 1;
+    }
+    this.#begun = this.#online = clients;
+    return keys;
+  }
+
   #logins(now: Micros): void {
+    if (this.#begun === this.#task.clients) return;
     const { scenario, clients } = this.#task;
     const ramp = (scenario.ramp * clients) / scenario.clients; // this thread's share
     const over = this.#online + this.#over;

@@ -1,7 +1,8 @@
 /** Finds who lost packets: every counter on the way, read before and after a run. */
 import { FIRST_DROP, VERDICTS } from '../datapath/batch.ts';
+import type { EngineStatistics } from '../observe/statistics.ts';
 import type { NetworkDrops } from './kernel.ts';
-import type { Loss } from './ledger.ts';
+import type { Found } from './ledger.ts';
 
 /** One hop of the way up as the kernel counts it, and of the way down: device and side. */
 interface Hop {
@@ -31,53 +32,87 @@ export interface Look {
   readonly loader: NetworkDrops;
   readonly server: NetworkDrops | undefined;
   readonly sink: NetworkDrops | undefined;
+  /** The server's own counters, where it tells them. */
+  readonly statistics: EngineStatistics | undefined;
 }
 
 export interface Ends {
   readonly serverPort: number;
   readonly sinkPort: number;
-  /** Mean packets a train: as sent, and as they came out at the other end; at least 1. */
-  readonly trains: { readonly before: number; readonly behind: number };
+  /** Packets a train, on average and at most: before the server as they were sent, behind it as they came out; at least 1. */
+  readonly trains: { readonly before: readonly [number, number]; readonly behind: readonly [number, number] };
   /** Counters of the loader's own datapath and sockets. */
   readonly loaderVerdicts: Readonly<Record<string, number>>;
   readonly loaderPort: Readonly<Record<string, number>>;
   readonly sinkPortCounters: Readonly<Record<string, number>>;
-  /** The server's own, over the run, where it tells them. */
-  readonly server: Readonly<Record<string, number>> | undefined;
+  /** Way up: datagrams that left the loader while the server counted. */
+  readonly datagramsSent: number;
 }
 
-export function findLosses(way: 'up' | 'down', before: Look, after: Look, ends: Ends): Loss[] {
-  const found: Loss[] = [];
-  const add = (where: string, reason: string, packets: number, estimated: boolean) => {
-    if (packets > 0) found.push({ where, reason, packets: Math.round(packets), estimated });
+/** Verdicts of the way up at the loader: what seals. Everything else drops what came down. */
+const SEALING: readonly string[] = ['noKey', 'tooLarge', 'badGso', 'noRoute', 'sendFailed'];
+/** The server's stages on the way down (`src/datapath/pipeline.ts`); all others are of the way up. */
+const DOWNWARD: readonly string[] = ['tun.receive', 'routes.lookup', 'lanes.seal', 'udp.transmit'];
+
+export function findLosses(way: 'up' | 'down', before: Look, after: Look, ends: Ends): Found[] {
+  const found: Found[] = [];
+  const exact = (where: string, reason: string, packets: number) => {
+    found.push({ where, reason, packets: Math.round(packets), estimated: false, most: 0 });
   };
-  const { trains, loaderVerdicts, loaderPort, sinkPortCounters, server } = ends;
-  for (const name of VERDICTS.slice(FIRST_DROP)) {
-    // the way up is sealed here, the way down opened here; a verdict names only one of them
-    const sealed = name === 'noKey' || name === 'tooLarge' || name === 'badGso' || name === 'notOnline';
-    if (sealed === (way === 'up')) add('loader', name, loaderVerdicts[name] ?? 0, false);
-    add('server', name, server?.[`verdict.${name}.${way}`] ?? 0, false);
-  }
+  const trains = (where: string, reason: string, count: number, side: Hop['side']) => {
+    const [mean, longest] = ends.trains[side];
+    found.push({ where, reason, packets: count * mean, estimated: true, most: count * longest });
+  };
+  for (const name of VERDICTS.slice(FIRST_DROP))
+    if (SEALING.includes(name) === (way === 'up')) exact('loader', name, ends.loaderVerdicts[name] ?? 0);
+  for (const { stage, drops } of stageDrops(before.statistics, after.statistics))
+    if (DOWNWARD.includes(stage) === (way === 'down'))
+      for (const [reason, packets] of Object.entries(drops))
+        if (reason !== 'socketFull') exact('server', `${stage} ${reason}`, packets); // that is the kernel's count, below
   if (way === 'up') {
-    add('loader socket', 'sendmsg refused', loaderPort.sendErrors ?? 0, false);
-    add(
-      'server socket',
-      'SO_RXQ_OVFL',
-      socketDrops(before.server, after.server, ends.serverPort) * trains.before,
-      true,
-    );
-    add('sink socket', 'SO_RXQ_OVFL', socketDrops(before.sink, after.sink, ends.sinkPort) * trains.behind, true);
+    exact('loader socket', 'sendmsg refused', ends.loaderPort.sendErrors ?? 0);
+    trains('server socket', 'SO_RXQ_OVFL', socketDrops(before.server, after.server, ends.serverPort), 'before');
+    trains('sink socket', 'SO_RXQ_OVFL', socketDrops(before.sink, after.sink, ends.sinkPort), 'behind');
   } else {
-    add('sink socket', 'sendmsg refused', sinkPortCounters.sendErrors ?? 0, false);
-    add('loader socket', 'SO_RXQ_OVFL', (loaderPort.socketDrops ?? 0) * trains.behind, true);
+    exact('sink socket', 'sendmsg refused', ends.sinkPortCounters.sendErrors ?? 0);
+    trains('loader socket', 'SO_RXQ_OVFL', ends.loaderPort.socketDrops ?? 0, 'behind');
   }
-  for (const hop of LAB_HOPS) {
-    if (hop.way !== way) continue;
-    const counted =
-      (after[hop.host]?.devices.get(hop.counter) ?? 0) - (before[hop.host]?.devices.get(hop.counter) ?? 0);
-    add(hop.where, `${hop.counter}_dropped`.replace(' ', ': '), counted * trains[hop.side], true);
+  for (const { host, counter, way: theirs, where, side } of LAB_HOPS) {
+    const count = (look: Look) => look[host]?.devices.get(counter) ?? 0;
+    if (theirs === way) trains(where, `${counter.replace(' ', ': ')}_dropped`, count(after) - count(before), side);
   }
-  return found;
+  const lossy = found.filter(({ packets }) => packets > 0);
+  return way === 'up' ? exactBefore(lossy, before, after, ends) : lossy;
+}
+
+/**
+ * A server that counts datagrams tells exactly how many of those that were sent never reached it: then what the kernel counted in trains
+ * in front of it is no estimate any more, if it was one place.
+ */
+function exactBefore(found: readonly Found[], before: Look, after: Look, ends: Ends): Found[] {
+  if (!before.statistics || !after.statistics) return [...found];
+  const reached = datagramsIn(after.statistics) - datagramsIn(before.statistics);
+  const missing = Math.max(0, ends.datagramsSent - reached);
+  const places = found.filter(
+    ({ where, estimated }) => estimated && (where === 'server socket' || where === 'loader device'),
+  );
+  if (places.length !== 1) return [...found];
+  return found.map((loss) => (loss === places[0] ? { ...loss, packets: missing, estimated: false } : loss));
+}
+
+const datagramsIn = ({ shards }: EngineStatistics) =>
+  shards.reduce((sum, { port }) => sum + (port.udpDatagramsIn ?? 0), 0);
+
+/** What each stage of each shard has dropped in between; stages of shards that were started again count from zero. */
+function stageDrops(before: EngineStatistics | undefined, after: EngineStatistics | undefined) {
+  return (after?.shards ?? []).flatMap(({ shard, stages }) => {
+    const past = before?.shards.find((other) => other.shard === shard)?.stages;
+    return stages.map(({ stage, drops }) => {
+      const old = past?.find((other) => other.stage === stage)?.drops ?? {};
+      const entries = Object.entries(drops).map(([reason, count]) => [reason, count - (old[reason] ?? 0)] as const);
+      return { stage, drops: Object.fromEntries(entries.filter(([, count]) => count > 0)) };
+    });
+  });
 }
 
 function socketDrops(before: NetworkDrops | undefined, after: NetworkDrops | undefined, portNumber: number): number {

@@ -8,6 +8,7 @@ import { readFileSync } from 'node:fs';
 import { chooseAead } from '../datapath/backends.ts';
 import { RingwayError } from '../errors.ts';
 import { type Addon, loadAddon } from '../native/index.ts';
+import type { EngineStatistics } from '../observe/statistics.ts';
 import { type Micros, MS, SECOND } from '../wire/time.ts';
 import { addSparse, type Buckets, noBuckets, percentile, summarise } from './buckets.ts';
 import { type Channel, connectSink, type FromSink, SINK_PROTOCOL, type ToSink } from './channel.ts';
@@ -48,6 +49,8 @@ export interface RunOptions {
   readonly bufferBytes: number;
   /** Process of the server on this machine: its CPU and its namespace's counters become part of the result. */
   readonly watch: number | undefined;
+  /** What a Ringway server counts; undefined: it does not tell. */
+  readonly statistics: () => Promise<EngineStatistics | undefined>;
   readonly subject: string;
   readonly title: string;
   readonly command: string;
@@ -104,6 +107,10 @@ class Run {
   #start: Micros = 0;
   #began: Micros;
   #lag = 0;
+  /** Datagrams per second of each shard of the server, as it last told. */
+  #shardRates: number[] = [];
+  #told: EngineStatistics | undefined;
+  #asking = false;
   #last: { at: Micros; sink: Snapshot; crew: CrewLook; cores: ReturnType<typeof coreTicks> } | undefined;
 
   private constructor(
@@ -169,6 +176,8 @@ class Run {
       const first = Math.floor((thread * scenario.clients) / count);
       const clients = Math.floor(((thread + 1) * scenario.clients) / count) - first;
       return {
+        role: 'loader' as const,
+        bare: false,
         scenario,
         clients,
         traffic: {
@@ -219,7 +228,8 @@ class Run {
     const { scenario } = this.#options;
     const loginSeconds = await this.#login();
     if (this.#down) await this.#greet();
-    const before = this.#drops();
+    const before = await this.#drops();
+    const sentBefore = this.#crew.look().snapshot.port.datagramsOut ?? 0;
     const schedule = createSchedule(scenario);
     this.#start = this.#addon.monotonicMicros() + LEAD;
     const measureFrom = this.#start + scenario.warmup;
@@ -238,7 +248,7 @@ class Run {
     }
     await this.#drain();
     const measured = Math.max(0.001, (Math.min(last.at, measureTo) - measureFrom) / SECOND);
-    return this.#assemble({ loginSeconds, before, first, last, measured, endedEarly });
+    return this.#assemble({ loginSeconds, before, sentBefore, first, last, measured, endedEarly });
   }
 
   async #login(): Promise<number> {
@@ -318,12 +328,13 @@ class Run {
     }
   }
 
-  #drops(): DropLook {
+  async #drops(): Promise<DropLook> {
     const { watch } = this.#options;
     return {
       loader: networkDrops('self'),
       server: watch === undefined ? undefined : networkDrops(watch),
       sink: this.#sameClock ? networkDrops(this.#sinkPid) : undefined,
+      statistics: await this.#options.statistics(),
     };
   }
 
@@ -341,8 +352,26 @@ class Run {
     };
   }
 
+  /** Asks the server for its counters, once a second at most. */
+  async #askShards(): Promise<void> {
+    const now = this.#addon.monotonicMicros();
+    if (this.#asking || (this.#told && now - this.#told.at < SECOND)) return;
+    this.#asking = true;
+    const told = await this.#options.statistics();
+    const before = this.#told;
+    this.#told = told;
+    this.#asking = false;
+    if (!told || !before) return;
+    const moved = (port: Readonly<Record<string, number>>) => (port.udpDatagramsIn ?? 0) + (port.udpDatagramsOut ?? 0);
+    this.#shardRates = told.shards.map(({ shard, port }) => {
+      const past = before.shards.find((other) => other.shard === shard)?.port ?? {};
+      return ((moved(port) - moved(past)) * SECOND) / (told.at - before.at);
+    });
+  }
+
   /** Adds a point to the series, and shows it. */
   #display(progress: number): void {
+    void this.#askShards();
     const now = this.#addon.monotonicMicros();
     const crew = this.#crew.look();
     const cores = coreTicks();
@@ -384,7 +413,7 @@ class Run {
       p99,
       p999,
       cores: shares,
-      shards: [],
+      shards: this.#shardRates,
       full: null,
     });
   }
@@ -434,6 +463,7 @@ class Run {
   async #assemble(run: {
     loginSeconds: number;
     before: DropLook;
+    sentBefore: number;
     first: Mark;
     last: Mark;
     measured: number;
@@ -451,7 +481,7 @@ class Run {
     const crew = this.#crew.look();
     const { first, last, measured } = run;
     const seconds = (last.at - first.at) / SECOND;
-    const drops = { before: run.before, after: this.#drops() };
+    const drops = { before: run.before, after: await this.#drops(), sentBefore: run.sentBefore };
     const uplink = this.#up
       ? this.#direction(
           'up',
@@ -536,7 +566,7 @@ class Run {
         serverPerGb: server !== null && carried > 0 ? server / (carried / 1e9) : null,
       },
       saturated: stage,
-      shards: [],
+      shards: shardGrowth(run.before.statistics, drops.after.statistics),
       series: this.#series,
       machine: machine(),
       configuration: {
@@ -557,20 +587,21 @@ class Run {
     measuredBytes: readonly number[],
     online: readonly number[],
     measured: number,
-    drops: { before: DropLook; after: DropLook },
+    drops: { before: DropLook; after: DropLook; sentBefore: number },
     crew: CrewLook,
     sink: Snapshot,
   ): DirectionResult {
     const trainSent = lengthOf(sentTrains(from));
     const trainReceived = lengthOf(received(to));
+    const { sizes } = this.#options.scenario;
     const ends: Ends = {
       serverPort: this.#options.server.portNumber,
       sinkPort: this.#sinkPort,
-      trains: { before: Math.max(1, trainSent ?? 1), behind: Math.max(1, trainReceived ?? 1) },
+      trains: { before: lengths(trainSent, sizes), behind: lengths(trainReceived, sizes) },
       loaderVerdicts: crew.snapshot.verdicts,
       loaderPort: crew.snapshot.port,
       sinkPortCounters: sink.port,
-      server: undefined,
+      datagramsSent: (crew.snapshot.port.datagramsOut ?? 0) - drops.sentBefore,
     };
     const offered = sent.reduce((sum, each) => sum + each, 0);
     const ledger = balance(offered, to.totals.delivered, findLosses(way, drops.before, drops.after, ends));
@@ -631,6 +662,29 @@ const received = ({ port, totals }: Snapshot) => ({
   trains: port.trainsIn ?? totals.trainsReceived,
 });
 const lengthOf = ({ packets, trains }: { packets: number; trains: number }) => (trains > 0 ? packets / trains : null);
+
+/** Mean and longest train: what one kernel call of 65,000 bytes and 64 segments holds. */
+function lengths(mean: number | null, sizes: readonly number[]): [number, number] {
+  const sealed = Math.min(...sizes) + 56; // protocol specification §6.5: header, counter and tag of the Expresslane
+  return [Math.max(1, mean ?? 1), Math.min(64, Math.floor(65_000 / sealed))];
+}
+
+/** Per shard, what its counters have grown by. */
+function shardGrowth(
+  before: EngineStatistics | undefined,
+  after: EngineStatistics | undefined,
+): Record<string, number>[] {
+  return (after?.shards ?? []).map((shard) => {
+    const past = before?.shards.find((other) => other.shard === shard.shard);
+    const grown: Record<string, number> = { 'sessions online': shard.online };
+    grown['CPU ms'] = Math.round((shard.cpuMicros - (past?.cpuMicros ?? 0)) / 1_000);
+    for (const [name, value] of Object.entries(shard.port)) grown[name] = value - (past?.port[name] ?? 0);
+    for (const { stage, drops } of shard.stages)
+      for (const [reason, count] of Object.entries(drops))
+        grown[`${stage} ${reason}`] = count - (past?.stages.find((other) => other.stage === stage)?.drops[reason] ?? 0);
+    return Object.fromEntries(Object.entries(grown).filter(([, value]) => value !== 0));
+  });
+}
 
 function emptySnapshot(): Snapshot {
   const histograms = { oneWay: noBuckets(), roundTrip: noBuckets(), delay: noBuckets() };

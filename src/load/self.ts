@@ -10,7 +10,7 @@ import { RingwayError } from '../errors.ts';
 import { createCredentials, PASSWORD, SERVER_NAME, USER } from '../lab/credentials.ts';
 import { Lab, NET_ADDRESS, SERVER_OUTSIDE } from '../lab/hosts.ts';
 import { run } from '../lab/programs.ts';
-import { ringway, SERVER_DEVICE, startServer } from '../lab/tunnel.ts';
+import { ringway, SERVER_DEVICE, startServer, stateFolder } from '../lab/tunnel.ts';
 import type { Scenario } from './scenario.ts';
 
 const SERVER_PORT = 27690;
@@ -60,6 +60,7 @@ export async function setStage(options: SelfOptions): Promise<Stage> {
       ...['--server', `${SERVER_OUTSIDE}:${SERVER_PORT}`, '--sink', `${NET_ADDRESS}:${SINK_PORT}`],
       ...['--sink-control', control, '--user', USER, '--password', PASSWORD],
       ...['--ca-cert', credentials.authority, '--server-name', SERVER_NAME, '--watch', String(server.pid)],
+      ...(serverCommand.length > 0 ? [] : ['--server-state', stateFolder(lab, 'server')]),
     ];
     return { lab, flags, close: () => lab.close() };
   } catch (error) {

@@ -109,20 +109,26 @@ describe("Jain's index", () => {
 });
 
 describe('the ledger', () => {
-  const loss = (packets: number, estimated = false) => ({ where: 'server', reason: 'noBlock', packets, estimated });
+  const exact = (packets: number) => ({ where: 'server', reason: 'noBlock', packets, estimated: false, most: 0 });
+  const trains = (packets: number, most = packets) => ({
+    where: 'socket',
+    reason: 'OVFL',
+    packets,
+    estimated: true,
+    most,
+  });
 
   it('balances: offered = delivered + losses + unexplained, whatever the counters say', () => {
-    const counted = fc.record({ packets: fc.nat(2000), estimated: fc.boolean() });
+    const counted = fc.record({ packets: fc.nat(2000), estimated: fc.boolean(), more: fc.nat(500) });
     fc.assert(
-      fc.property(fc.nat(10_000), fc.nat(10_000), fc.array(counted, { maxLength: 5 }), (a, b, found) => {
+      fc.property(fc.nat(10_000), fc.nat(10_000), fc.array(counted, { maxLength: 5 }), (a, b, counts) => {
         const [offered, delivered] = [Math.max(a, b), Math.min(a, b)];
-        const exact = found.filter(({ estimated }) => !estimated).reduce((sum, { packets }) => sum + packets, 0);
-        fc.pre(exact <= offered - delivered);
-        const ledger = balance(
-          offered,
-          delivered,
-          found.map((each) => ({ ...loss(0), ...each })),
+        const found = counts.map(({ packets, estimated, more }) =>
+          estimated ? trains(packets, packets + more) : exact(packets),
         );
+        const sure = found.filter(({ estimated }) => !estimated).reduce((sum, { packets }) => sum + packets, 0);
+        fc.pre(sure <= offered - delivered);
+        const ledger = balance(offered, delivered, found);
         const explained = ledger.losses.reduce((sum, { packets }) => sum + packets, 0);
         expect(Math.abs(offered - delivered - explained - ledger.unexplained)).toBeLessThanOrEqual(found.length);
       }),
@@ -130,14 +136,19 @@ describe('the ledger', () => {
   });
 
   it('calls unexplained what no counter has seen', () => {
-    expect(balance(100, 80, [loss(15)]).unexplained).toBe(5);
+    expect(balance(100, 80, [exact(15)]).unexplained).toBe(5);
     expect(balance(100, 80, []).unexplained).toBe(20);
   });
 
   it('lets estimates give way to exact counters, never the other way round', () => {
-    const { losses, unexplained } = balance(100, 80, [loss(15), loss(30, true)]);
+    const { losses, unexplained } = balance(100, 80, [exact(15), trains(30)]);
     expect(losses.map(({ packets }) => packets)).toEqual([15, 5]);
     expect(unexplained).toBe(0);
+  });
+
+  it('lets lost trains have been longer than average, but not longer than they can be', () => {
+    expect(balance(1000, 900, [trains(80, 150)])).toMatchObject({ losses: [{ packets: 100 }], unexplained: 0 });
+    expect(balance(1000, 900, [trains(40, 60)])).toMatchObject({ losses: [{ packets: 60 }], unexplained: 40 });
   });
 
   it('has no loss when nothing was offered, and none below nothing', () => {
