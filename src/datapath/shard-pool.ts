@@ -2,7 +2,7 @@
  * The shards of an engine: one long-lived piscina task each. A shard whose thread dies (an exception, terminate()) is started
  * again with a higher generation, and goes on with the sessions in the table.
  */
-import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import type { ShardCommand, ShardReport, ShardStatistics } from './host.ts';
 
@@ -30,10 +30,13 @@ export class ShardPool<Task> {
   readonly #statistics: ((statistics: ShardStatistics | undefined) => void)[][];
   readonly #deaths: number[][];
   readonly #restarts: number[];
+  readonly #maxDeaths: number;
   #stopping = false;
 
-  constructor(shards: number, handler: ShardHandler<Task>) {
+  /** @param maxDeaths of one shard within a minute, after which its handler hears `gaveUp` */
+  constructor(shards: number, handler: ShardHandler<Task>, maxDeaths = MAX_DEATHS) {
     this.#handler = handler;
+    this.#maxDeaths = maxDeaths;
     this.#ports = new Array(shards).fill(undefined);
     this.#deaths = Array.from({ length: shards }, () => []);
     this.#statistics = Array.from({ length: shards }, () => []);
@@ -46,6 +49,11 @@ export class ShardPool<Task> {
       idleTimeout: Number.POSITIVE_INFINITY,
       atomics: 'disabled', // 'sync' would block the thread between tasks, and starve its timers
     });
+  }
+
+  /** The shards' threads, in no order. */
+  get threads(): readonly Worker[] {
+    return this.#pool.threads as Worker[];
   }
 
   start(): void {
@@ -117,7 +125,7 @@ export class ShardPool<Task> {
     const now = Date.now();
     this.#deaths[shard] = [...this.#deaths[shard].filter((at) => now - at < DEATHS_WITHIN_MS), now];
     this.#restarts[shard]++;
-    if (this.#deaths[shard].length > MAX_DEATHS || this.#restarts[shard] >= GENERATIONS_PER_ENGINE) {
+    if (this.#deaths[shard].length > this.#maxDeaths || this.#restarts[shard] >= GENERATIONS_PER_ENGINE) {
       this.#handler.gaveUp(shard, error);
       return;
     }

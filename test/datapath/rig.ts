@@ -220,7 +220,7 @@ export class Rig {
   roles: ServerRole[] = [];
   readonly table: SessionTable;
   readonly #options: RigOptions;
-  readonly #sockets: number[] = [];
+  readonly #sockets: number[];
   readonly #index: { handle: IndexHandle; id: number };
   readonly #handover: { handle: HandoverHandle; id: number } | undefined;
   readonly #reports: { shard: number; report: ShardReport }[] = [];
@@ -230,22 +230,9 @@ export class Rig {
   constructor(options: RigOptions) {
     this.#options = options;
     const { shards, steered = true, queues = shards, slots = 64 } = options;
-    const open = (portNumber: number) =>
-      addon.openUdp({
-        address: SERVER,
-        portNumber,
-        reusePort: true,
-        bufferBytes: 4 << 20,
-        gro: true,
-        packetInfo: true,
-        pmtu: 'omit',
-        overflow: true,
-      });
-    const first = open(0);
-    this.#sockets.push(first.descriptor);
-    while (this.#sockets.length < shards) this.#sockets.push(open(first.portNumber).descriptor);
-    if (steered) addon.steerUdp(first.descriptor, shards);
-    this.address = encodeAddress(SERVER, first.portNumber, '');
+    const { sockets, address } = openGroup(shards, steered);
+    this.#sockets = sockets;
+    this.address = address;
     this.memory = createMemory(slots);
     this.table = new SessionTable(addon.openTable(this.memory).public, slots);
     this.#index = addon.createIndex(slots);
@@ -407,11 +394,38 @@ export class Rig {
   }
 }
 
+/** What a client knows of its server. */
+export interface Surroundings {
+  readonly now: Micros;
+  readonly address: Uint8Array;
+  readonly table: SessionTable;
+}
+
 export interface ClientOptions {
   readonly expresslane?: boolean;
 }
 
 /** Keys of a client's Expresslane, in plain sight. */
+/** Sockets of one SO_REUSEPORT group, one a shard. */
+export function openGroup(shards: number, steered: boolean): { sockets: number[]; address: Uint8Array } {
+  const open = (portNumber: number) =>
+    addon.openUdp({
+      address: SERVER,
+      portNumber,
+      reusePort: true,
+      bufferBytes: 4 << 20,
+      gro: true,
+      packetInfo: true,
+      pmtu: 'omit',
+      overflow: true,
+    });
+  const first = open(0);
+  const sockets = [first.descriptor];
+  while (sockets.length < shards) sockets.push(open(first.portNumber).descriptor);
+  if (steered) addon.steerUdp(first.descriptor, shards);
+  return { sockets, address: encodeAddress(SERVER, first.portNumber, '') };
+}
+
 class OpenLaneKeys implements LaneKeys {
   #staged = new Uint8Array(32);
   send = new Uint8Array(32);
@@ -489,13 +503,15 @@ export class RigClient {
   readonly packets: { path: 'lane' | 'record'; bytes: Uint8Array }[] = [];
   /** Every datagram that arrived, by the session id in its header. */
   readonly heard: Uint8Array[] = [];
+  /** Expresslane packets whose number had been there before. */
+  repeated = 0;
   socket: Socket;
-  readonly #rig: Rig;
+  readonly #rig: Surroundings;
   #ids = new ClientIds();
   #out: Uint8Array[] = [];
   readonly #opened = new Set<string>();
 
-  constructor(rig: Rig, host: number, { expresslane = true }: ClientOptions = {}) {
+  constructor(rig: Surroundings, host: number, { expresslane = true }: ClientOptions = {}) {
     this.#rig = rig;
     this.host = host;
     this.socket = new Socket(`127.0.0.${host}`);
@@ -649,7 +665,10 @@ export class RigClient {
     const sealed = concat(datagram.slice(at + 40), datagram.slice(at + 20, at + 36));
     const nonce = datagram.slice(at + 8, at + 20);
     const number = nonce.join('.');
-    if (this.#opened.has(number)) return; // a copy
+    if (this.#opened.has(number)) {
+      this.repeated++;
+      return;
+    }
     this.#opened.add(number);
     for (const key of [this.keys.receive, this.keys.previous]) {
       try {
