@@ -25,6 +25,10 @@ const COMMANDS: Readonly<Record<string, readonly [about: string, Build]>> = {
     async () => (await import('./load.ts')).loadCommand(),
   ],
   status: ['list running instances', async () => (await import('./status.ts')).statusCommand()],
+  metrics: [
+    'print what running instances count, for Prometheus',
+    async () => (await import('./metrics.ts')).metricsCommand(),
+  ],
   top: ['show what a running instance does, once a second', async () => (await import('./top.ts')).topCommand()],
 };
 

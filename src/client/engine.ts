@@ -19,7 +19,8 @@ import { joinKeeper, type Keeper } from '../keeper/engine-side.ts';
 import type { ClientStart } from '../keeper/protocol.ts';
 import { type Addon, loadAddon } from '../native/index.ts';
 import { createLog, type Logger } from '../observe/log.ts';
-import { ownUse } from '../observe/statistics.ts';
+import { serveMetrics } from '../observe/reports.ts';
+import { type EngineStatistics, ownUse } from '../observe/statistics.ts';
 import { CLIENT_DEFAULTS, type ClientConfig as SessionConfig } from '../session/types.ts';
 import type { Auth } from '../wire/frames.ts';
 import { VERSION_1_3 } from '../wire/header.ts';
@@ -55,12 +56,22 @@ class ClientEngine {
   run(): void {
     this.#keeper.onStop(() => this.#shards?.stop('stop'));
     this.#keeper.onYield(() => this.#shards?.stop('yield'));
-    this.#keeper.onStatistics(async () => {
-      const shards = (await this.#shards?.statistics()) ?? [];
-      return { ...ownUse(this.#addon.monotonicMicros()), assignedAddresses: null, ages: null, shards };
+    this.#keeper.onStatistics(() => this.#statistics());
+    const { tun, generation } = this.#start;
+    const source = async () => ({
+      role: 'client' as const,
+      tun: tun.name,
+      generation,
+      statistics: await this.#statistics(),
     });
+    void serveMetrics(this.#config.metricsAddress, source, this.#log);
     this.#connect();
     this.#keeper.send({ type: 'ready' });
+  }
+
+  async #statistics(): Promise<EngineStatistics> {
+    const shards = (await this.#shards?.statistics()) ?? [];
+    return { ...ownUse(this.#addon.monotonicMicros()), assignedAddresses: null, ages: null, shards };
   }
 
   #connect(): void {

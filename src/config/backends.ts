@@ -1,7 +1,7 @@
 /** Ringway's own keys: the `ringway:` map of either file, flags, and RINGWAY_* variables. The stock programs refuse a file that has the map. */
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { choice, flag, integer, key, path, text, type Values } from './keys.ts';
+import { choice, flag, integer, key, listenAddress, optional, path, text, type Values } from './keys.ts';
 import type { Backends } from './types.ts';
 
 export const RINGWAY_MAP = 'ringway';
@@ -32,6 +32,9 @@ export const backendKeys = {
   ),
   sessions: key(integer(1, MOST_SESSIONS), 16_384, 'slots of the session table', { value: 'N' }),
   state: key(path(), 'auto', 'folder of the control socket; auto: /run/ringway', { value: 'DIR' }),
+  metrics_address: key(optional(listenAddress()), null, 'HTTP listener for Prometheus; a port alone: on 127.0.0.1', {
+    value: 'IP:PORT',
+  }),
   run_as: key(text(), 'nobody', 'whom the engine runs as when started by root', { value: 'USER', verbatim: true }),
 };
 
@@ -47,6 +50,7 @@ export function settleBackends(values: Values<typeof backendKeys>, role: 'server
     shards,
     sessions: role === 'client' ? Math.min(values.sessions, 64) : values.sessions,
     state: values.state === 'auto' ? defaultState() : values.state,
+    metricsAddress: values.metrics_address,
     runAs: values.run_as,
   };
 }

@@ -15,6 +15,7 @@ import {
   readDuration,
   readEndpoint,
   readIpv4,
+  readListenAddress,
   Wrong,
 } from './text.ts';
 import type { Cidr, Endpoint } from './types.ts';
@@ -94,6 +95,7 @@ export const someDuration = (): z.ZodType<Micros> =>
 export const byteSize = (): z.ZodType<number> => read(readByteSize);
 export const endpoint = (): z.ZodType<Endpoint> => read(readEndpoint);
 export const bindAddress = (): z.ZodType<Endpoint> => read(readBindAddress);
+export const listenAddress = (): z.ZodType<Endpoint> => read(readListenAddress);
 export const deviceName = (): z.ZodType<string> => read(readDeviceName);
 export const ipv4 = (): z.ZodType<string> => read(readIpv4);
 export const cidr = (): z.ZodType<Cidr> => read(readCidr);

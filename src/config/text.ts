@@ -90,6 +90,13 @@ export function readBindAddress(text: string): Endpoint | Wrong {
   return new Wrong('IP:PORT, such as 0.0.0.0:27690 or [::]:27690');
 }
 
+/** Where metrics may be read: a port alone is one of 127.0.0.1, everything else has to be said. */
+export function readListenAddress(text: string): Endpoint | Wrong {
+  const written = text.trim();
+  const endpoint = readBindAddress(/^\d{1,5}$/.test(written) ? `127.0.0.1:${written}` : written);
+  return endpoint instanceof Wrong ? new Wrong('a port of 127.0.0.1, such as 9469, or IP:PORT') : endpoint;
+}
+
 const LONGEST_DEVICE_NAME = 15; // IFNAMSIZ of linux/if.h, less its end
 
 export function readDeviceName(text: string): string | Wrong {

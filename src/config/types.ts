@@ -40,6 +40,8 @@ export interface Backends {
   readonly sessions: number;
   /** Folder of the control socket, made by the keeper; `auto` in the file: `/run/ringway`, or XDG_RUNTIME_DIR without root. */
   readonly state: string;
+  /** Where the engine answers GET /metrics; null: nowhere. */
+  readonly metricsAddress: Endpoint | null;
   /** Whom the engine runs as when the keeper is root: a name of /etc/passwd or a number. */
   readonly runAs: string;
 }

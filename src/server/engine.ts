@@ -21,6 +21,7 @@ import { joinKeeper, type Keeper } from '../keeper/engine-side.ts';
 import type { ServerStart } from '../keeper/protocol.ts';
 import { type Addon, loadAddon } from '../native/index.ts';
 import { createLog, type Logger } from '../observe/log.ts';
+import { logStatisticsEvery, serveMetrics } from '../observe/reports.ts';
 import { type EngineStatistics, ownUse } from '../observe/statistics.ts';
 import { SERVER_DEFAULTS } from '../session/types.ts';
 import { Leases, parseIpv4 } from './leases.ts';
@@ -94,7 +95,12 @@ class ServerEngine {
   run(): void {
     this.#keeper.onStop(() => this.#shards.stop('stop'));
     this.#keeper.onYield(() => this.#shards.stop('yield'));
-    this.#keeper.onStatistics(() => this.#statistics());
+    const gather = () => this.#statistics();
+    this.#keeper.onStatistics(gather);
+    logStatisticsEvery(this.#config.statisticsReportingInterval, gather, this.#log);
+    const { tun, generation } = this.#start;
+    const source = async () => ({ role: 'server' as const, tun: tun.name, generation, statistics: await gather() });
+    void serveMetrics(this.#config.metricsAddress, source, this.#log);
     this.#shards.start();
   }
 

@@ -69,6 +69,7 @@ describe('loadServerConfig', () => {
       aead: 'auto',
       gro: 'inline',
       tunOffload: true,
+      metricsAddress: null,
       runAs: 'nobody',
     });
   });
@@ -97,6 +98,17 @@ enable_batch_receive: true
       ['CONFIG_INERT', 'enable_tun_offload'],
       ['CONFIG_INERT', 'enable_batch_receive'],
     ]);
+  });
+
+  it('takes metrics_address of the ringway map as a number or as text', () => {
+    expect(load('ringway:\n  metrics_address: 9469\n').config.metricsAddress).toEqual({
+      host: '127.0.0.1',
+      portNumber: 9_469,
+    });
+    expect(load('', { metrics_address: '10.0.0.1:80' }).config.metricsAddress).toEqual({
+      host: '10.0.0.1',
+      portNumber: 80,
+    });
   });
 
   it('freezes what it returns, all the way down', () => {

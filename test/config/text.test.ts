@@ -9,6 +9,7 @@ import {
   readDuration,
   readEndpoint,
   readIpv4,
+  readListenAddress,
   Wrong,
 } from '../../src/config/text.ts';
 
@@ -88,6 +89,18 @@ describe('readEndpoint', () => {
     expect(readBindAddress('[::]:27690')).toEqual({ host: '::', portNumber: 27_690 });
     expect(readBindAddress('vpn.example:27690')).toBeInstanceOf(Wrong);
     expect(readBindAddress(':27690')).toBeInstanceOf(Wrong);
+  });
+});
+
+describe('readListenAddress', () => {
+  it('takes a port alone for one of 127.0.0.1, and everything else as it is written', () => {
+    expect(readListenAddress(' 9469 ')).toEqual({ host: '127.0.0.1', portNumber: 9_469 });
+    expect(readListenAddress('0.0.0.0:9469')).toEqual({ host: '0.0.0.0', portNumber: 9_469 });
+    expect(readListenAddress('[::1]:9469')).toEqual({ host: '::1', portNumber: 9_469 });
+  });
+
+  it.each(['', '65536', ':9469', 'localhost:9469', 'on'])('refuses %j', (text) => {
+    expect(readListenAddress(text)).toBeInstanceOf(Wrong);
   });
 });
 
