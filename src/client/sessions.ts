@@ -1,7 +1,7 @@
 /** The client's role on its shard: one session in slot 0, which adopts ids and translates to the addresses of this host. */
 
 import type { Vault } from '../crypto/vault.ts';
-import { type Control, parseIpv4, type Role } from '../datapath/control.ts';
+import { type Control, parseIpv4, type Role, type Stranger } from '../datapath/control.ts';
 import { readControlState } from '../datapath/control-state.ts';
 import type { Peer, ShardReport } from '../datapath/host.ts';
 import { SlotLaneKeys } from '../datapath/lane-keys.ts';
@@ -102,7 +102,9 @@ export class ClientRole implements Role {
 
   stranger(): void {}
 
-  helloAgain(): void {}
+  helloAgain(now: Micros, peer: UdpPeer, { payload }: Stranger): void {
+    peer.receive(now, payload); // a server has no business with one: the endpoint counts it
+  }
 
   moved(_now: Micros, peer: UdpPeer, id: SessionId): void {
     if (!this.#ids.onDecoded(id)) return;

@@ -52,7 +52,7 @@ export interface Stranger {
 /** What a role does beside moving bytes: a server takes strangers and rotates ids, a client adopts them. */
 export interface Role {
   stranger(now: Micros, stranger: Stranger): void;
-  /** A fresh ClientHello from the address of an established session. */
+  /** A ClientHello from the address of a session: a client that begins anew, or a repetition. */
   helloAgain(now: Micros, peer: UdpPeer, stranger: Stranger): void;
   /** An authentic datagram of `slot` carried `id`, or came from `address`. */
   moved(now: Micros, peer: UdpPeer, id: SessionId, address: Uint8Array | undefined): void;
@@ -349,7 +349,7 @@ export class Control implements ControlNode, PeerHost {
     if (packets.kind[i] !== Kind.raw) {
       const sequence = Number(packets.counter[i]);
       peer.receiveRecord(now, { epoch: packets.epoch[i], sequence, contentType: packets.kind[i], content });
-    } else if (peer.dtls.state === 'established' && isClientHello(content)) {
+    } else if (isClientHello(content)) {
       this.role.helloAgain(now, peer, this.#stranger(packets, i, content));
     } else {
       peer.receive(now, content);
@@ -439,7 +439,8 @@ export class Control implements ControlNode, PeerHost {
   }
 }
 
-function isClientHello(payload: Uint8Array): boolean {
+/** Whether DTLS bytes begin with a ClientHello in plaintext, or a piece of one. */
+export function isClientHello(payload: Uint8Array): boolean {
   return (
     payload.length > 13 && payload[0] === Kind.handshake && payload[3] === 0 && payload[4] === 0 && payload[13] === 1
   );

@@ -122,6 +122,7 @@ export class UdpPeer implements Peer {
     for (;;) {
       const below = this.dtls.drain();
       for (const output of below) this.#fromDtls(now, output, this.#repeat);
+      if (this.#ended) break; // the connection is closed: what the session has to say to that can no longer be sent
       const above = this.session.drain();
       for (const output of above) this.#fromSession(now, output);
       if (below.length + above.length === 0 || this.#ended) break;

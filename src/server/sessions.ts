@@ -14,7 +14,7 @@ import { SlotProtection } from '../datapath/slot-protection.ts';
 import { UdpPeer } from '../datapath/udp-peer.ts';
 import { DTLS_DROPS } from '../dtls/events.ts';
 import { answerHello } from '../dtls/listener.ts';
-import type { AcceptedHello, ListenerOptions, ServerOptions } from '../dtls/options.ts';
+import type { AcceptedHello, HelloAnswer, ListenerOptions, ServerOptions } from '../dtls/options.ts';
 import { restoreEndpoint } from '../dtls/restore.ts';
 import { DtlsServer } from '../dtls/server.ts';
 import { ServerIds } from '../session/ids.ts';
@@ -77,11 +77,16 @@ export class ServerRole implements Role {
   }
 
   stranger(now: Micros, stranger: Stranger): void {
-    this.#hello(now, stranger);
+    this.#hello(now, stranger, this.#answer(now, stranger));
   }
 
+  /** A client may begin anew from the same address at any time; nobody else can, since a cookie is good for one session. */
   helloAgain(now: Micros, peer: UdpPeer, stranger: Stranger): void {
-    this.#hello(now, stranger, peer);
+    const answer = this.#answer(now, stranger);
+    const own = answer.kind !== 'drop' && this.#slotOf(answer.applicationData) === peer.slot;
+    if (peer.dtls.state === 'handshake' && (own || answer.kind === 'drop')) peer.receive(now, stranger.payload);
+    else if (own) this.#drop('repeated');
+    else this.#hello(now, stranger, answer, peer);
   }
 
   moved(now: Micros, peer: UdpPeer, id: SessionId, address: Uint8Array | undefined): void {
@@ -167,22 +172,38 @@ export class ServerRole implements Role {
     return peer;
   }
 
-  #hello(now: Micros, stranger: Stranger, previous?: UdpPeer): void {
-    const key = stranger.address.subarray(0, ADDRESS.key);
-    const answer = answerHello(now, stranger.payload, key, this.#listener);
+  #answer(now: Micros, { payload, address }: Stranger): HelloAnswer {
+    return answerHello(now, payload, address.subarray(0, ADDRESS.key), this.#listener);
+  }
+
+  #hello(now: Micros, stranger: Stranger, answer: HelloAnswer, previous?: UdpPeer): void {
     switch (answer.kind) {
       case 'drop':
-        this.helloDrops[answer.reason] = (this.helloDrops[answer.reason] ?? 0) + 1;
+        this.#drop(answer.reason);
         if (answer.bytes) this.#reply(stranger, answer.bytes, new Uint8Array(8));
         return;
       case 'retry':
         this.#reply(stranger, answer.bytes, answer.applicationData);
         return;
       case 'accept':
+        // The cookie names the session's first id: seen again, the hello is a late copy or a replay, and its session goes on.
+        if (this.#slotOf(answer.applicationData) >= 0) {
+          this.#drop('repeated');
+          return;
+        }
         // The client has begun anew from the same address: its old session is over, without a word that could confuse the new one.
         if (previous) this.#control.ended(previous, 'REPLACED', 'the client began a new session');
         this.#accept(now, stranger, answer.accepted, answer.applicationData);
     }
+  }
+
+  /** The slot of the session that has this id, or −1. */
+  #slotOf(id: Uint8Array): number {
+    return this.#control.addon.indexGet(this.#control.index, 'id', id);
+  }
+
+  #drop(reason: string): void {
+    this.helloDrops[reason] = (this.helloDrops[reason] ?? 0) + 1;
   }
 
   #reply(stranger: Stranger, bytes: Uint8Array, id: Uint8Array): void {
@@ -197,7 +218,7 @@ export class ServerRole implements Role {
     const { addon, lanes, index, table } = this.#control;
     const slot = this.#control.takeSlot();
     if (slot < 0) {
-      this.helloDrops.tableFull = (this.helloDrops.tableFull ?? 0) + 1;
+      this.#drop('tableFull');
       return;
     }
     const { fields } = table;

@@ -12,7 +12,7 @@ import { Suite, type Vault } from '../../src/crypto/vault.ts';
 import { encodeAddress } from '../../src/datapath/address.ts';
 import { ADDRESS, HEADER } from '../../src/datapath/batch.ts';
 import { type Batches, createBatches, nativeBatch } from '../../src/datapath/batches.ts';
-import { Control } from '../../src/datapath/control.ts';
+import { Control, isClientHello } from '../../src/datapath/control.ts';
 import type { Grant, ShardReport } from '../../src/datapath/host.ts';
 import { PUBLIC_SLOT_BYTES, SECRET_SLOT_BYTES } from '../../src/datapath/layout.ts';
 import { SessionTable, SlotPool } from '../../src/datapath/table.ts';
@@ -110,7 +110,9 @@ export class MemoryServer {
     const slot = this.#addon.indexGet(this.control.index, 'outside', address.subarray(0, ADDRESS.key));
     const payload = datagram.slice(HEADER_SIZE);
     const peer = this.control.peers.get(slot);
-    if (slot < 0) this.role.stranger(now, { payload, header: datagram.slice(0, HEADER_SIZE), address });
+    const stranger = { payload, header: datagram.slice(0, HEADER_SIZE), address };
+    if (slot < 0) this.role.stranger(now, stranger);
+    else if (peer instanceof UdpPeer && isClientHello(payload)) this.role.helloAgain(now, peer, stranger);
     else if (peer instanceof UdpPeer) peer.receive(now, payload);
     this.answer(now);
   }

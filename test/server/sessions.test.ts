@@ -64,25 +64,71 @@ describe('a server session over UDP', () => {
     const server = new MemoryServer(createMemory(8), 1, 1);
     settle(NOW, server, new MemoryClient(NOW, 2), '192.0.2.9', 5000);
     const again = new MemoryClient(NOW, 3);
-    const [hello] = again.sent();
-    const before = server.control.peers.get(0);
-    const stranger = { payload: hello.slice(16), header: hello.slice(0, 16), address: addressOf(server) };
-    server.role.helloAgain(NOW, before as never, stranger);
-    for (const { datagram } of server.sent()) again.receive(NOW, datagram);
-    const [second] = again.sent();
-    server.role.helloAgain(NOW, before as never, {
-      ...stranger,
-      payload: second.slice(16),
-      header: second.slice(0, 16),
-    });
-    server.answer(NOW);
-    for (const { datagram } of server.sent()) again.receive(NOW, datagram);
     settle(NOW, server, again, '192.0.2.9', 5000);
     expect(again.session.state).toBe('online');
     expect(server.control.peers.size).toBe(1);
   });
-});
 
-function addressOf(server: MemoryServer): Uint8Array {
-  return server.control.table.fields.remote.view(0).slice();
-}
+  it('lets a client that begins anew in the middle of a handshake have its way at once', () => {
+    const server = new MemoryServer(createMemory(8), 1, 1);
+    const client = new MemoryClient(NOW, 2);
+    for (const datagram of client.sent()) server.receive(NOW, '192.0.2.9', 5000, datagram);
+    for (const { datagram } of server.sent()) client.receive(NOW, datagram);
+    for (const datagram of client.sent()) server.receive(NOW, '192.0.2.9', 5000, datagram);
+    expect(server.control.peers.size).toBe(1);
+    server.sent(); // is lost, as the client is
+    const again = new MemoryClient(NOW, 3);
+    settle(NOW, server, again, '192.0.2.9', 5000);
+    expect(again.session.state).toBe('online');
+    expect(server.control.peers.size).toBe(1);
+  });
+
+  it('answers a repeated ClientHello in the middle of a handshake with its flight, and begins nothing anew', () => {
+    const server = new MemoryServer(createMemory(8), 1, 1);
+    const client = new MemoryClient(NOW, 2);
+    const [hello] = client.sent();
+    server.receive(NOW, '192.0.2.9', 5000, hello);
+    for (const { datagram } of server.sent()) client.receive(NOW, datagram);
+    const [second] = client.sent();
+    server.receive(NOW, '192.0.2.9', 5000, second);
+    const flight = server.sent();
+    const peer = server.control.peers.get(0);
+    for (const repeated of [hello, second]) {
+      server.receive(NOW + 200_000, '192.0.2.9', 5000, repeated);
+      server.receive(NOW + 200_000, '192.0.2.9', 5000, repeated);
+    }
+    expect(server.sent().map(({ datagram }) => datagram.length)).toEqual(flight.map(({ datagram }) => datagram.length));
+    expect(server.control.peers.get(0)).toBe(peer);
+  });
+
+  it('outlives a datagram that says Goodbye and closes the connection at once', () => {
+    const server = new MemoryServer(createMemory(8), 1, 1);
+    const client = new MemoryClient(NOW, 2);
+    settle(NOW, server, client, '192.0.2.9', 5000);
+    client.session.close(NOW);
+    client.pump(NOW);
+    client.dtls.close(NOW);
+    client.pump(NOW);
+    const [goodbye, closeNotify] = client.sent();
+    server.receive(NOW, '192.0.2.9', 5000, Uint8Array.from([...goodbye, ...closeNotify.slice(16)]));
+    expect(server.control.peers.size).toBe(0);
+  });
+
+  it('is not replaced by a repetition of its own ClientHello', () => {
+    const server = new MemoryServer(createMemory(8), 1, 1);
+    const client = new MemoryClient(NOW, 2);
+    const [hello] = client.sent();
+    server.receive(NOW, '192.0.2.9', 5000, hello);
+    for (const { datagram } of server.sent()) client.receive(NOW, datagram);
+    const [second] = client.sent();
+    server.receive(NOW, '192.0.2.9', 5000, second);
+    for (const { datagram } of server.sent()) client.receive(NOW, datagram);
+    settle(NOW, server, client, '192.0.2.9', 5000);
+    expect(client.session.state).toBe('online');
+    const peer = server.control.peers.get(0);
+    server.receive(NOW, '192.0.2.9', 5000, second);
+    expect(server.sent()).toEqual([]);
+    expect(server.control.peers.get(0)).toBe(peer);
+    expect(server.role.helloDrops).toEqual({ repeated: 1 });
+  });
+});
