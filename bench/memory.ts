@@ -1,53 +1,68 @@
 /**
- * What 10,000 idle UDP sessions cost a server: each is brought Online by a real handshake and login, its Expresslane made active; then
- * resident memory is compared with that before, after garbage collection. The clients are forgotten first.
+ * What idle UDP sessions cost a server: each is brought Online by a real handshake and login, its Expresslane made active; then the
+ * resident memory of the server's process is compared with that before, after garbage collection. Clients and public-key work are in
+ * another process, as the latter is on other threads of an engine. A thousand sessions that came and went are there before the count
+ * begins: a server has many behind it.
  */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 import { createNativeVault } from '../src/crypto/native-vault.ts';
+import type { CryptoTask, TaskResult } from '../src/crypto/tasks.ts';
+import type { Vault } from '../src/crypto/vault.ts';
 import { loadAddon } from '../src/native/index.ts';
-import { createMemory, MemoryClient, MemoryServer, settle } from '../test/server/memory-server.ts';
+import { MemoryClient, runServerTask } from '../test/server/memory-server.ts';
 
 const NOW = 1_000_000;
 
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
+export interface Demand {
+  readonly from?: string;
+  readonly datagrams?: Uint8Array[];
+  readonly results?: { id: number; result: TaskResult }[];
+  /** Closes all sessions but the first so many. */
+  readonly close?: number;
+  readonly measure?: boolean;
+}
 
-async function resident(): Promise<{ rss: number; heap: number }> {
-  for (let i = 0; i < 4; i++) {
-    collect();
-    await new Promise((resolve) => setImmediate(resolve));
+export interface Answer {
+  readonly sent: Uint8Array[];
+  readonly tasks: { id: number; task: CryptoTask }[];
+  readonly memory: { rss: number; heap: number } | undefined;
+}
+
+async function ask(server: ChildProcess, demand: Demand): Promise<Answer> {
+  server.send(demand);
+  return (await once(server, 'message'))[0] as Answer;
+}
+
+async function open(server: ChildProcess, vault: Vault, i: number): Promise<void> {
+  const client = new MemoryClient(NOW, i + 2, 'password', vault);
+  const from = `198.18.${i >> 8}.${i & 0xff}`;
+  let results: Demand['results'] = [];
+  for (let datagrams = client.sent(); datagrams.length + results.length > 0; datagrams = client.sent()) {
+    const { sent, tasks } = await ask(server, { from, datagrams, results });
+    results = tasks.map(({ id, task }) => ({ id, result: runServerTask(task) }));
+    for (const datagram of sent) client.receive(NOW, datagram);
   }
-  const { rss, heapUsed } = process.memoryUsage();
-  return { rss, heap: heapUsed };
+  if (client.session.state !== 'online') throw new Error(`session ${i} is ${client.session.state}`);
 }
 
 export async function bench(quick: boolean): Promise<void> {
-  const sessions = quick ? 200 : 10_000;
+  const [warm, sessions] = quick ? [50, 200] : [1_000, 10_000];
   const vault = createNativeVault(loadAddon());
-  const server = new MemoryServer(createMemory(sessions + 64), 1, 1);
-  const open = (i: number) => {
-    const client = new MemoryClient(NOW, i + 2, 'password', vault);
-    settle(NOW, server, client, `198.18.${i >> 8}.${i & 0xff}`, 5000);
-    if (client.session.state !== 'online') throw new Error(`session ${i} is ${client.session.state}`);
-  };
-  for (let i = 0; i < 64; i++) open(i); // code and caches are warm
-  for (let i = 0; i < (quick ? 50 : 1_000); i++) {
-    // what handshakes leave to the collector and to malloc is there before the count begins: a server has many behind it
-    open(64);
-    for (const [slot, peer] of server.control.peers) if (slot >= 64) peer.close(NOW);
-    server.sent();
+  const program = fileURLToPath(new URL('./memory-server.ts', import.meta.url));
+  const server = fork(program, [String(sessions + warm + 64)], { serialization: 'advanced' });
+  try {
+    for (let i = 0; i < warm; i++) await open(server, vault, i);
+    const before = (await ask(server, { close: 8, measure: true })).memory;
+    for (let i = warm; i < sessions + warm; i++) await open(server, vault, i);
+    const after = (await ask(server, { measure: true })).memory;
+    if (!before || !after) throw new Error('the server did not measure');
+    const each = (bytes: number) => `${(bytes / sessions / 1024).toFixed(1)} KB`;
+    console.log(`\nMemory of ${sessions} idle UDP sessions`);
+    const heap = each(after.heap - before.heap);
+    console.log(`  resident ${each(after.rss - before.rss)} each, of it JavaScript objects ${heap}, their slots 3.8 KB`);
+  } finally {
+    server.kill();
   }
-  const before = await resident();
-  for (let i = 64; i < sessions + 64; i++) {
-    open(i);
-    if (i % 250 === 0) collect();
-    if (i % 2500 === 0) console.error(`  ${i} sessions`);
-  }
-  const after = await resident();
-  const each = (bytes: number) => `${(bytes / sessions / 1024).toFixed(1)} KB`;
-  console.log(`\nMemory of ${sessions} idle UDP sessions`);
-  console.log(
-    `  resident ${each(after.rss - before.rss)} each, of it JavaScript heap ${each(after.heap - before.heap)}`,
-  );
 }

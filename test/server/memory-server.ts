@@ -7,7 +7,7 @@ import { DEFAULT_GROUPS, Group } from '../../src/crypto/groups.ts';
 import { createNativeVault } from '../../src/crypto/native-vault.ts';
 import { createReferenceVault } from '../../src/crypto/reference-vault.ts';
 import { schemesOf } from '../../src/crypto/schemes.ts';
-import { type Credentials, runTask } from '../../src/crypto/tasks.ts';
+import { type Credentials, type CryptoTask, runTask, type TaskResult } from '../../src/crypto/tasks.ts';
 import { Suite, type Vault } from '../../src/crypto/vault.ts';
 import { encodeAddress } from '../../src/datapath/address.ts';
 import { ADDRESS, HEADER } from '../../src/datapath/batch.ts';
@@ -47,11 +47,32 @@ export function createMemory(slots: number): Memory {
   };
 }
 
-const root = issue({ name: 'root', ca: true });
-const leaf = issue({ name: 'vpn.example', issuer: root, dnsNames: ['vpn.example'] });
-const privateKey = createPrivateKey(leaf.privateKey.export({ type: 'pkcs8', format: 'pem' }));
+interface Authority {
+  readonly root: string;
+  readonly leaf: string;
+  readonly key: string;
+}
+
+function createAuthority(): Authority {
+  const root = issue({ name: 'root', ca: true });
+  const leaf = issue({ name: 'vpn.example', issuer: root, dnsNames: ['vpn.example'] });
+  const key = leaf.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+  return { root: Buffer.from(root.der).toString('base64'), leaf: Buffer.from(leaf.der).toString('base64'), key };
+}
+
+/** Certificates of this run; a process that this one starts finds the same in its environment. */
+const authority: Authority = process.env.RINGWAY_TEST_AUTHORITY
+  ? (JSON.parse(process.env.RINGWAY_TEST_AUTHORITY) as Authority)
+  : createAuthority();
+process.env.RINGWAY_TEST_AUTHORITY = JSON.stringify(authority);
+const root = { der: new Uint8Array(Buffer.from(authority.root, 'base64')) };
+const leaf = { der: new Uint8Array(Buffer.from(authority.leaf, 'base64')) };
+const privateKey = createPrivateKey(authority.key);
 export const serverSide: Credentials = { certificateChain: [leaf.der], privateKey };
 export const clientSide: Credentials = { trustAnchors: [root.der], serverName: 'vpn.example', now: () => TODAY };
+
+/** Public-key work with the server's key. */
+export const runServerTask = (task: CryptoTask): TaskResult => runTask(task, serverSide);
 
 export interface Sent {
   readonly address: Uint8Array;
@@ -64,6 +85,8 @@ export class MemoryServer {
   readonly reports: ShardReport[] = [];
   readonly #batches: Batches;
   readonly #addon = loadAddon();
+  /** Takes public-key work elsewhere; answer with `control.taskDone`. */
+  onTask: ((id: number, task: CryptoTask) => void) | undefined;
   #nextAddress = parseIpv4('10.125.0.2');
 
   constructor(memory: Memory, generation: number, seed: number, batches: Batches = createBatches(loadAddon())) {
@@ -117,10 +140,13 @@ export class MemoryServer {
     this.answer(now);
   }
 
-  /** Does the work of main thread and crypto pool at once. */
+  /** Does the work of the main thread, and at once that of the crypto pool, unless somebody else has taken that over. */
   answer(now: Micros): void {
     for (let report = this.reports.shift(); report; report = this.reports.shift()) {
-      if (report.type === 'task') this.control.taskDone(now, report.id, runTask(report.task, serverSide));
+      if (report.type === 'task') {
+        if (this.onTask) this.onTask(report.id, report.task);
+        else this.control.taskDone(now, report.id, runServerTask(report.task));
+      }
       if (report.type !== 'authenticate') continue;
       const { auth } = report;
       const granted = auth.method === 'userPass' && auth.password === 'password';
