@@ -55,16 +55,17 @@ export class ClientRole implements Role {
     this.prepareSlot(VERSION_1_3, SlotFlag.client);
     table.fields.remote.set(SLOT, address);
     const { vault, random, dtls } = this.#options;
+    const protection = this.#protection();
     const endpoint = new DtlsClient({
       vault,
       random,
       mtu: HANDSHAKE_MTU,
       ...dtls,
       share: undefined,
-      protection: this.#protection(),
+      protection,
     });
     const session = new ClientSession(this.sessionConfig, VERSION_1_3, this.#keys());
-    const peer = this.#peer(now, endpoint, session);
+    const peer = this.#peer(now, endpoint, session, protection);
     session.start(now);
     endpoint.start(now);
     peer.pump(now);
@@ -78,13 +79,14 @@ export class ClientRole implements Role {
     const saved = readControlState(table, SLOT);
     if (!saved) return false;
     const { vault, random } = this.#options;
-    const endpoint = restoreEndpoint(saved.dtls, { vault, random, protection: this.#protection() });
+    const protection = this.#protection();
+    const endpoint = restoreEndpoint(saved.dtls, { vault, random, protection });
     const session = ClientSession.restore(this.sessionConfig, VERSION_1_3, this.#keys(), saved.session);
     if (!endpoint || !session) return false;
     addon.claimSlot(lanes, SLOT);
     const id = table.fields.currentId.view(SLOT);
     this.#ids = new ClientIds(new DataView(id.buffer, id.byteOffset, 8).getBigUint64(0));
-    this.#peer(now, endpoint, session).user = saved.user;
+    this.#peer(now, endpoint, session, protection).user = saved.user;
     return true;
   }
 
@@ -142,9 +144,10 @@ export class ClientRole implements Role {
     return new SlotLaneKeys(addon, lanes, table, SLOT);
   }
 
-  #peer(now: Micros, endpoint: UdpPeer['dtls'], session: ClientSession): UdpPeer {
+  #peer(now: Micros, endpoint: UdpPeer['dtls'], session: ClientSession, protection: SlotProtection): UdpPeer {
     const peer = new UdpPeer(now, SLOT, 'client', endpoint, session, this.#control, this.#control.table, {
       interval: undefined,
+      protection,
     });
     this.#control.add(peer);
     return peer;

@@ -11,6 +11,7 @@ import type { Direction, Opened, RecordProtection, Sealed } from '../dtls/protec
 import type { Addon, LanesHandle } from '../native/index.ts';
 
 /** RFC 9147 §6.1: 0 plaintext, 1 early data, 2 handshake, 3 the first application epoch. */
+const HANDSHAKE_EPOCH = 2;
 const FIRST_DATA_EPOCH = 3;
 
 export class SlotProtection implements RecordProtection {
@@ -49,6 +50,12 @@ export class SlotProtection implements RecordProtection {
   open(record: Uint8Array): Opened | 'replayed' | undefined {
     const handshake = (record[0] & 3) === 2 ? this.#handshake?.open(record) : undefined;
     return handshake ?? this.#addon.slotOpen(this.#lanes, this.#slot, record);
+  }
+
+  /** The session is Online: both ends have seen that the handshake is over, and nothing of its epochs will be said again. */
+  forgetHandshake(): void {
+    for (const direction of ['send', 'receive'] as const) this.#handshake?.drop(direction, HANDSHAKE_EPOCH);
+    this.#handshake = undefined;
   }
 
   drop(direction: Direction, epoch: number): void {

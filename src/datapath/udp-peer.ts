@@ -12,6 +12,7 @@ import { type Micros, SECOND } from '../wire/time.ts';
 import { writeControlState } from './control-state.ts';
 import type { Grant, Peer, PeerHost } from './host.ts';
 import { SlotState } from './layout.ts';
+import type { SlotProtection } from './slot-protection.ts';
 import type { SessionTable } from './table.ts';
 
 /** Copies of every datagram a client sends before it is Online (protocol specification §1.6). */
@@ -21,7 +22,8 @@ const LOOK: Micros = 5 * SECOND;
 /** Records of one send epoch after which new keys are asked for; the limit of AES-GCM is 2^24.5 (RFC 9147 §4.5.3). */
 const RECORDS_PER_EPOCH = 2 ** 23;
 
-export interface KeyAge {
+export interface PeerKeys {
+  readonly protection: SlotProtection;
   /** Server: time between DTLS key updates; undefined: never by time (clients do not initiate). */
   readonly interval: Micros | undefined;
 }
@@ -34,7 +36,7 @@ export class UdpPeer implements Peer {
   readonly #role: 'server' | 'client';
   readonly #host: PeerHost;
   readonly #table: SessionTable;
-  readonly #keys: KeyAge;
+  readonly #keys: PeerKeys;
   #outbox: { bytes: Uint8Array; repeat: number }[] = [];
   #keysSince: Micros;
   #looked: Micros;
@@ -50,7 +52,7 @@ export class UdpPeer implements Peer {
     session: ServerSession | ClientSession,
     host: PeerHost,
     table: SessionTable,
-    keys: KeyAge,
+    keys: PeerKeys,
   ) {
     this.slot = slot;
     this.#role = role;
@@ -184,6 +186,7 @@ export class UdpPeer implements Peer {
         break;
       case 'online':
         this.#table.fields.state.set(this.slot, SlotState.online);
+        this.#keys.protection.forgetHandshake();
         this.#host.online(this, output.networkConfig);
         break;
       case 'packet':

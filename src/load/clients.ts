@@ -67,7 +67,10 @@ export class Clients implements Role {
     });
     const keys = new SlotLaneKeys(addon, lanes, table, client);
     const upper = new ClientSession({ ...session, counters: this.counters }, VERSION_1_3, keys);
-    const peer = new UdpPeer(now, client, 'client', endpoint, upper, control, table, { interval: undefined });
+    const peer = new UdpPeer(now, client, 'client', endpoint, upper, control, table, {
+      interval: undefined,
+      protection,
+    });
     control.add(peer);
     upper.start(now);
     endpoint.start(now);

@@ -161,7 +161,7 @@ export class ServerRole implements Role {
     if (!dtls || !session) return undefined;
     addon.claimSlot(lanes, slot);
     fields.shard.set(slot, this.#options.shard);
-    const peer = this.#peer(now, slot, dtls, session);
+    const peer = this.#peer(now, slot, dtls, session, protection);
     peer.user = saved.user;
     this.#ids.set(slot, new ServerIds(readId(fields.currentId.view(slot)), readId(fields.pendingId.view(slot))));
     addon.indexSet(index, 'outside', fields.remote.view(slot).slice(0, ADDRESS.key), slot);
@@ -234,7 +234,7 @@ export class ServerRole implements Role {
     const dtls = new DtlsServer(now, accepted, { ...this.#server, protection });
     const session = new ServerSession(this.#config, version, new SlotLaneKeys(addon, lanes, table, slot));
     session.start(now);
-    const peer = this.#peer(now, slot, dtls, session);
+    const peer = this.#peer(now, slot, dtls, session, protection);
     this.#ids.set(slot, new ServerIds(readId(id)));
     addon.indexSet(index, 'outside', stranger.address.slice(0, ADDRESS.key), slot);
     addon.indexSet(index, 'id', id, slot);
@@ -243,8 +243,8 @@ export class ServerRole implements Role {
     this.#control.reschedule(peer);
   }
 
-  #peer(now: Micros, slot: number, dtls: UdpPeer['dtls'], session: ServerSession): UdpPeer {
-    const keys = { interval: this.#options.keyUpdateInterval };
+  #peer(now: Micros, slot: number, dtls: UdpPeer['dtls'], session: ServerSession, protection: SlotProtection): UdpPeer {
+    const keys = { interval: this.#options.keyUpdateInterval, protection };
     const peer = new UdpPeer(now, slot, 'server', dtls, session, this.#control, this.#control.table, keys);
     peer.onKeyUpdate = this.#onKeyUpdate;
     return peer;
