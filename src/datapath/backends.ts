@@ -12,10 +12,17 @@ export function chooseGro(wanted: Gro, tun: { readonly vnetHeader: boolean; read
   return (tun.offloads & USO) === USO ? 'inline' : 'tcp';
 }
 
-/** The AEAD of the native nodes. @throws RingwayError AEAD_MISSING when the one asked for is not in this build, or not for this CPU */
-export function chooseAead(addon: Addon, wanted: Aead): 'ipsec-mb' | 'openssl' {
+/** AEADs of the native nodes. */
+export type NativeAead = 'ipsec-mb' | 'openssl';
+/** `noble`: the reference nodes, in plain TypeScript (docs/decisions/0002). */
+export type ShardAead = NativeAead | 'noble';
+
+/** @throws RingwayError AEAD_MISSING when the one asked for is not in this build, or not for this CPU */
+export function chooseAead(addon: Addon, wanted: 'auto'): NativeAead;
+export function chooseAead(addon: Addon, wanted: Aead): ShardAead;
+export function chooseAead(addon: Addon, wanted: Aead): ShardAead {
   const present = addon.about().aead;
   if (wanted === 'auto') return present[0];
-  if (wanted !== 'noble' && present.includes(wanted)) return wanted;
+  if (wanted === 'noble' || present.includes(wanted)) return wanted;
   throw new RingwayError('AEAD_MISSING', `there is no ${wanted} here, but ${present.join(' and ')}`, 'use --aead auto');
 }

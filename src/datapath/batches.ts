@@ -1,6 +1,7 @@
 import type { Addon, BatchHandle } from '../native/index.ts';
 import type { Batch } from './batch.ts';
 import { viewBatch } from './batch.ts';
+import { type ReferenceBatch, wrapNativeBatch } from './reference/memory.ts';
 
 /** Trains or superpackets one receive call takes on at most: enough to fill a vector, few enough to stay in the cache. */
 export const VECTOR = 32;
@@ -17,28 +18,32 @@ const TRANSMIT_BLOCKS = 128;
 const CONTROL_BLOCKS = 32;
 
 /** The batches of one shard. Arenas are native mappings: made once, never collected under the kernel's hands. */
-export interface Batches {
-  readonly trainsIn: Batch; // udp.receive → lanes.open
-  readonly packets: Batch; // lanes.open → session.control, guard.admit, gro.coalesce
-  readonly controlPackets: Batch; // packets that came as frames: TCP sessions, fragments
-  readonly superpacketsOut: Batch; // gro.coalesce → tun.transmit
-  readonly superpacketsIn: Batch; // tun.receive → lanes.seal
-  readonly trainsOut: Batch; // lanes.seal, session.control → udp.transmit
+export interface Batches<B extends Batch = Batch> {
+  readonly trainsIn: B; // udp.receive → lanes.open
+  readonly packets: B; // lanes.open → session.control, guard.admit, gro.coalesce
+  readonly controlPackets: B; // packets that came as frames: TCP sessions, fragments
+  readonly superpacketsOut: B; // gro.coalesce → tun.transmit
+  readonly superpacketsIn: B; // tun.receive → lanes.seal
+  readonly trainsOut: B; // lanes.seal, session.control → udp.transmit
 }
 
-export function createBatches(addon: Addon): Batches {
-  const arena = (blockSize: number, blocks: number) => {
-    const { handle, buffer } = addon.createArena(blockSize, blocks);
+/** @param copies for the reference nodes: they open into other memory than what the kernel fills, and ask their batches for room */
+export function createBatches(addon: Addon, copies?: false): Batches;
+export function createBatches(addon: Addon, copies: true): Batches<ReferenceBatch>;
+export function createBatches(addon: Addon, copies = false): Batches {
+  const arena = (blockSize: number, blockCount: number) => {
+    const { handle, buffer } = addon.createArena(blockSize, blockCount);
     const bytes = new Uint8Array(buffer);
     return (capacity: number): Batch => {
       const batch = addon.createBatch(handle, capacity);
-      return viewBatch(batch.buffer, capacity, bytes, batch.handle);
+      const view = viewBatch(batch.buffer, capacity, bytes, batch.handle);
+      return copies ? wrapNativeBatch(addon, view, { handle, blockSize, blockCount }) : view;
     };
   };
   const udp = arena(UDP_BLOCK, RECEIVE_BLOCKS);
   return {
     trainsIn: udp(2 * VECTOR),
-    packets: udp(PACKETS),
+    packets: (copies ? arena(UDP_BLOCK, TRANSMIT_BLOCKS) : udp)(PACKETS),
     controlPackets: arena(TUN_BLOCK, CONTROL_BLOCKS)(1_024),
     superpacketsOut: arena(TUN_BLOCK, TRANSMIT_BLOCKS)(PACKETS),
     superpacketsIn: arena(TUN_BLOCK, RECEIVE_BLOCKS)(2 * VECTOR),

@@ -6,6 +6,7 @@
 import type { Addon, HandoverHandle, IndexHandle, LanesHandle, PortHandle } from '../native/index.ts';
 import type { StageStatistics } from '../observe/statistics.ts';
 import { type Micros, MS } from '../wire/time.ts';
+import { chooseAead, type ShardAead } from './backends.ts';
 import { HEADER, VERDICTS } from './batch.ts';
 import { type Batches, createBatches } from './batches.ts';
 import { Control } from './control.ts';
@@ -13,6 +14,7 @@ import type { ShardReport, ShardStatistics } from './host.ts';
 import { SlotState } from './layout.ts';
 import { type CoalesceMode, createNativeNodes, type Nodes } from './nodes.ts';
 import { downlink, injectPackets, type Path, run, STAGES, uplink } from './pipeline.ts';
+import { createNobleNodes } from './reference/nodes.ts';
 import { StageCounters } from './stages.ts';
 import { SessionTable, SlotPool } from './table.ts';
 
@@ -40,7 +42,7 @@ export interface ShardOptions {
   readonly shards: number;
   readonly generation: number;
   readonly io: 'auto' | 'io_uring' | 'epoll';
-  readonly aead: 'ipsec-mb' | 'openssl';
+  readonly aead: ShardAead;
   readonly gro: CoalesceMode;
   readonly tun: number;
   readonly vnetHeader: boolean;
@@ -71,7 +73,8 @@ export class Shard {
     this.#addon = addon;
     this.#options = options;
     const { shard, shards, generation } = options;
-    const mapping = addon.openTable(options.table);
+    const isNoble = options.aead === 'noble';
+    const mapping = addon.openTable({ ...options.table, exposeSecrets: isNoble });
     const table = new SessionTable(mapping.public, options.table.slots);
     this.#index = addon.attachIndex(options.index);
     const lanes = addon.createLanes({
@@ -80,15 +83,18 @@ export class Shard {
       shard,
       shards,
       generation,
-      aead: options.aead,
+      aead: options.aead === 'noble' ? chooseAead(addon, 'auto') : options.aead, // control records at least
       ...(options.single === undefined ? {} : { single: options.single }),
     });
-    const batches = createBatches(addon);
+    const batches = isNoble ? createBatches(addon, true) : createBatches(addon);
     const handover = options.handover === undefined ? undefined : addon.attachHandover(options.handover);
     const { port, io, note } = openPort(addon, options, batches, handover);
     this.io = io;
     this.note = note;
-    const nodes: Nodes = createNativeNodes(addon, lanes.handle, lanes.counters);
+    const { counters } = lanes;
+    const nodes = mapping.secret
+      ? createNobleNodes(addon, { ...options, table, secret: mapping.secret, index: this.#index, counters })
+      : createNativeNodes(addon, lanes.handle, counters);
     this.control = new Control({
       addon,
       lanes: lanes.handle,
@@ -105,7 +111,7 @@ export class Shard {
       lanes: lanes.handle as LanesHandle,
       handover,
       batches,
-      nodes,
+      nodes: nodes as Nodes, // of the kind that made the batches
       control: this.control,
       gro: options.gro,
       maxSegments: MAX_SEGMENTS,

@@ -4,9 +4,9 @@ import { parseIpv4 } from '../../src/server/leases.ts';
 import { decodeHeader } from '../../src/wire/header.ts';
 import { SECOND } from '../../src/wire/time.ts';
 import { seeded } from '../dtls/network.ts';
-import { addon, backends, namespaceRefusal } from '../io/rig.ts';
+import { addon, namespaceRefusal } from '../io/rig.ts';
 import { build, bytesOf, UDP } from '../packet/packets.ts';
-import { CLIENT_INSIDE, NET_ADDRESS, numbered, Rig, type RigClient, type RigOptions, Socket } from './rig.ts';
+import { CLIENT_INSIDE, flavours, NET_ADDRESS, numbered, Rig, type RigClient, type RigOptions, Socket } from './rig.ts';
 
 const refusal = namespaceRefusal();
 if (refusal) console.warn(`skipped: ${refusal}`);
@@ -52,9 +52,9 @@ const remotePort = (rig: Rig, client: RigClient) => {
 };
 const idBytes = (id: bigint) => bytesOf('u64', id as never);
 
-describe.skipIf(refusal !== undefined).each(backends())('over %s, a client that moves', (io) => {
+describe.skipIf(refusal !== undefined).each(flavours())('over %s with %s, a client that moves', (io, aead) => {
   it("keeps both lanes, gets a new id, and its old one is nobody's", () => {
-    const rig = start({ io });
+    const rig = start({ io, aead });
     const client = rig.connect(2);
     const { slot, id } = client;
     client.move();
@@ -77,7 +77,7 @@ describe.skipIf(refusal !== undefined).each(backends())('over %s, a client that 
   });
 
   it('can move by a record alone, and again before the rotation is over', () => {
-    const rig = start({ io });
+    const rig = start({ io, aead });
     const client = rig.connect(2);
     const slot = client.slot;
     for (let i = 0; i < 5; i++) {
@@ -93,7 +93,7 @@ describe.skipIf(refusal !== undefined).each(backends())('over %s, a client that 
   });
 
   it('is not moved back by what was late, nor by what was held back and sent from elsewhere', () => {
-    const rig = start({ io });
+    const rig = start({ io, aead });
     const client = rig.connect(2);
     const [lateLane, lateRecord] = [client.lane(up(1)), client.record(up(2))];
     const old = client.socket;

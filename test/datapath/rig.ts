@@ -9,6 +9,7 @@ import { schemesOf } from '../../src/crypto/schemes.ts';
 import { runTask } from '../../src/crypto/tasks.ts';
 import { Suite } from '../../src/crypto/vault.ts';
 import { encodeAddress } from '../../src/datapath/address.ts';
+import type { ShardAead } from '../../src/datapath/backends.ts';
 import { type Batch, HEADER } from '../../src/datapath/batch.ts';
 import type { ShardReport } from '../../src/datapath/host.ts';
 import { Shard, type ShardOptions } from '../../src/datapath/shard.ts';
@@ -27,7 +28,7 @@ import { encodeFrame, type Frame } from '../../src/wire/frames.ts';
 import { decodeHeader, encodeHeader, HEADER_SIZE, type SessionId, VERSION_1_3 } from '../../src/wire/header.ts';
 import { type Micros, SECOND } from '../../src/wire/time.ts';
 import { seededBytes } from '../dtls/network.ts';
-import { addon, createPool, type Io, openUdpPort, PACKET_BLOCK, type Pool, run } from '../io/rig.ts';
+import { addon, backends, createPool, type Io, openUdpPort, PACKET_BLOCK, type Pool, run } from '../io/rig.ts';
 import { bytesOf, concat } from '../packet/packets.ts';
 import { clientSide, createMemory, type Memory, serverSide } from '../server/memory-server.ts';
 import { openAead, SUITES, sealLane } from './peer.ts';
@@ -196,6 +197,11 @@ export class Inside {
   }
 }
 
+/** Every kernel interface there is with the native nodes, and one with the reference nodes. */
+export function flavours(): [Io, ShardAead][] {
+  return [...backends().map((io): [Io, ShardAead] => [io, addon.about().aead[0]]), ['epoll', 'noble']];
+}
+
 export interface RigOptions {
   readonly io: Io;
   readonly shards: number;
@@ -203,7 +209,7 @@ export interface RigOptions {
   readonly steered?: boolean;
   /** Queues of the TUN device: fewer than shards when it was there before. */
   readonly queues?: number;
-  readonly aead?: ShardOptions['aead'];
+  readonly aead?: ShardAead;
   readonly slots?: number;
   readonly keyUpdateInterval?: Micros;
   readonly expresslane?: boolean;

@@ -10,9 +10,9 @@ import { PUBLIC_OFFSETS, PUBLIC_SLOT_BYTES } from '../../src/datapath/layout.ts'
 import { parseIpv4 } from '../../src/server/leases.ts';
 import { encodeHeader, HEADER_SIZE, REJECTED, VERSION_1_3 } from '../../src/wire/header.ts';
 import { seeded, seededBytes } from '../dtls/network.ts';
-import { backends, namespaceRefusal } from '../io/rig.ts';
+import { namespaceRefusal } from '../io/rig.ts';
 import { build, bytesOf, concat, UDP } from '../packet/packets.ts';
-import { CLIENT_INSIDE, NET_ADDRESS, numbered, Rig, RigClient, Socket } from './rig.ts';
+import { CLIENT_INSIDE, flavours, NET_ADDRESS, numbered, Rig, RigClient, Socket } from './rig.ts';
 
 const refusal = namespaceRefusal();
 if (refusal) console.warn(`skipped: ${refusal}`);
@@ -42,13 +42,13 @@ function stateOf(rig: Rig, slot: number): unknown {
 
 const wholeTable = (rig: Rig) => Buffer.from(rig.table.bytes).toString('base64');
 
-describe.skipIf(refusal !== undefined).each(backends())('before login, over %s', (io) => {
+describe.skipIf(refusal !== undefined).each(flavours())('before login, over %s with %s', (io, aead) => {
   let rig: Rig;
   let socket: Socket;
   let hello: Uint8Array;
 
   beforeAll(() => {
-    rig = new Rig({ io, shards: 1 });
+    rig = new Rig({ io, aead, shards: 1 });
     socket = new Socket('127.0.0.77');
     const client = new RigClient(rig, 78);
     [hello] = client.taken();
@@ -200,14 +200,14 @@ describe.skipIf(refusal !== undefined).each(backends())('before login, over %s',
   });
 });
 
-describe.skipIf(refusal !== undefined).each(backends())('an Online session, over %s', (io) => {
+describe.skipIf(refusal !== undefined).each(flavours())('an Online session, over %s with %s', (io, aead) => {
   let rig: Rig;
   let client: RigClient;
   let stranger: Socket;
   let number = 0;
 
   beforeAll(() => {
-    rig = new Rig({ io, shards: 1 });
+    rig = new Rig({ io, aead, shards: 1 });
     client = rig.connect(90);
     stranger = new Socket('127.0.0.91');
     client.send([client.lane(packet(0)), client.record(packet(0))]);

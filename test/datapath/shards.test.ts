@@ -1,9 +1,9 @@
 /** Whole shards, datagrams over loopback, packets over a TUN device: every session lives on one shard, whichever shard hears it. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { parseIpv4 } from '../../src/server/leases.ts';
-import { backends, namespaceRefusal } from '../io/rig.ts';
+import { namespaceRefusal } from '../io/rig.ts';
 import { build, UDP } from '../packet/packets.ts';
-import { CLIENT_INSIDE, NET_ADDRESS, numbered, Rig, type RigClient, type RigOptions } from './rig.ts';
+import { CLIENT_INSIDE, flavours, NET_ADDRESS, numbered, Rig, type RigClient, type RigOptions } from './rig.ts';
 
 const refusal = namespaceRefusal();
 if (refusal) console.warn(`skipped: ${refusal}`);
@@ -34,9 +34,9 @@ function numbersOf(packets: readonly Uint8Array[]): number[] {
 
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i);
 
-describe.skipIf(refusal !== undefined).each(backends())('two shards over %s', (io) => {
+describe.skipIf(refusal !== undefined).each(flavours())('two shards over %s with %s', (io, aead) => {
   it('put a session where its id says, and hear all of it there', () => {
-    const rig = start({ io, shards: 2 });
+    const rig = start({ io, aead, shards: 2 });
     const clients = [2, 3, 4, 5, 6, 7].map((host) => rig.connect(host));
     for (const client of clients) {
       const shard = Number(client.id >> 56n) % 2;
@@ -57,7 +57,7 @@ describe.skipIf(refusal !== undefined).each(backends())('two shards over %s', (i
   });
 
   it('without steering hand over every datagram and packet that came to the wrong one: in order, counted, none lost', () => {
-    const rig = start({ io, shards: 2, steered: false });
+    const rig = start({ io, aead, shards: 2, steered: false });
     const clients = [2, 3, 4, 5].map((host) => rig.connect(host));
     rig.inside.receive();
     const before = rig.ports('takenOver');
@@ -80,7 +80,7 @@ describe.skipIf(refusal !== undefined).each(backends())('two shards over %s', (i
   });
 
   it('hand over what a client that moved sends, until and after its new address is known', () => {
-    const rig = start({ io, shards: 2, steered: false });
+    const rig = start({ io, aead, shards: 2, steered: false });
     const client = rig.connect(2);
     rig.inside.receive();
     for (const host of [3, 4, 5, 6, 7, 8]) {
@@ -97,7 +97,7 @@ describe.skipIf(refusal !== undefined).each(backends())('two shards over %s', (i
   });
 
   it('share a TUN device that has one queue', () => {
-    const rig = start({ io, shards: 2, queues: 1 });
+    const rig = start({ io, aead, shards: 2, queues: 1 });
     const clients = [2, 3, 4, 5].map((host) => rig.connect(host));
     rig.inside.receive();
     for (const client of clients) {

@@ -1,13 +1,16 @@
 /** The reference nodes as a pipeline takes them: the oracle of the native ones, and `--aead noble`. */
+import type { Addon, IndexHandle } from '../../native/index.ts';
 import type { Nodes } from '../nodes.ts';
+import type { SessionTable } from '../table.ts';
 import { admit } from './admit.ts';
 import { coalesce } from './coalesce.ts';
-import type { ReferenceLanes } from './lanes.ts';
+import { createReferenceLanes, type ReferenceLanes } from './lanes.ts';
 import { locate } from './locate.ts';
 import { lookup } from './lookup.ts';
 import type { ReferenceBatch } from './memory.ts';
 import { open } from './open.ts';
 import { seal } from './seal.ts';
+import { SecretTable } from './secrets.ts';
 
 export function createReferenceNodes(lanes: ReferenceLanes): Nodes<ReferenceBatch> {
   return {
@@ -21,4 +24,32 @@ export function createReferenceNodes(lanes: ReferenceLanes): Nodes<ReferenceBatc
     put: (batch, slot, kind, address, bytes) => batch.memory.put(slot, kind, address, bytes),
     clear: (batch) => batch.memory.clear(),
   };
+}
+
+export interface NobleOptions {
+  readonly table: SessionTable;
+  /** The other half of the table, opened with exposeSecrets. */
+  readonly secret: ArrayBuffer;
+  readonly index: IndexHandle;
+  readonly shard: number;
+  readonly shards: number;
+  readonly generation: number;
+  readonly single: number | undefined;
+  /** Those of the addon's lanes, which handover counts with. */
+  readonly counters: BigUint64Array;
+}
+
+/** The reference nodes on the table, the index and the batches of a real shard: batches must be of `createBatches(addon, true)`. */
+export function createNobleNodes(addon: Addon, options: NobleOptions): Nodes<ReferenceBatch> {
+  const { table, shard, shards, generation, single = -1, counters } = options;
+  const lanes = createReferenceLanes({
+    table,
+    secrets: new SecretTable(options.secret),
+    index: { get: (kind, key) => addon.indexGet(options.index, kind, key) },
+    shard,
+    shards,
+    generation,
+    single,
+  });
+  return createReferenceNodes({ ...lanes, counters });
 }

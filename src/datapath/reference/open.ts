@@ -211,8 +211,14 @@ class Opening {
     return this.#give(datagram, whole, place, LIGHTWAY_HEADER, counted);
   }
 
-  /** Appends an entry; `skip` bytes of it stay in front. */
+  /** Appends an entry; `skip` bytes of it stay in front. So does the header of a datagram that moves its session or changes its id. */
   #give(datagram: Datagram, content: Uint8Array, place: Place, skip = 0, counted = true): true {
+    if (skip === 0 && (place.flags & (Flag.floating | Flag.newId)) !== 0) {
+      const whole = new Uint8Array(LIGHTWAY_HEADER + content.length);
+      whole.set(this.#trains.bytes.subarray(datagram.at, datagram.at + LIGHTWAY_HEADER));
+      whole.set(content, LIGHTWAY_HEADER);
+      return this.#give(datagram, whole, place, LIGHTWAY_HEADER, counted);
+    }
     const packets = this.#packets;
     const entry = packets.header[HEADER.count];
     if (!packets.memory.put(datagram.slot, place.kind, undefined, content)) return this.#drop(Verdict.noBlock);
@@ -230,7 +236,7 @@ class Opening {
     }
     const { packetsOpened, bytesOpened } = this.#lanes.table.fields;
     packetsOpened.set(datagram.slot, packetsOpened.get(datagram.slot) + 1);
-    bytesOpened.set(datagram.slot, bytesOpened.get(datagram.slot) + content.length);
+    bytesOpened.set(datagram.slot, bytesOpened.get(datagram.slot) + packets.length[entry]);
     return true;
   }
 
