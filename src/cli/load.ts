@@ -16,11 +16,24 @@ import { summaryTable } from '../load/table.ts';
 import { judge, parseThreshold, THRESHOLD_EXIT, type Threshold } from '../load/thresholds.ts';
 import { formatCount, formatRate, parseChoice, parseCount, parseEndpoint, usage } from '../load/units.ts';
 import type { EngineStatistics } from '../observe/statistics.ts';
+import { type SweepFlags, sweep, sweepFlags } from './load-sweep.ts';
 import { describe } from './report.ts';
 
 const USAGE_EXIT = 2;
+const INTERRUPTED = 130; // before there was anything to report
 
-interface Flags extends ScenarioFlags {
+/** What a stage is built from. */
+export interface SelfFlags extends ScenarioFlags {
+  readonly serverCommand?: string;
+  readonly serverFlag: string[];
+  readonly serverKey: string[];
+  readonly tunSetting: string[];
+  readonly serverCpus?: string;
+  readonly loaderCpus?: string;
+  readonly subject?: string;
+}
+
+interface Flags extends SelfFlags {
   readonly self?: boolean;
   readonly server?: string;
   readonly sink?: string;
@@ -33,11 +46,6 @@ interface Flags extends ScenarioFlags {
   readonly serverState?: string;
   readonly threads: string;
   readonly bufferKb: string;
-  readonly serverCommand?: string;
-  readonly serverFlag: string[];
-  readonly serverKey: string[];
-  readonly tunSetting: string[];
-  readonly subject?: string;
   readonly title?: string;
   readonly failIf: string[];
   readonly report?: string;
@@ -49,6 +57,7 @@ interface Flags extends ScenarioFlags {
 export function loadCommand(): Command {
   const command = new Command('load').description('find out what a Lightway server can carry');
   for (const direction of ['upload', 'download', 'mixed'] as const) command.addCommand(trafficCommand(direction));
+  command.addCommand(sweepCommand());
   command.addCommand(calibrateCommand());
   command.addCommand(sinkCommand());
   return command;
@@ -63,7 +72,7 @@ const ABOUT: Readonly<Record<Direction, string>> = {
 };
 
 /** Flags of a scenario, in the order one thinks of them. */
-export function addScenario(command: Command): Command {
+function addScenario(command: Command): Command {
   const { clients, rate, duration, warmup, ramp, transport, traffic, size, burst, flows } = DEFAULTS;
   return command
     .option('--clients <N>', `sessions, each logged in, 1 to 10,000 (default: ${clients})`)
@@ -98,8 +107,8 @@ function trafficCommand(direction: Direction): Command {
 }
 
 /** Which server, which sink. */
-export function addStage(command: Command): Command {
-  return command
+function addStage(command: Command): Command {
+  command
     .option('--self', 'make namespaces, certificate, user, server and sink here, and clear them away afterwards')
     .option('--server <HOST:PORT>', 'the server under load')
     .option('--sink <ADDRESS:PORT>', 'where the sink listens, as seen from behind the server')
@@ -112,12 +121,20 @@ export function addStage(command: Command): Command {
     .option('--server-state <DIR>', 'folder of the control socket of a Ringway server that runs here: for its counters')
     .option('--threads <N>', 'loader threads', '1')
     .option('--buffer-kb <N>', 'socket buffer of each client; 0: as the kernel has it', '0')
+    .option('--shown-command <TEXT>', 'command line to be shown in the report');
+  return addSelf(command);
+}
+
+/** How `--self` builds its stage. */
+function addSelf(command: Command): Command {
+  return command
     .option('--server-command <WORDS>', 'with --self: another server to start, such as /opt/stock/bin/lightway-server')
     .option('--server-flag <WORD>', 'with --self: a flag of the server; may be repeated', gather, [])
     .option('--server-key <KEY=VALUE>', 'with --self: a key of its configuration file; may be repeated', gather, [])
     .option('--tun-setting <WORD>', 'with --self: given to `ip link set` for its device; may be repeated', gather, [])
-    .option('--subject <TEXT>', 'what is under load, for the report')
-    .option('--shown-command <TEXT>', 'command line to be shown in the report');
+    .option('--server-cpus <LIST>', 'with --self: the CPUs of the server, as of taskset')
+    .option('--loader-cpus <LIST>', 'with --self: those of loader and sink')
+    .option('--subject <TEXT>', 'what is under load, for the report');
 }
 
 async function traffic(direction: Direction, flags: Flags): Promise<number> {
@@ -197,16 +214,21 @@ function serverStatistics(state: string | undefined): () => Promise<EngineStatis
   };
 }
 
-function release(): string {
+export function release(): string {
   const file = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
   return (JSON.parse(file) as { version: string }).version;
 }
 
 /** The stage, and this very command inside it. */
 async function selfRun(direction: Direction, flags: Flags): Promise<number> {
-  process.on('SIGINT', () => {}); // the loader hears it too, ends early and reports; then the stage is cleared
+  let stopped = false;
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(signal, () => {
+      stopped = true;
+    });
   const stage = await setStage(selfOptions(readScenario(direction, flags), flags));
   try {
+    if (stopped) return INTERRUPTED;
     return await loadFrom(stage, [...loaderWords(), ...shown(flags)]);
   } finally {
     await stage.close();
@@ -214,7 +236,7 @@ async function selfRun(direction: Direction, flags: Flags): Promise<number> {
 }
 
 /** What `--self` builds from its flags. @throws RingwayError LOAD_USAGE */
-export function selfOptions(scenario: ReturnType<typeof readScenario>, flags: Flags) {
+export function selfOptions(scenario: ReturnType<typeof readScenario>, flags: SelfFlags) {
   const serverKeys = flags.serverKey.map((each) => {
     const [, key, value] = /^(\w+)=(.*)$/.exec(each) ?? [];
     if (key === undefined)
@@ -227,13 +249,22 @@ export function selfOptions(scenario: ReturnType<typeof readScenario>, flags: Fl
     serverFlags: flags.serverFlag,
     serverKeys: Object.fromEntries(serverKeys),
     tunSettings: flags.tunSetting,
+    serverCpus: flags.serverCpus,
+    loaderCpus: flags.loaderCpus,
   };
 }
 
 /** This command's own words without those that the stage answers. */
 function loaderWords(): string[] {
   const words = process.argv.slice(3);
-  const withValue = ['--server-command', '--server-flag', '--server-key', '--tun-setting'];
+  const withValue = [
+    '--server-command',
+    '--server-flag',
+    '--server-key',
+    '--tun-setting',
+    '--server-cpus',
+    '--loader-cpus',
+  ];
   return words.filter(
     (word, i) =>
       word !== '--self' && !withValue.includes(word.split('=')[0]) && !withValue.includes(words[i - 1] ?? ''),
@@ -267,6 +298,22 @@ export function createDisplay(title: string): Display {
       if (process.stdout.isTTY) logUpdate.clear();
     },
   };
+}
+
+function sweepCommand(): Command {
+  const command = new Command('sweep').description(
+    'the scaling curve: upload against the number of clients, below and above capacity',
+  );
+  sweepFlags(command)
+    .option('--duration <TIME>', 'measured time of each point', '3s')
+    .option('--warmup <TIME>', 'traffic before it', '1s')
+    .option('--ramp <N>', 'logins begun a second')
+    .option('--transport <udp|tcp>')
+    .option('--expresslane <on|off>')
+    .option('--size <BYTES>', 'inner packets');
+  return addSelf(command).action(async (flags: SweepFlags) => {
+    process.exit(isPrivate() ? await sweep(flags) : await goPrivate());
+  });
 }
 
 function calibrateCommand(): Command {

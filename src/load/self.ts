@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { RingwayError } from '../errors.ts';
 import { createCredentials, PASSWORD, SERVER_NAME, USER } from '../lab/credentials.ts';
 import { Lab, NET_ADDRESS, SERVER_OUTSIDE } from '../lab/hosts.ts';
-import { run } from '../lab/programs.ts';
+import { kill, processTree, run } from '../lab/programs.ts';
 import { ringway, SERVER_DEVICE, startServer, stateFolder } from '../lab/tunnel.ts';
 import type { Scenario } from './scenario.ts';
 
@@ -27,18 +27,22 @@ export interface SelfOptions {
   readonly serverKeys: Readonly<Record<string, string | number | boolean>>;
   /** Given to `ip link set` for the server's TUN device. */
   readonly tunSettings: readonly string[];
+  /** CPU lists as of taskset: the server's, and those of loader and sink; undefined: any. */
+  readonly serverCpus: string | undefined;
+  readonly loaderCpus: string | undefined;
 }
 
 /** Where the parts of a lab are to be found, for a loader inside its client namespace. */
 export interface Stage {
   readonly lab: Lab;
   readonly flags: readonly string[];
+  readonly loaderCpus: string | undefined;
   close(): Promise<void>;
 }
 
 /** @throws RingwayError LAB_SILENT, with the last lines of whatever did not come up */
 export async function setStage(options: SelfOptions): Promise<Stage> {
-  const { scenario, serverCommand, serverFlags, serverKeys, tunSettings } = options;
+  const { scenario, serverCommand, serverFlags, serverKeys, tunSettings, serverCpus, loaderCpus } = options;
   const lab = await Lab.create();
   try {
     const credentials = await createCredentials(lab.folder);
@@ -49,12 +53,13 @@ export async function setStage(options: SelfOptions): Promise<Stage> {
       serverCommand.length > 0
         ? { command: serverCommand, flags: serverFlags, keys: serverKeys }
         : ringway(lab, 'server', serverFlags, serverKeys);
+    const pinned = { ...end, command: [...pin(serverCpus), ...end.command] };
     const tunnel = { mode: scenario.transport, expresslane: scenario.expresslane, credentials };
-    const server = await startServer(lab, { ...tunnel, server: end, client: end });
+    const server = await startServer(lab, { ...tunnel, server: pinned, client: pinned });
     await lab.server.run('ip', 'link', 'set', SERVER_DEVICE, 'mtu', '1350', ...tunSettings);
     const control = `unix:${join(lab.folder, 'sink.sock')}`;
     const words = ['load', 'sink', '--listen', `${NET_ADDRESS}:${SINK_PORT}`, '--control', control];
-    const sink = lab.net.start('sink', [process.execPath, CLI, ...words]);
+    const sink = lab.net.start('sink', [...pin(loaderCpus), process.execPath, CLI, ...words]);
     await sink.line(/sink: ready/);
     const flags = [
       ...['--server', `${SERVER_OUTSIDE}:${SERVER_PORT}`, '--sink', `${NET_ADDRESS}:${SINK_PORT}`],
@@ -62,14 +67,16 @@ export async function setStage(options: SelfOptions): Promise<Stage> {
       ...['--ca-cert', credentials.authority, '--server-name', SERVER_NAME, '--watch', String(server.pid)],
       ...(serverCommand.length > 0 ? [] : ['--server-state', stateFolder(lab, 'server')]),
     ];
-    return { lab, flags, close: () => lab.close() };
+    return { lab, flags, loaderCpus, close: () => lab.close() };
   } catch (error) {
     await lab.close();
     throw error;
   }
 }
 
-/** Runs `ringway load` in the client's namespace, on this terminal. Ctrl-C reaches it by itself: it ends early and reports. @returns its exit code */
+const pin = (cpus: string | undefined): string[] => (cpus === undefined ? [] : ['taskset', '-c', cpus]);
+
+/** Runs `ringway load` in the client's namespace, on this terminal. A signal makes it end early and report. @returns its exit code */
 export function loadFrom(stage: Stage, words: readonly string[], quiet = false): Promise<number> {
   const command = [
     'ip',
@@ -83,30 +90,47 @@ export function loadFrom(stage: Stage, words: readonly string[], quiet = false):
     ...stage.flags,
   ];
   const child = spawn(command[0], command.slice(1), { stdio: ['ignore', quiet ? 'ignore' : 'inherit', 'inherit'] });
+  const forward = (signal: NodeJS.Signals) => child.kill(signal);
+  for (const signal of SIGNALS) process.on(signal, forward);
   return new Promise((resolve, reject) => {
     child.once('error', (cause) =>
       reject(
         new RingwayError('LOAD_SELF', `the loader could not be started: ${cause.message}`, 'npm run setup', { cause }),
       ),
     );
-    child.once('exit', (code, signal) => resolve(code ?? (signal === 'SIGINT' ? 130 : 1)));
+    child.once('exit', (code, signal) => {
+      for (const each of SIGNALS) process.off(each, forward);
+      resolve(code ?? (signal === 'SIGINT' ? 130 : 1));
+    });
   });
 }
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /** Set in the environment of whatever runs inside bin/private.sh. */
 const INSIDE = 'RINGWAY_LOAD_PRIVATE';
 
 export const isPrivate = (): boolean => process.env[INSIDE] === '1';
 
-/** Runs this very command again inside bin/private.sh. @returns its exit code */
+/**
+ * Runs this very command again inside bin/private.sh. It has a process group of its own, since Ctrl-C would end unshare at once, and
+ * everything with it: the command alone hears of it. When this process is killed, so is unshare, and with it all that is inside.
+ * @returns its exit code
+ */
 export function goPrivate(): Promise<number> {
   const script = fileURLToPath(new URL('../../bin/private.sh', import.meta.url));
-  const child = spawn('sh', [script, process.execPath, ...process.argv.slice(1)], {
-    stdio: 'inherit',
-    env: { ...process.env, [INSIDE]: '1' },
-  });
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
-  return new Promise((resolve) => {
-    child.once('exit', (code, signal) => resolve(code ?? (signal === 'SIGINT' ? 130 : 1)));
+  const words = ['--pdeathsig', 'KILL', 'sh', script, process.execPath, ...process.argv.slice(1)];
+  const child = spawn('setpriv', words, { stdio: 'inherit', detached: true, env: { ...process.env, [INSIDE]: '1' } });
+  for (const signal of SIGNALS) {
+    process.on(signal, () => {
+      const [, , command] = processTree(child.pid ?? 0); // unshare, the sh that mounted, the command
+      if (command !== undefined) kill(command, signal);
+    });
+  }
+  return new Promise((resolve, reject) => {
+    child.once('error', (cause) =>
+      reject(new RingwayError('LOAD_SELF', `no namespaces of its own: ${cause.message}`, 'npm run setup', { cause })),
+    );
+    child.once('exit', (code) => resolve(code ?? 1));
   });
 }
