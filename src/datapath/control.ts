@@ -23,8 +23,6 @@ const REJECTS_PER_SECOND = 200;
 /** Control datagrams and packets that may wait for a block; a peer that makes more than fit loses them, counted. */
 const MAX_WAITING = 4_096;
 const GSO_RETRY: Micros = 60 * SECOND;
-/** Unwritten bytes of a TCP session from which inner packets are dropped (protocol specification §3.8). */
-const STREAM_BACKLOG = 1 << 20;
 
 export interface ControlCounters {
   strangers: number;
@@ -72,6 +70,9 @@ export interface ControlOptions {
   readonly generation: number;
 }
 
+/** Takes whole frames for a TCP session, copied. @returns false when they were dropped: too much waits for the peer already */
+export type StreamWriter = (bytes: Uint8Array) => boolean;
+
 type Waiting = { slot: number; address: Uint8Array | undefined; bytes: Uint8Array };
 
 export class Control implements ControlNode, PeerHost {
@@ -99,7 +100,7 @@ export class Control implements ControlNode, PeerHost {
   readonly #report: (report: ShardReport) => void;
   readonly #deadlines = new Deadlines();
   readonly #asked = new Map<number, { peer: Peer; id: number }>();
-  readonly #streams = new Map<number, (bytes: Uint8Array) => number>();
+  readonly #streams = new Map<number, StreamWriter>();
   readonly #freed: number[] = [];
   #datagrams: Waiting[] = [];
   #packets: Waiting[] = [];
@@ -157,7 +158,7 @@ export class Control implements ControlNode, PeerHost {
   stream(slot: number, bytes: Uint8Array): void {
     const write = this.#streams.get(slot);
     if (!write) this.counters.unknownSlot++;
-    else if (write(bytes.slice()) > STREAM_BACKLOG) this.counters.streamFull++;
+    else if (!write(bytes)) this.counters.streamFull++;
   }
 
   gsoRefused(slot: number, _errno: number): void {
@@ -216,7 +217,7 @@ export class Control implements ControlNode, PeerHost {
     this.#pool.give(slot);
   }
 
-  add(peer: Peer, write?: (bytes: Uint8Array) => number): void {
+  add(peer: Peer, write?: StreamWriter): void {
     this.peers.set(peer.slot, peer);
     if (write) this.#streams.set(peer.slot, write);
     this.counters.sessionsOpened++;

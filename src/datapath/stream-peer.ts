@@ -12,6 +12,13 @@ import type { SessionTable } from './table.ts';
 
 /** How long a closing stream may take to say close_notify and be acknowledged. */
 const LINGER_MS = 300;
+/** Bytes that may wait for the kernel; inner packets beyond are dropped (protocol specification §3.8). */
+const BACKLOG = 1 << 20;
+/**
+ * Beyond this nothing more is read until all is written: a peer that asks and never listens must not fill memory with answers.
+ * Packets alone never come so far, or two ends that are both full would wait for each other.
+ */
+const BACKLOG_OF_ANSWERS = 2 * BACKLOG;
 
 export class StreamPeer implements Peer {
   readonly slot: number;
@@ -40,12 +47,15 @@ export class StreamPeer implements Peer {
     this.#changed = changed;
     socket.setNoDelay(true);
     socket.on('data', (bytes: Buffer) => {
+      if (this.#ended) return; // the slot is somebody else's by now
       const now = host.now();
       table.fields.lastOutside.set(slot, now);
       session.receive(now, bytes);
       this.pump();
       changed(this);
+      if (socket.writableLength > BACKLOG_OF_ANSWERS) socket.pause();
     });
+    socket.on('drain', () => socket.resume());
     socket.on('error', (error) => this.#lost('OUTER_FAILED', error.message));
     socket.on('end', () => this.#lost('PEER_GONE', 'the peer closed the connection'));
     socket.on('close', () => this.#lost('PEER_GONE', 'the connection is closed'));
@@ -59,10 +69,11 @@ export class StreamPeer implements Peer {
     this.#changed(this);
   }
 
-  /** Plain Data frames of lanes.seal. @returns bytes not yet taken by the kernel */
-  readonly write = (bytes: Uint8Array): number => {
-    if (!this.#ended) this.#socket.write(bytes);
-    return this.#socket.writableLength;
+  /** Plain Data frames of lanes.seal: see StreamWriter. */
+  readonly write = (bytes: Uint8Array): boolean => {
+    if (this.#ended || this.#socket.writableLength > BACKLOG) return false;
+    this.#socket.write(bytes.slice());
+    return true;
   };
 
   complete(): void {}

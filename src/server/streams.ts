@@ -91,18 +91,21 @@ export class StreamAcceptor {
     return new Promise((resolve) => {
       const secure = new tls.TLSSocket(socket, { isServer: true, secureContext: this.#context });
       const failed = () => {
+        over();
         this.counters.tlsFailed++;
         secure.destroy();
+      };
+      const over = () => {
+        clearTimeout(timer);
+        secure.off('close', failed);
         resolve();
       };
       const timer = setTimeout(failed, HANDSHAKE_MS);
-      secure.once('error', failed);
-      secure.once('close', resolve);
+      secure.on('error', () => secure.destroy()); // told by 'close', once
+      secure.once('close', failed);
       secure.once('secure', () => {
-        clearTimeout(timer);
-        secure.off('error', failed);
+        over();
         this.#open(secure, socket.localAddress ?? '', peer);
-        resolve();
       });
     });
   }

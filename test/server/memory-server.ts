@@ -74,6 +74,11 @@ export const clientSide: Credentials = { trustAnchors: [root.der], serverName: '
 /** Public-key work with the server's key. */
 export const runServerTask = (task: CryptoTask): TaskResult => runTask(task, serverSide);
 
+export const serverPem = {
+  cert: `-----BEGIN CERTIFICATE-----\n${Buffer.from(leaf.der).toString('base64')}\n-----END CERTIFICATE-----\n`,
+  key: authority.key,
+};
+
 export interface Sent {
   readonly address: Uint8Array;
   readonly datagram: Uint8Array;
