@@ -61,7 +61,9 @@ export async function bench(quick: boolean): Promise<void> {
     const each = (bytes: number) => `${(bytes / sessions / 1024).toFixed(1)} KB`;
     console.log(`\nMemory of ${sessions} idle UDP sessions`);
     const heap = each(after.heap - before.heap);
-    console.log(`  resident ${each(after.rss - before.rss)} each, of it JavaScript objects ${heap}, their slots 3.8 KB`);
+    console.log(
+      `  resident ${each(after.rss - before.rss)} each, of it JavaScript objects ${heap}, their slots 3.8 KB`,
+    );
   } finally {
     server.kill();
   }

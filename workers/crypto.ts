@@ -1,9 +1,13 @@
 /** The crypto pool: public-key work and password hashes, which take milliseconds and never run on a shard. Started by piscina. */
 import { createPrivateKey } from 'node:crypto';
+import { setPriority } from 'node:os';
 import { workerData } from 'piscina';
 import { type Credentials, type CryptoTask, runTask } from '../src/crypto/tasks.ts';
 import { type CryptoMaterial, derOf } from '../src/datapath/crypto-pool.ts';
 import { createLogins, type LoginRequest } from '../src/server/logins.ts';
+
+// On Linux this is the thread's own: a storm of logins must not take the processors from the shards.
+setPriority(0, 10);
 
 const material = workerData as CryptoMaterial;
 const credentials: Credentials =

@@ -37,6 +37,16 @@ const PORT_DROPS = [
   ['tunErrors', 'tun.transmit', 'tunRefused'],
 ] as const;
 
+/** Four buckets to a doubling of microseconds, from 0 to a minute: within 19 %. */
+export const TURN_BUCKETS = 104;
+
+/** The bucket of a turn that took so long, and with the next one's `turnBucketStart` its bounds. */
+function turnBucket(micros: Micros): number {
+  return Math.min(TURN_BUCKETS - 1, Math.floor(4 * Math.log2(1 + Math.max(0, micros))));
+}
+
+export const turnBucketStart = (bucket: number): Micros => 2 ** (bucket / 4) - 1;
+
 export interface ShardOptions {
   readonly shard: number;
   readonly shards: number;
@@ -68,6 +78,8 @@ export class Shard {
   #scheduled = false;
   #stopped = false;
   #turns = 0;
+  readonly #turnTimes = new Uint32Array(TURN_BUCKETS);
+  #passSince: Micros | undefined;
 
   constructor(addon: Addon, options: ShardOptions, report: (report: ShardReport) => void) {
     this.#addon = addon;
@@ -161,6 +173,7 @@ export class Shard {
       sessions: this.control.peers.size,
       online,
       turns: this.#turns,
+      turnTimes: Array.from(this.#turnTimes),
       cpuMicros: user + system,
       port: Object.fromEntries(Object.entries(counted).filter(([name]) => !name.startsWith('trains'))),
       verdicts,
@@ -199,12 +212,18 @@ export class Shard {
       this.#armed = false;
     }
     const began = this.#addon.monotonicMicros();
+    // A turn after a pass of the event loop counts from the turn before: messages and handshakes delay packets too.
+    let last = this.#passSince ?? began;
+    this.#passSince = undefined;
     let now = began;
     for (let idle = 0; idle < IDLE_TURNS; ) {
       const worked = this.turn(now, idle === 0 ? 0 : BUSY_WAIT_US);
       idle = worked ? 0 : idle + 1;
       now = this.#addon.monotonicMicros();
+      if (worked) this.#turnTimes[turnBucket(now - last)]++;
+      last = now;
       if (now - began > LOOP_PASS && idle < IDLE_TURNS) {
+        this.#passSince = now;
         this.wake();
         return;
       }

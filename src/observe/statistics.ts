@@ -27,6 +27,8 @@ export interface ShardStatistics {
   readonly sessions: number;
   readonly online: number;
   readonly turns: number;
+  /** Turns with work by how long they took, from `turnBucketStart` of shard.ts on: the longest a packet waited for its turn. */
+  readonly turnTimes: readonly number[];
   /** CPU time of the shard's thread. */
   readonly cpuMicros: Micros;
   /** `portCounters` of the addon. */

@@ -24,6 +24,7 @@ export function shardWith({ stages = {}, ...figures }: Figures): ShardStatistics
     sessions: 0,
     online: 0,
     turns: 0,
+    turnTimes: [],
     cpuMicros: 0,
     control: { sessionsOpened: 0, sessionsClosed: 0 },
     trainsIn: TRAIN_BUCKETS.map(() => 0),

@@ -220,7 +220,17 @@ export class MemoryClient {
   id: SessionId = 0n;
   readonly #out: Uint8Array[] = [];
 
-  constructor(now: Micros, seed: number, password = 'password', vault: Vault = createReferenceVault()) {
+  readonly #credentials: Credentials;
+
+  constructor(
+    now: Micros,
+    seed: number,
+    password = 'password',
+    vault: Vault = createReferenceVault(),
+    credentials: Credentials = clientSide,
+    user = `user${seed}`,
+  ) {
+    this.#credentials = credentials;
     this.dtls = new DtlsClient({
       vault,
       random: seededBytes(seed),
@@ -229,8 +239,8 @@ export class MemoryClient {
       groups: [Group.x25519],
       share: undefined,
     });
-    const credentials = { method: 'userPass' as const, user: `user${seed}`, password };
-    const config = { ...CLIENT_DEFAULTS, transport: 'udp' as const, credentials, counters: createCounters() };
+    const login = { method: 'userPass' as const, user, password };
+    const config = { ...CLIENT_DEFAULTS, transport: 'udp' as const, credentials: login, counters: createCounters() };
     const expresslane = { enabled: true, rotationInterval: 900_000_000 };
     this.session = new ClientSession({ ...config, expresslane }, VERSION_1_3, idleKeys());
     this.session.start(now);
@@ -250,7 +260,7 @@ export class MemoryClient {
       busy = false;
       for (const output of this.dtls.drain()) {
         busy = true;
-        if (output.kind === 'task') this.dtls.complete(now, output.id, runTask(output.task, clientSide));
+        if (output.kind === 'task') this.dtls.complete(now, output.id, runTask(output.task, this.#credentials));
         if (output.kind === 'datagram') this.#out.push(output.bytes);
         if (output.kind === 'established') this.session.linkUp(now);
         if (output.kind === 'data') this.session.receive(now, output.content);
