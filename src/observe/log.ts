@@ -41,12 +41,18 @@ export function createLog(part: string, style: LogStyle, sink: LineSink = toStan
   return pino(options, { write: logFormat === 'json' ? sink : (line) => sink(inWords(line, logFormat)) });
 }
 
+/** User names come from strangers: they must not write lines of their own, nor talk to a terminal. */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+const escaped = (text: string) =>
+  text.replace(UNPRINTABLE, (each) => `\\u{${(each.codePointAt(0) as number).toString(16)}}`);
+
 /** One line a message; `pretty` puts the fields on lines of their own. */
 function inWords(line: string, form: 'full' | 'compact' | 'pretty'): string {
-  const { level, time, part, msg = '', ...fields } = JSON.parse(line) as Record<string, unknown>;
+  const { level, time, part, msg: message = '', ...fields } = JSON.parse(line) as Record<string, unknown>;
+  const msg = escaped(String(message));
   const name = (NAMES[level as number] ?? String(level)).padStart(5);
   const pairs = Object.entries(fields).map(
-    ([field, value]) => `${field}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+    ([field, value]) => `${field}=${escaped(typeof value === 'string' ? value : JSON.stringify(value))}`,
   );
   switch (form) {
     case 'full':

@@ -35,6 +35,19 @@ describe('createLog', () => {
     expect(logged({ logFormat: 'pretty' }, write)[0].split('\n')).toHaveLength(4);
   });
 
+  it.each(['full', 'compact', 'pretty', 'json'] as const)(
+    'in the form %s lets no text begin a line or reach a terminal',
+    (logFormat) => {
+      const hostile = 'eve\n2026 INFO server: root is online\r\u001b[2J\u009b2J\u2028\u202e';
+      const lines = logged({ logFormat }, (log) => log.info({ user: hostile }, `login refused: ${hostile}`));
+      expect(lines).toHaveLength(1);
+      expect(lines[0].trimEnd().split('\n')).toHaveLength(logFormat === 'pretty' ? 2 : 1);
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are the matter of this test
+      expect(lines[0]).not.toMatch(/[\x00-\x09\x0b-\x1f\x7f]/);
+      if (logFormat !== 'json') expect(lines[0]).not.toMatch(/[\x80-\x9f\u2028\u202e]/);
+    },
+  );
+
   it.each(['full', 'json'] as const)('in the form %s never writes a field that is named like a secret', (logFormat) => {
     const secret = 'correct-horse';
     const lines = logged({ logFormat }, (log) => {
