@@ -11,7 +11,6 @@ import { encodeAddress } from '../datapath/address.ts';
 import { chooseAead, chooseGro } from '../datapath/backends.ts';
 import { createCryptoPool } from '../datapath/crypto-pool.ts';
 import type { ShardReport } from '../datapath/host.ts';
-import { SlotState } from '../datapath/layout.ts';
 import { GENERATIONS_PER_ENGINE, ShardPool } from '../datapath/shard-pool.ts';
 import { SessionTable } from '../datapath/table.ts';
 import { RingwayError } from '../errors.ts';
@@ -24,6 +23,7 @@ import { type EngineStatistics, ownUse } from '../observe/statistics.ts';
 import { CLIENT_DEFAULTS, type ClientConfig as SessionConfig } from '../session/types.ts';
 import type { Auth } from '../wire/frames.ts';
 import { VERSION_1_3 } from '../wire/header.ts';
+import { continuedEntry } from './continued.ts';
 import { endingError } from './endings.ts';
 import { SLOT } from './sessions.ts';
 import type { ClientShardTask } from './shard-task.ts';
@@ -49,8 +49,11 @@ class ClientEngine {
     this.#log = createLog('client', start.config);
     const { table } = start.descriptors;
     this.#index = addon.createIndex(table.slots);
-    const states = new SessionTable(addon.openTable(table).public, table.slots).fields.state;
-    this.#online = states.get(SLOT) === SlotState.online; // an earlier engine's session: go on with it
+    const sessions = new SessionTable(addon.openTable(table).public, table.slots);
+    const entry = continuedEntry(sessions, SLOT, this.#config.servers, start.addresses);
+    if (entry === undefined) return;
+    this.#entry = entry; // an earlier engine's session: go on with it
+    this.#online = true;
   }
 
   run(): void {

@@ -24,6 +24,7 @@ import { createLog, type Logger } from '../observe/log.ts';
 import { logStatisticsEvery, serveMetrics } from '../observe/reports.ts';
 import { type EngineStatistics, ownUse } from '../observe/statistics.ts';
 import { SERVER_DEFAULTS } from '../session/types.ts';
+import { Grants } from './grants.ts';
 import { Leases, parseIpv4 } from './leases.ts';
 import type { LoginRequest } from './logins.ts';
 import type { ServerShardTask } from './shard-task.ts';
@@ -39,6 +40,7 @@ class ServerEngine {
   readonly #keeper: Keeper;
   readonly #crypto: Piscina;
   readonly #leases: Leases;
+  readonly #grants = new Grants();
   readonly #shards: ShardPool<ServerShardTask>;
   readonly #table: SessionTable;
   // Shards attach by id; what is attached to lives as long as somebody holds its handle.
@@ -75,12 +77,18 @@ class ServerEngine {
     }
     this.#mtu = addon.tunMtu(start.tun.name);
     for (let slot = 0; slot < this.#table.usedSlots; slot++)
-      if (this.#table.fields.state.get(slot) === SlotState.online) this.#leases.adopt(this.#table.insideAddress(slot));
+      if (this.#table.fields.state.get(slot) === SlotState.online) {
+        const insideAddress = this.#table.insideAddress(slot);
+        this.#leases.adopt(insideAddress);
+        this.#grants.granted(insideAddress, slot % this.#count);
+      }
     this.#shards = new ShardPool(this.#count, {
       task: (shard, restarts) => this.#task(shard, restarts),
       heard: (shard, report) => this.#heard(shard, report),
-      died: (shard, error) =>
-        this.#log.error({ shard, error: error.message }, 'a shard died; its sessions go on in a new one'),
+      died: (shard, error) => {
+        this.#log.error({ shard, error: error.message }, 'a shard died; its sessions go on in a new one');
+        this.#grants.died(shard);
+      },
       gaveUp: (shard, error) => {
         this.#log.error({ shard, error: error.message }, 'a shard keeps dying');
         process.exit(70);
@@ -153,6 +161,7 @@ class ServerEngine {
       case 'ready':
         if (report.note && shard === 0) this.#log.info(report.note);
         this.#log.debug({ shard, io: report.io, aead: report.aead }, 'shard is ready');
+        this.#settleGrants(shard);
         if (++this.#ready === this.#count) this.#keeper.send({ type: 'ready' });
         return;
       case 'task':
@@ -160,8 +169,15 @@ class ServerEngine {
       case 'authenticate':
         return void this.#authenticate(shard, report);
       case 'released':
+        this.#grants.released(report.insideAddress);
         this.#leases.free(report.insideAddress);
     }
+  }
+
+  #settleGrants(shard: number): void {
+    const held = new Set<number>();
+    for (let slot = 0; slot < this.#table.usedSlots; slot++) held.add(this.#table.insideAddress(slot));
+    for (const address of this.#grants.settled(shard, held)) this.#leases.free(address);
   }
 
   async #compute(shard: number, id: number, task: CryptoTask): Promise<void> {
@@ -198,6 +214,7 @@ class ServerEngine {
       this.#log.warn({ peer: report.peerAddress }, 'login refused: no inside address is free');
       return refuse('NO_ADDRESS');
     }
+    this.#grants.granted(insideAddress, shard);
     const { address, prefix } = this.#config.ipPool;
     const entry = insideAddress - ((parseIpv4(address) & (-1 << (32 - prefix))) >>> 0);
     if (this.#steering && entry >= 0 && entry < this.#steering.length) this.#steering[entry] = shard;
