@@ -106,6 +106,8 @@ class ClientEngine {
         io: config.io,
         aead: chooseAead(this.#addon, config.aead),
         gro: chooseGro(config.gro, tun),
+        sqpoll: config.sqpoll,
+        zeroCopy: config.zeroCopy,
         tun: descriptors.tun[0],
         vnetHeader: tun.vnetHeader,
         udp: server.mode === 'udp' ? descriptors.udp[this.#entry] : -1,

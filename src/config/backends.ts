@@ -22,6 +22,10 @@ export const backendKeys = {
     value: 'inline|off',
   }),
   tun_offload: key(flag(), true, 'superpackets and checksums at the TUN device', { value: 'on|off' }),
+  sqpoll: key(flag(), false, 'io_uring: a kernel thread takes what is submitted; costs a core', { value: 'on|off' }),
+  zero_copy: key(flag(), false, 'io_uring: send from our memory; gains with a real network card only', {
+    value: 'on|off',
+  }),
   shards: key(
     integer(1, MOST_SHARDS).or(auto()),
     'auto',
@@ -47,6 +51,8 @@ export function settleBackends(values: Values<typeof backendKeys>, role: 'server
     aead: values.aead,
     gro: values.gro,
     tunOffload: values.tun_offload,
+    sqpoll: values.sqpoll,
+    zeroCopy: values.zero_copy,
     shards,
     sessions: role === 'client' ? Math.min(values.sessions, 64) : values.sessions,
     state: values.state === 'auto' ? defaultState() : values.state,

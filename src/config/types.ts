@@ -34,6 +34,10 @@ export interface Backends {
   readonly aead: Aead;
   readonly gro: Gro;
   readonly tunOffload: boolean;
+  /** io_uring: submission by a kernel thread, which spins for it. */
+  readonly sqpoll: boolean;
+  /** io_uring: SENDMSG_ZC. Loopback and veth copy all the same, and it costs more there. */
+  readonly zeroCopy: boolean;
   /** Threads that carry packets, 1 to 64. `auto` in the file: one per core for a server, one for a client. */
   readonly shards: number;
   /** Slots of the session table, 1 to 1,048,576. Memory is touched only where sessions live. */

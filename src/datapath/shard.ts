@@ -54,6 +54,8 @@ export interface ShardOptions {
   readonly io: 'auto' | 'io_uring' | 'epoll';
   readonly aead: ShardAead;
   readonly gro: CoalesceMode;
+  readonly sqpoll: boolean;
+  readonly zeroCopy: boolean;
   readonly tun: number;
   readonly vnetHeader: boolean;
   readonly udp: number;
@@ -275,6 +277,8 @@ function openPort(
       tunReceive: batches.superpacketsIn.native as never,
       udpReceive: batches.trainsIn.native as never,
       shard: options.shard,
+      sqpoll: options.sqpoll,
+      zeroCopy: options.zeroCopy,
       ...(handover === undefined ? {} : { handover }),
     });
   if (options.io === 'epoll') return { port: open('epoll'), io: 'epoll', note: undefined };

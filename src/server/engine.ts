@@ -131,6 +131,8 @@ class ServerEngine {
         io: config.io,
         aead: chooseAead(this.#addon, config.aead),
         gro: chooseGro(config.gro, tun),
+        sqpoll: config.sqpoll,
+        zeroCopy: config.zeroCopy,
         tun: descriptors.tun[shard % descriptors.tun.length], // a device with fewer queues is shared
         vnetHeader: tun.vnetHeader,
         udp: descriptors.udp[shard] ?? -1,

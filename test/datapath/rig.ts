@@ -267,6 +267,8 @@ export class Rig {
       io,
       aead,
       gro: 'inline',
+      sqpoll: false,
+      zeroCopy: false,
       tun: this.inside.descriptors[shard % this.inside.descriptors.length],
       vnetHeader: true,
       udp: this.#sockets[shard],

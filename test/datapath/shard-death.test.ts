@@ -65,6 +65,8 @@ class Engine implements Surroundings {
         io,
         aead: addon.about().aead[0],
         gro: 'inline',
+        sqpoll: false,
+        zeroCopy: false,
         tun: this.inside.descriptors[shard],
         vnetHeader: true,
         udp: sockets[shard],
