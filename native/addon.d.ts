@@ -145,7 +145,7 @@ export interface Addon {
   indexGet(index: IndexHandle, kind: 'id' | 'outside' | 'inside', key: Uint8Array): number; // -1 = unknown
 
   /** What the nodes of one shard share. `generation`: of this engine; slots with another one are refused with verdict superseded. `single`: >= 0 = the client's only slot: every datagram and packet is its. */
-  createLanes(options: { table: TableHandle; index: IndexHandle; shard: number; shards: number; generation: number; aead: 'ipsec-mb' | 'openssl'; single?: number }): { handle: LanesHandle; counters: BigUint64Array /* per verdict */ };
+  createLanes(options: { table: TableHandle; index: IndexHandle; shard: number; shards: number; generation: number; aead: 'ipsec-mb' | 'openssl'; single?: number }): { handle: LanesHandle; counters: BigUint64Array /* per verdict */; limits: Uint32Array; arrivals: Uint32Array /* src/datapath/limits.ts */ };
   /** Zeroes both halves of a slot and forgets its cached key schedules. */
   clearSlot(lanes: LanesHandle, slot: number): void;
   /** Takes the slot for this engine: sets generation, forgets cached schedules. After it the predecessor cannot seal. */

@@ -13,6 +13,30 @@ int32_t living(const Lanes& lanes, Index::Kind kind, const uint8_t* key) {
   return lanes.exists(slot) && lanes.table->slot(static_cast<uint32_t>(slot)).state != slot_state::free ? slot : -1;
 }
 
+// Strangers have a limit, as each may cost a cookie.
+bool takes_stranger(Lanes& lanes, uint32_t datagrams) {
+  uint32_t& left = lanes.limits[limit::strangers];
+  if (left == limit::none) return true;
+  if (left < datagrams) return false;
+  left -= datagrams;
+  return true;
+}
+
+// Counts a train for its slot. @returns false when it would overflow the slot's pail
+bool is_within_share(Lanes& lanes, int32_t slot, uint32_t bytes) {
+  Lanes::Arrival& arrival = lanes.arrivals[slot];
+  const uint32_t *limits = lanes.limits, interval = limits[limit::interval], tick = limits[limit::tick], rate = limits[limit::rate];
+  if (arrival.interval != interval) arrival.interval = interval, arrival.bytes = 0;
+  arrival.bytes += std::min(bytes, UINT32_MAX - arrival.bytes);
+  if (rate == limit::none) return true;
+  const uint64_t leaked = uint64_t{tick - arrival.tick} * rate;
+  arrival.pail -= static_cast<uint32_t>(std::min<uint64_t>(leaked, arrival.pail));
+  arrival.tick = tick;
+  if (bytes > limit::pail_bytes - std::min(arrival.pail, limit::pail_bytes)) return false;
+  arrival.pail += bytes;
+  return true;
+}
+
 }  // namespace
 
 uint32_t locate(Lanes& lanes, Batch& trains) {
@@ -39,7 +63,7 @@ uint32_t locate(Lanes& lanes, Batch& trains) {
       }
       const uint8_t* id = first.data() + lightway::id;
       if (load_native<uint64_t>(id) == lightway::empty_id) {
-        lanes.judge(trains, i, verdict::divert, datagrams);
+        lanes.judge(trains, i, takes_stranger(lanes, datagrams) ? verdict::divert : verdict::overload, datagrams);
         continue;
       }
       slot = living(lanes, Index::Kind::id, id);
@@ -52,6 +76,10 @@ uint32_t locate(Lanes& lanes, Batch& trains) {
     trains.slot[i] = slot;
     if (lanes.table->slot(static_cast<uint32_t>(slot)).shard != lanes.shard) {
       lanes.judge(trains, i, verdict::elsewhere, datagrams);
+      continue;
+    }
+    if (!is_within_share(lanes, slot, trains.length[i])) {
+      lanes.judge(trains, i, verdict::overload, datagrams);
       continue;
     }
     passing++;

@@ -80,8 +80,12 @@ std::shared_ptr<Lanes> Lanes::create(const Options& options) {
   lanes->single = options.single;
   lanes->aead = Aead::create(options.backend);
   lanes->counters_memory = Mapping::anonymous(verdict::names.size() * sizeof(uint64_t));
-  if (!lanes->aead || !lanes->counters_memory) return nullptr;
+  lanes->limits_memory = Mapping::anonymous(limit::words * sizeof(uint32_t) + lanes->table->count() * sizeof(Arrival));
+  if (!lanes->aead || !lanes->counters_memory || !lanes->limits_memory) return nullptr;
   lanes->counters = reinterpret_cast<uint64_t*>(lanes->counters_memory->data());
+  lanes->limits = reinterpret_cast<uint32_t*>(lanes->limits_memory->data());
+  lanes->limits[limit::strangers] = lanes->limits[limit::rate] = limit::none;
+  lanes->arrivals = reinterpret_cast<Arrival*>(lanes->limits + limit::words);
   lanes->tail.resize(lanes->table->count());
   lanes->keys = std::make_unique<KeyCache>(*lanes->aead);
   if (!lanes->keys->allocate()) return nullptr;

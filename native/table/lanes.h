@@ -96,6 +96,13 @@ struct SealJob {
   uint64_t entries, bytes;  // what it may need in the trains' batch and arena
 };
 
+// The words of Lanes::limits, and the value that means: as many as come.
+namespace limit {
+inline constexpr uint32_t strangers = 0, interval = 1, tick = 2, rate = 3, words = 16;
+inline constexpr uint32_t pail_bytes = 2 * 65'536;
+inline constexpr uint32_t none = UINT32_MAX;
+}  // namespace limit
+
 class Lanes final : public Shards {
  public:
   struct Options {
@@ -133,6 +140,14 @@ class Lanes final : public Shards {
   std::unique_ptr<KeyCache> keys;
   std::shared_ptr<Mapping> counters_memory;
   uint64_t* counters;
+  // What locate may let through (src/datapath/limits.ts): JavaScript writes the limits, locate the arrivals.
+  std::shared_ptr<Mapping> limits_memory;
+  uint32_t* limits;
+  struct Arrival {
+    uint32_t interval, bytes;  // what came in the interval
+    uint32_t tick, pail;       // the pail leaks limit::rate a tick; what would make it overflow is dropped
+  };
+  Arrival* arrivals;  // per slot
   Coalescer coalescer;
   // scratch of the nodes, kept so that a vector allocates nothing
   std::vector<uint32_t> order;

@@ -166,7 +166,7 @@ napi_value index_get(napi_env env, napi_callback_info info) {
   return to_js(env, call.index->get(call.kind, call.key.data()));
 }
 
-// createLanes({ table, index, shard, shards, generation, aead, single? }) -> { handle, counters }
+// createLanes({ table, index, shard, shards, generation, aead, single? }) -> { handle, counters, limits, arrivals }
 napi_value create_lanes(napi_env env, napi_callback_info info) {
   Args args{env, info, "createLanes"};
   Options options = args.options(0, "options");
@@ -187,9 +187,18 @@ napi_value create_lanes(napi_env env, napi_callback_info info) {
   const napi_value buffer = to_array_buffer(env, lanes->counters_memory, verdict::names.size() * sizeof(uint64_t));
   napi_value counters = nullptr;
   if (!buffer || napi_create_typedarray(env, napi_biguint64_array, verdict::names.size(), buffer, 0, &counters) != napi_ok) return nullptr;
+  const size_t arrivals_words = 4 * size_t{lanes->table->count()};
+  const napi_value limits_buffer = to_array_buffer(env, lanes->limits_memory, (limit::words + arrivals_words) * sizeof(uint32_t));
+  napi_value limits = nullptr, arrivals = nullptr;
+  if (!limits_buffer || napi_create_typedarray(env, napi_uint32_array, limit::words, limits_buffer, 0, &limits) != napi_ok ||
+      napi_create_typedarray(env, napi_uint32_array, arrivals_words, limits_buffer, limit::words * sizeof(uint32_t), &arrivals) != napi_ok) {
+    return nullptr;
+  }
   const napi_value result = new_object(env);
   set(env, result, "handle", make_handle<Shards>(env, std::move(lanes)));
   set(env, result, "counters", counters);
+  set(env, result, "limits", limits);
+  set(env, result, "arrivals", arrivals);
   return result;
 }
 

@@ -11,6 +11,7 @@ import { HEADER_SIZE, rejectDatagram } from '../wire/header.ts';
 import { type Micros, SECOND } from '../wire/time.ts';
 import { ADDRESS, type Batch, Flag, HEADER, Kind, Verdict } from './batch.ts';
 import { type Batches, nativeBatch } from './batches.ts';
+import { ControlShare } from './control-share.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Grant, Peer, PeerHost, ShardReport } from './host.ts';
 import { SlotFlag, SlotState } from './layout.ts';
@@ -32,6 +33,8 @@ export interface ControlCounters {
   rejectsHeld: number;
   floats: number;
   idMismatch: number;
+  /** Unproven datagrams of a session, not heard because control had used up its share. */
+  overload: number;
   outputLost: number;
   streamFull: number;
   gsoRefused: number;
@@ -84,6 +87,7 @@ export class Control implements ControlNode, PeerHost {
     rejectsHeld: 0,
     floats: 0,
     idMismatch: 0,
+    overload: 0,
     outputLost: 0,
     streamFull: 0,
     gsoRefused: 0,
@@ -99,6 +103,7 @@ export class Control implements ControlNode, PeerHost {
   readonly #batches: Batches;
   readonly #report: (report: ShardReport) => void;
   readonly #deadlines = new Deadlines();
+  readonly #share = new ControlShare();
   readonly #asked = new Map<number, { peer: Peer; id: number }>();
   readonly #streams = new Map<number, StreamWriter>();
   readonly #freed: number[] = [];
@@ -125,24 +130,54 @@ export class Control implements ControlNode, PeerHost {
 
   // ---- from the pipeline ----------------------------------------------------------------------------------------
 
+  admits(now: Micros, pressed: boolean): number {
+    return this.#share.begin(now, pressed);
+  }
+
+  /** Opened records first, then handshakes under way, then strangers. */
   vector(now: Micros): number {
     const { trainsIn, packets } = this.#batches;
     let taken = this.#answerRejects(now, trainsIn);
     const { verdict, flags, slot, train } = packets;
     const count = packets.header[HEADER.count];
+    let raw = 0;
     let movedTrain = -1;
     for (let i = 0; i < count; i++) {
       if (!wantsControl(verdict[i], flags[i])) continue;
       taken++;
+      if (packets.kind[i] === Kind.raw) {
+        raw++; // proves nothing about who sent it
+        continue;
+      }
       if (verdict[i] === Verdict.divert) this.#divert(now, packets, i);
-      if (packets.kind[i] === Kind.raw) continue; // proves nothing about who sent it
       const floated = (flags[i] & Flag.floating) !== 0 && this.#isNewest(packets, i);
       if (!floated && ((flags[i] & Flag.newId) === 0 || train[i] === movedTrain)) continue;
       movedTrain = train[i];
       this.#moved(now, packets, i, slot[i], floated);
     }
+    if (raw > 0) this.#hearUnproven(now, packets);
     this.#reclaim();
     return taken;
+  }
+
+  /** Handshakes and strangers, as far as control's share goes. `locate` has counted what it could not hear of strangers. */
+  #hearUnproven(now: Micros, packets: Batch): void {
+    const { verdict, kind, slot } = packets;
+    const count = packets.header[HEADER.count];
+    let at = this.now();
+    for (const known of [true, false]) {
+      for (let i = 0; i < count; i++) {
+        if (verdict[i] !== Verdict.divert || kind[i] !== Kind.raw || slot[i] >= 0 !== known) continue;
+        if (known && !this.#share.open) {
+          this.counters.overload++;
+          continue;
+        }
+        this.#divert(now, packets, i);
+        const then = at;
+        at = this.now();
+        this.#share.spend(1, at - then);
+      }
+    }
   }
 
   fill(): void {

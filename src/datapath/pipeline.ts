@@ -10,11 +10,15 @@ import type { Addon, HandoverHandle, LanesHandle, PortHandle } from '../native/i
 import type { Micros } from '../wire/time.ts';
 import { type Batch, Flag, HEADER, Verdict } from './batch.ts';
 import { type Batches, nativeBatch, VECTOR } from './batches.ts';
+import type { FairShare } from './fair-share.ts';
+import { LIMIT } from './limits.ts';
 import type { CoalesceMode, Nodes } from './nodes.ts';
 import { type StageCounters, UNTIMED } from './stages.ts';
 
 /** What session.control does with a vector: everything that is not bulk data. */
 export interface ControlNode {
+  /** A vector was received. @param pressed more waits in the socket @returns how many strangers may be heard, or NO_LIMIT */
+  admits(now: Micros, pressed: boolean): number;
   /**
    * Takes entries with verdict divert or reject, and those whose flags say that the session moved or changed its id.
    * @returns how many those were
@@ -45,6 +49,9 @@ export interface Path {
   /** Datagram trains, or superpackets, that wait in the port for the socket, or the device. */
   queuedOut: number;
   queuedIn: number;
+  /** What `locate` may let through. */
+  readonly limits: Uint32Array;
+  readonly fair: FairShare;
   /** How many entries the step that has just returned worked on. */
   entries: number;
   readonly stages: StageCounters;
@@ -87,7 +94,12 @@ const lanes = {
     const { addon, batches, nodes } = path;
     const { trainsIn, packets } = batches;
     const count = trainsIn.header[HEADER.count];
-    if (trainsIn.header[HEADER.consumed] === 0 && nodes.locate(trainsIn) < count) handOver(path, trainsIn, 'udp');
+    if (trainsIn.header[HEADER.consumed] === 0 && count > 0) {
+      const pressed = count >= VECTOR;
+      path.limits[LIMIT.strangers] = path.control.admits(now, pressed);
+      path.fair.vector(now, !pressed);
+      if (nodes.locate(trainsIn) < count) handOver(path, trainsIn, 'udp');
+    }
     addon.clear(nativeBatch(packets));
     nodes.open(trainsIn, packets, now);
     path.entries = packets.header[HEADER.count];

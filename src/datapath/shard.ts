@@ -10,6 +10,7 @@ import { chooseAead, type ShardAead } from './backends.ts';
 import { HEADER, VERDICTS } from './batch.ts';
 import { type Batches, createBatches } from './batches.ts';
 import { Control } from './control.ts';
+import { FairShare } from './fair-share.ts';
 import type { ShardReport, ShardStatistics } from './host.ts';
 import { SlotState } from './layout.ts';
 import { type CoalesceMode, createNativeNodes, type Nodes } from './nodes.ts';
@@ -134,6 +135,8 @@ export class Shard {
       queuedOut: 0,
       queuedIn: 0,
       entries: 0,
+      limits: lanes.limits,
+      fair: new FairShare(lanes, () => addon.portCounters(port).socketDrops),
       stages: new StageCounters(STAGES, lanes.counters),
     };
   }

@@ -14,7 +14,16 @@ import {
   type Superpacket,
   superpackets,
 } from './traffic.ts';
-import { countersOf, createReferenceWorld, entriesOf, Slot, setUp, tableDifferences, type World } from './world.ts';
+import {
+  countersOf,
+  createReferenceWorld,
+  entriesOf,
+  SLOTS,
+  Slot,
+  setUp,
+  tableDifferences,
+  type World,
+} from './world.ts';
 
 const NOW = 1_234_567.25;
 /** What the nodes may say of an entry; the rest of the list belongs to ports, handover and `tooLarge` superpackets. */
@@ -30,7 +39,7 @@ const NODE_VERDICTS = [
     'rejectedId',
     'notOnline',
   ],
-  ...['replayed', 'forged', 'malformed', 'notIpv4', 'noRoute', 'badGso', 'superseded'],
+  ...['overload', 'replayed', 'forged', 'malformed', 'notIpv4', 'noRoute', 'badGso', 'superseded'],
 ];
 const RUNS = Number(process.env.RINGWAY_ORACLE_RUNS ?? 120); // a longer look: RINGWAY_ORACLE_RUNS=5000
 const SEED = Number(process.env.RINGWAY_ORACLE_SEED ?? 0);
@@ -120,6 +129,28 @@ describe.each(nativeBackends)('$name', ({ create }) => {
         uplink(both, [...all, ...all], mode);
       }),
       { seed: SEED + 102, endOnFailure: true, numRuns: RUNS / 2 },
+    );
+  });
+
+  it('drops the same strangers and the same excess of a session, unopened', () => {
+    const limits = fc.record({
+      strangers: fc.nat(6),
+      interval: fc.nat(3),
+      pail: fc.integer({ min: 120_000, max: 131_072 }),
+      rate: fc.nat(9_000),
+    });
+    fc.assert(
+      fc.property(bursts(), limits, (all, { strangers, interval, pail, rate }) => {
+        for (const world of both) {
+          setUp(world);
+          world.limits.limits.set([strangers, interval, 4, rate]);
+          for (let slot = 0; slot < SLOTS; slot++) world.limits.arrivals.set([slot & 3, 100, slot, pail], 4 * slot);
+        }
+        uplink(both, all, 'off');
+        const [reference, native] = both.map(({ limits: each }) => [[...each.limits], [...each.arrivals]]);
+        expect(native).toEqual(reference);
+      }),
+      { seed: SEED + 108, endOnFailure: true, numRuns: RUNS },
     );
   });
 

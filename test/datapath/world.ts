@@ -12,6 +12,7 @@ import {
   SlotFlag,
   SlotState,
 } from '../../src/datapath/layout.ts';
+import { type Limits, NO_LIMIT } from '../../src/datapath/limits.ts';
 import { createNativeNodes, type Nodes } from '../../src/datapath/nodes.ts';
 import { createReferenceLanes } from '../../src/datapath/reference/lanes.ts';
 import { createMemoryBatch, MemoryArena, wrapNativeBatch } from '../../src/datapath/reference/memory.ts';
@@ -30,6 +31,7 @@ export const CAPACITY = 96;
 
 export interface World {
   readonly nodes: Nodes;
+  readonly limits: Limits;
   readonly table: SessionTable;
   readonly secrets: SecretTable;
   readonly index: { set(kind: IndexKind, key: Uint8Array, slot: number): void };
@@ -57,6 +59,7 @@ export function createReferenceWorld({ single = -1, capacity = CAPACITY, blocks 
   const create = (arena = new MemoryArena(BLOCK_BYTES, blocks)) => createMemoryBatch(arena, capacity);
   return {
     nodes: createReferenceNodes(lanes) as Nodes,
+    limits: lanes,
     table,
     secrets,
     index,
@@ -86,6 +89,7 @@ export function createNativeWorld(
   const received = createArena(blocks * 2);
   return {
     nodes: createNativeNodes(addon, lanes.handle, lanes.counters),
+    limits: lanes,
     table: new SessionTable(opened.public, SLOTS),
     secrets: new SecretTable(opened.secret!),
     index: { set: (kind, key, slot) => addon.indexSet(index, kind, key, slot) },
@@ -123,6 +127,7 @@ export function createNobleWorld(addon: Addon, options: WorldOptions = {}): Worl
   };
   return {
     nodes: createReferenceNodes(lanes) as Nodes,
+    limits: lanes,
     table,
     secrets,
     index: { set: (kind, key, slot) => addon.indexSet(index, kind, key, slot) },
@@ -190,6 +195,8 @@ export function setUp(world: World): void {
   const { fields } = world.table;
   world.table.bytes.fill(0);
   world.nodes.counters.fill(0n);
+  world.limits.arrivals.fill(0);
+  world.limits.limits.set([NO_LIMIT, 0, 0, NO_LIMIT]);
   for (const batch of [world.trains, world.packets, world.toTun, world.fromTun, world.sealed]) world.nodes.clear(batch);
   for (let slot = 0; slot < SLOTS; slot++) {
     world.claim(slot);

@@ -2,6 +2,7 @@
 import { type Batch, VERDICTS, Verdict } from '../batch.ts';
 import type { IndexKind } from '../index-map.ts';
 import { SlotState } from '../layout.ts';
+import { createLimits } from '../limits.ts';
 import type { SessionTable } from '../table.ts';
 import type { SecretTable } from './secrets.ts';
 
@@ -17,6 +18,8 @@ export interface ReferenceLanes {
   readonly single: number;
   /** Per verdict. */
   readonly counters: BigUint64Array;
+  readonly limits: Uint32Array;
+  readonly arrivals: Uint32Array;
 }
 
 export function createReferenceLanes(
@@ -24,7 +27,8 @@ export function createReferenceLanes(
     single?: number;
   },
 ): ReferenceLanes {
-  return { single: -1, ...options, counters: new BigUint64Array(VERDICTS.length) };
+  const counters = new BigUint64Array(VERDICTS.length);
+  return { single: -1, ...options, counters, ...createLimits(options.table.slots) };
 }
 
 export function count(lanes: ReferenceLanes, verdict: number, by = 1): void {

@@ -1,4 +1,5 @@
 import { ADDRESS, type Batch, Flag, HEADER, Verdict } from '../batch.ts';
+import { ARRIVAL, LIMIT, type Limits, NO_LIMIT, PAIL_BYTES } from '../limits.ts';
 import { decide, occupied, passing, type ReferenceLanes } from './lanes.ts';
 import { isEmptyId, judgeHeader, Lightway } from './lightway.ts';
 
@@ -29,7 +30,31 @@ function place(lanes: ReferenceLanes, trains: Batch, train: number): number {
     const verdict = placeById(lanes, trains, train);
     if (verdict !== Verdict.pass) return verdict;
   } else trains.slot[train] = known;
-  return lanes.table.fields.shard.get(trains.slot[train]) === lanes.shard ? Verdict.pass : Verdict.elsewhere;
+  if (lanes.table.fields.shard.get(trains.slot[train]) !== lanes.shard) return Verdict.elsewhere;
+  return isWithinShare(lanes, trains.slot[train], trains.length[train]) ? Verdict.pass : Verdict.overload;
+}
+
+/** Counts a train for its slot. @returns false when it would overflow the slot's pail */
+export function isWithinShare({ limits, arrivals }: Limits, slot: number, bytes: number): boolean {
+  const at = slot * ARRIVAL.words;
+  const rate = limits[LIMIT.rate];
+  if (arrivals[at + ARRIVAL.interval] !== limits[LIMIT.interval]) arrivals[at + ARRIVAL.bytes] = 0;
+  arrivals[at + ARRIVAL.interval] = limits[LIMIT.interval];
+  arrivals[at + ARRIVAL.bytes] = Math.min(arrivals[at + ARRIVAL.bytes] + bytes, NO_LIMIT);
+  if (rate === NO_LIMIT) return true;
+  const leaked = ((limits[LIMIT.tick] - arrivals[at + ARRIVAL.tick]) >>> 0) * rate;
+  const pail = Math.max(0, arrivals[at + ARRIVAL.pail] - leaked);
+  const fits = pail + bytes <= PAIL_BYTES;
+  arrivals[at + ARRIVAL.tick] = limits[LIMIT.tick];
+  arrivals[at + ARRIVAL.pail] = fits ? pail + bytes : pail;
+  return fits;
+}
+
+function takesStranger({ limits }: ReferenceLanes, datagrams: number): boolean {
+  if (limits[LIMIT.strangers] === NO_LIMIT) return true;
+  if (limits[LIMIT.strangers] < datagrams) return false;
+  limits[LIMIT.strangers] -= datagrams;
+  return true;
 }
 
 function placeById(lanes: ReferenceLanes, trains: Batch, train: number): number {
@@ -38,7 +63,8 @@ function placeById(lanes: ReferenceLanes, trains: Batch, train: number): number 
   const length = first > 0 ? Math.min(first, trains.length[train]) : trains.length[train];
   const verdict = judgeHeader(trains.bytes, at, length);
   if (verdict !== Verdict.pass) return verdict;
-  if (isEmptyId(trains.bytes, at)) return Verdict.divert;
+  if (isEmptyId(trains.bytes, at))
+    return takesStranger(lanes, datagramsOf(trains, train)) ? Verdict.divert : Verdict.overload;
   const id = trains.bytes.subarray(at + Lightway.id, at + Lightway.id + 8);
   const slot = occupied(lanes, lanes.index.get('id', id));
   if (slot < 0) return Verdict.reject;

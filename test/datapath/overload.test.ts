@@ -1,0 +1,152 @@
+/** Who gives way when a shard cannot keep up: strangers beyond a fifth of the time, sessions beyond their fair share. Virtual time. */
+import { describe, expect, it } from 'vitest';
+import { ControlShare } from '../../src/datapath/control-share.ts';
+import { FairShare, INTERVAL } from '../../src/datapath/fair-share.ts';
+import { ARRIVAL, createLimits, LIMIT, NO_LIMIT } from '../../src/datapath/limits.ts';
+import { isWithinShare } from '../../src/datapath/reference/locate.ts';
+import { SECOND } from '../../src/wire/time.ts';
+import { seeded } from '../dtls/network.ts';
+
+/** A second of a flood: every vector is full of strangers, `cost` each; 32 trains without them take 40 µs. @returns time spent on strangers */
+function flood(share: ControlShare, cost: number): { heard: number; micros: number } {
+  let heard = 0;
+  let micros = 0;
+  for (let now = 0; now < SECOND; ) {
+    const admitted = Math.min(32, share.begin(now, true));
+    share.spend(admitted, admitted * cost);
+    heard += admitted;
+    micros += admitted * cost;
+    now += 40 + admitted * cost;
+  }
+  return { heard, micros };
+}
+
+describe('the share of session.control', () => {
+  it.each([5, 40, 180])('is a fifth of the time under a flood of strangers that take %i µs each', (cost) => {
+    const { heard, micros } = flood(new ControlShare(), cost);
+    expect(micros).toBeLessThan(0.21 * SECOND);
+    expect(micros).toBeGreaterThan(0.15 * SECOND);
+    expect(heard).toBeGreaterThan((0.15 * SECOND) / cost);
+  });
+
+  it('has no limit while the socket is drained', () => {
+    const share = new ControlShare();
+    flood(share, 40);
+    for (let i = 0; i < 100; i++) {
+      expect(share.begin(SECOND, false)).toBe(NO_LIMIT);
+      share.spend(32, 32 * 40);
+      expect(share.open).toBe(true);
+    }
+  });
+
+  it('leaves handshakes under way something when strangers have used up theirs', () => {
+    const share = new ControlShare();
+    for (let now = 0; now < 10_000; now += 50) {
+      const admitted = Math.min(32, share.begin(now, true));
+      expect(share.open).toBe(true);
+      share.spend(admitted, admitted * 40);
+    }
+  });
+
+  it('closes when handshakes themselves take more, and opens again', () => {
+    const share = new ControlShare();
+    share.begin(0, true);
+    share.spend(1, 2_000);
+    expect(share.open).toBe(false);
+    share.begin(1_000, true);
+    expect(share.open).toBe(false);
+    share.begin(6_000, true);
+    expect(share.open).toBe(true);
+  });
+});
+
+/** Bytes of a packet, of a train, and trains a socket holds. */
+const [PACKET, TRAIN, SOCKET] = [1_250, 31_250, 64];
+/** Steps of an interval. */
+const STEPS = 32;
+
+/**
+ * A shard that can take on `capacity` bytes an interval, behind a socket, for sessions that offer so many each, in trains or (little) in
+ * packets, at random times. What is dropped unopened costs a twentieth. @returns figures of the last half of `intervals`
+ */
+function serve(offered: readonly number[], { capacity = 1_000_000, intervals = 200, fair = true } = {}) {
+  const random = seeded(9);
+  const limits = createLimits(offered.length);
+  let lost = 0;
+  let drained = true;
+  const share = new FairShare(limits, () => lost);
+  const queue: { slot: number; bytes: number }[] = [];
+  const [through, wanted] = [offered.map(() => 0), offered.map(() => 0)];
+  let longest = 0;
+  for (let step = 0; step < intervals * STEPS; step++) {
+    const counts = step >= (intervals * STEPS) / 2;
+    for (let turn = 0; turn < 8; turn++) {
+      for (const [slot, each] of offered.entries()) {
+        const bytes = each > 100_000 ? TRAIN : PACKET;
+        if (random() > each / bytes / STEPS / 8) continue;
+        if (counts) wanted[slot] += bytes;
+        if (queue.length < SOCKET) queue.push({ slot, bytes });
+        else lost++;
+      }
+    }
+    if (counts) longest = Math.max(longest, queue.length);
+    let work = capacity / STEPS;
+    share.vector((step * INTERVAL) / STEPS, drained);
+    while (queue.length > 0 && work > 0) {
+      const { slot, bytes } = queue.shift() as { slot: number; bytes: number };
+      const dropped = !isWithinShare(limits, slot, bytes) && fair;
+      work -= dropped ? bytes / 20 : bytes;
+      if (counts && !dropped) through[slot] += bytes;
+    }
+    drained = queue.length === 0;
+  }
+  const total = through.reduce((sum, bytes) => sum + bytes, 0);
+  return { kept: through.map((bytes, i) => bytes / wanted[i]), total, longest, share };
+}
+
+describe('the fair share', () => {
+  const quiet = 12_500; // 10 Mbit/s
+  const greedy = 5_000_000; // ten times what there is for each of two
+
+  it('keeps a session of 10 Mbit/s whole beside one at ten times its share, which the socket alone does not', () => {
+    const fair = serve([greedy, quiet]);
+    const unfair = serve([greedy, quiet], { fair: false });
+    expect(fair.kept[1]).toBeGreaterThan(0.99);
+    expect(unfair.kept[1]).toBeLessThan(0.5);
+    expect(fair.total).toBeGreaterThan(0.55 * unfair.total); // the greedy one still gets most of what there is
+  });
+
+  it('divides what the small leave over among the large', () => {
+    const { kept } = serve([greedy / 2, greedy / 2, quiet, 4 * quiet, 8 * quiet]);
+    for (const part of kept.slice(2)) expect(part).toBeGreaterThan(0.99);
+    expect(kept[0] / kept[1]).toBeCloseTo(1, 1);
+  });
+
+  it('touches nobody while the socket is drained, nor a session that is alone', () => {
+    const calm = serve([400_000, 400_000, quiet]);
+    expect(calm.kept.every((part) => part > 0.99)).toBe(true);
+    expect(calm.share.level).toBe(NO_LIMIT);
+    expect(serve([greedy]).share.level).toBe(NO_LIMIT);
+  });
+
+  it('ends when the overload does', () => {
+    const limits = createLimits(2);
+    let lost = 0;
+    const share = new FairShare(limits, () => lost);
+    let now = 0;
+    const interval = (bytes: readonly number[], drained: boolean) => {
+      for (const [slot, arrived] of bytes.entries())
+        limits.arrivals.set([limits.limits[LIMIT.interval], arrived], ARRIVAL.words * slot);
+      now += INTERVAL;
+      share.vector(now, drained);
+    };
+    interval([0, 0], false);
+    lost = 1_000;
+    interval([2_000_000, quiet], false);
+    interval([2_000_000, quiet], false);
+    expect(share.level).toBeLessThan(2_000_000);
+    for (let i = 0; i < 400; i++) interval([quiet, quiet], true);
+    expect(share.level).toBe(NO_LIMIT);
+    expect(limits.limits[LIMIT.rate]).toBe(NO_LIMIT);
+  });
+});
