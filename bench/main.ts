@@ -11,6 +11,7 @@ const BENCHMARKS: Record<string, () => Promise<{ bench(quick: boolean): Promise<
   memory: () => import('./memory.ts'),
   nodes: () => import('./nodes.ts'),
   rest: () => import('./rest.ts'),
+  stages: () => import('./stages.ts'),
   turns: () => import('./turns.ts'),
 };
 

@@ -1,6 +1,6 @@
 /** docs/errors.md has every code that the product can throw, log or close with, and none that is gone. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CLOSE_REASON } from '../src/session/types.ts';
 
@@ -19,17 +19,19 @@ const NO_CODES = [
 function codesIn(text: string): string[] {
   const several = text.matchAll(/'([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)'/g); // two words or more: whatever uses it
   const thrown = text.matchAll(/\bnew \w*(?:Error|Refusal)\(\s*'([A-Z]+)'/g);
+  const printed = text.matchAll(/ \[([A-Z]+_[A-Z_]+)\]"/g); // by scripts, in brackets
   const stated = text.matchAll(/\bcode: '([A-Z_]+)'/g);
-  return [...several, ...thrown, ...stated].map(([, code]) => code);
+  return [...several, ...thrown, ...printed, ...stated].map(([, code]) => code);
 }
 
-const files = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' }).filter((name) =>
-  /\.ts$/.test(name),
+const files = ['src', 'workers', 'bin'].flatMap((folder) =>
+  readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8', withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name)),
 );
 const used = new Map<string, string>();
 for (const file of files)
-  for (const code of codesIn(readFileSync(join(ROOT, 'src', file), 'utf8')))
-    if (!NO_CODES.includes(code)) used.set(code, file);
+  for (const code of codesIn(readFileSync(file, 'utf8'))) if (!NO_CODES.includes(code)) used.set(code, file);
 
 /** Codes in the first column of a table. */
 const documented = [...PAGE.matchAll(/^\| (`[^|]*) \|/gm)].flatMap(([, cell]) =>
@@ -38,21 +40,21 @@ const documented = [...PAGE.matchAll(/^\| (`[^|]*) \|/gm)].flatMap(([, cell]) =>
 const mentioned = new Set([...PAGE.matchAll(/`([A-Z0-9_]+)`/g)].map(([, code]) => code));
 
 describe('docs/errors.md', () => {
-  it('has every code of src', () => {
+  it('has every code of src, workers and bin', () => {
     expect(used.size).toBeGreaterThan(70); // the search itself works
-    expect([...used].filter(([code]) => !mentioned.has(code)).map(([code, file]) => `${code} (src/${file})`)).toEqual(
-      [],
-    );
+    expect(
+      [...used].filter(([code]) => !mentioned.has(code)).map(([code, file]) => `${code} (${relative(ROOT, file)})`),
+    ).toEqual([]);
   });
 
   it('has every reason to end a session', () => {
     expect(Object.keys(CLOSE_REASON).filter((code) => !documented.includes(code))).toEqual([]);
   });
 
-  it('has each code once, and none that src no longer has', () => {
+  it('has each code once, and none that is gone', () => {
     expect(documented.filter((code, i) => documented.indexOf(code) !== i)).toEqual([]);
-    const source = files.map((file) => readFileSync(join(ROOT, 'src', file), 'utf8')).join('\n');
-    expect(documented.filter((code) => !new RegExp(`['\\s]${code}\\b`).test(source))).toEqual([]);
+    const source = files.map((file) => readFileSync(file, 'utf8')).join('\n');
+    expect(documented.filter((code) => !new RegExp(`['\\s[]${code}\\b`).test(source))).toEqual([]);
   });
 
   it('says in every row when it happens, and what to do where there is something to do', () => {

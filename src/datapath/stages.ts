@@ -58,8 +58,9 @@ export class StageCounters {
       this.#timedEntries[stage] += entries;
       this.#timedMicros[stage] += micros;
     }
-    let sum = 0;
-    for (let verdict = FIRST_DROP; verdict < VERDICTS.length; verdict++) sum += this.#words[2 * verdict];
+    const words = this.#words;
+    let sum = 0; // 32 bits that wrap: only whether it changes matters
+    for (let at = 2 * FIRST_DROP; at < words.length; at += 2) sum = (sum + words[at]) | 0;
     if (sum !== this.#seenSum) this.#attribute(stage, sum);
   }
 

@@ -23,7 +23,7 @@ export interface Keeper {
   /** What to do before a graceful exit. Set at most once each; without one the engine exits at once. */
   onStop(last: () => void | Promise<void>): void;
   onYield(last: () => void | Promise<void>): void;
-  /** Who counts. Set at most once; until then questions are not answered, and the keeper says that nothing is known. */
+  /** Who counts. Set at most once; questions that came before are answered then. Without one the keeper stops waiting by itself. */
   onStatistics(gather: () => Promise<EngineStatistics>): void;
 }
 
@@ -42,6 +42,7 @@ export function joinKeeper(release = '0.1.0'): Keeper {
   let stop: () => void | Promise<void> = () => {};
   let yieldTo: () => void | Promise<void> = () => {};
   let gather: (() => Promise<EngineStatistics>) | undefined;
+  const early: number[] = [];
   let began: (start: EngineStart) => void;
   const started = new Promise<EngineStart>((resolve) => {
     began = resolve;
@@ -49,6 +50,13 @@ export function joinKeeper(release = '0.1.0'): Keeper {
 
   const post = (message: EngineMessage, sent: () => void = () => {}) => {
     send(message, undefined, {}, sent);
+  };
+  const count = (id: number) => {
+    if (!gather) early.push(id);
+    gather?.().then(
+      (statistics) => post({ type: 'statistics', id, statistics }),
+      () => {}, // the keeper stops waiting by itself
+    );
   };
   const leave = async (last: () => void | Promise<void>) => {
     await last();
@@ -66,10 +74,7 @@ export function joinKeeper(release = '0.1.0'): Keeper {
       case 'yield':
         return void leave(yieldTo);
       case 'statistics':
-        gather?.().then(
-          (statistics) => post({ type: 'statistics', id: message.id, statistics }),
-          () => {}, // the keeper stops waiting by itself
-        );
+        return count(message.id);
     }
   });
 
@@ -89,6 +94,7 @@ export function joinKeeper(release = '0.1.0'): Keeper {
     },
     onStatistics: (counter) => {
       gather = counter;
+      early.splice(0).forEach(count);
     },
   };
 }
