@@ -3,6 +3,8 @@
 # `bin/private.sh COMMAND...`. What the command makes with `ip netns add`, and every process it leaves, goes when it ends,
 # also when it is killed. Prints what to do where the machine forbids it.
 set -eu
+PATH="$PATH:/usr/sbin:/sbin" # sysctl and others live there, where Debian's ordinary users do not look
+export PATH
 inner='mount -t tmpfs tmpfs /run && mkdir /run/netns || exit 1; "$@"'
 flags='--mount --pid --fork --kill-child --mount-proc'
 if [ "$(id -u)" != 0 ]; then flags="--user --map-root-user --net $flags"; fi

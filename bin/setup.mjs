@@ -14,7 +14,7 @@ import {
   readFileSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 
 const purpose = process.argv[2] ?? 'start';
 const arch = { x64: 'x64', arm64: 'arm64' }[process.arch];
@@ -131,9 +131,11 @@ function npmPackages() {
   if (stamped('node_modules/.ringway-lock', wanted)) return;
   // no install scripts: the pinned Node comes with its platform package, and newer npm blocks scripts anyway
   const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
+  const preload = `--require ${JSON.stringify(resolve('bin/pinned-version.cjs'))}`;
+  const env = { ...process.env, NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} ${preload}`.trim() };
   const cli = process.env.npm_execpath;
-  if (cli?.endsWith('.js')) step('npm ci', process.execPath, [cli, ...args]);
-  else step('npm ci', 'npm', args);
+  if (cli?.endsWith('.js')) step('npm ci', process.execPath, [cli, ...args], { env });
+  else step('npm ci', 'npm', args, { env });
   stamp('node_modules/.ringway-lock', wanted);
 }
 
