@@ -4,11 +4,11 @@
  * it is busy: the longest a packet waits for its turn) and of the round trip.
  */
 import { fileURLToPath } from 'node:url';
-import { turnBucketStart } from '../src/datapath/shard.ts';
 import { createCredentials } from '../src/lab/credentials.ts';
 import { Lab, NET_ADDRESS, SERVER_OUTSIDE } from '../src/lab/hosts.ts';
 import { run } from '../src/lab/programs.ts';
 import { RINGWAY, ringway, stateFolder, Tunnel } from '../src/lab/tunnel.ts';
+import { turnBucketStart } from '../src/observe/statistics.ts';
 
 const RATE = 200;
 const STORM = fileURLToPath(new URL('./storm.ts', import.meta.url));

@@ -68,6 +68,10 @@ function overview(rates: Rates): string[] {
       `per call  ${decimal(rates.packetsPerSystemCall)} (${amount(rates.systemCallsPerSecond)} calls/s)`,
       `trains    ${decimal(rates.trainIn)} in, ${decimal(rates.trainOut)} out`,
     ),
+    half(
+      `turns     p50 ${micros(rates.turnP50)}, p99 ${micros(rates.turnP99)}`,
+      `drops     ${amount(rates.dropsPerSecond)}/s`,
+    ),
   ];
 }
 
@@ -141,6 +145,11 @@ const cut = (text: string, width: number) => (text.length <= width ? text : `…
 const whole = (count: number) => count.toLocaleString('en-GB');
 const percent = (share: number) => `${Math.round(share * 100)} %`;
 const decimal = (value: number | null) => (value === null ? '–' : value >= 99.95 ? value.toFixed(0) : value.toFixed(1));
+
+function micros(value: number | null): string {
+  if (value === null) return '–';
+  return value >= 9_995 ? `${amount(value / 1000)} ms` : `${value.toFixed(0)} µs`;
+}
 
 function clock(seconds: number): string {
   const two = (value: number) => String(Math.floor(value)).padStart(2, '0');

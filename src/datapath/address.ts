@@ -31,3 +31,13 @@ function write(bytes: Uint8Array, at: number, text: string): 0 | 4 | 6 {
   });
   return 6;
 }
+
+/** The address at `from` of 40 bytes laid out as ADDRESS, as text; empty when there is none. */
+export function formatAddress(address: Uint8Array, from: number): string {
+  const bytes = address.subarray(from, from + 16);
+  if (address[ADDRESS.family] === 4) return bytes.subarray(0, 4).join('.');
+  if (address[ADDRESS.family] !== 6) return '';
+  const groups: string[] = [];
+  for (let i = 0; i < 16; i += 2) groups.push(((bytes[i] << 8) | bytes[i + 1]).toString(16));
+  return groups.join(':');
+}

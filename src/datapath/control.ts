@@ -2,6 +2,7 @@
  * session.control: everything of a shard that is not bulk data. Handshake datagrams and opened control records go to the
  * peer they belong to, strangers to the acceptor, deadlines to whom they are due; what comes out is put into the batches.
  */
+
 import type { CryptoTask, TaskResult } from '../crypto/tasks.ts';
 import type { Addon, IndexHandle, LanesHandle } from '../native/index.ts';
 import type { NetworkConfig } from '../session/types.ts';
@@ -9,6 +10,7 @@ import type { Auth } from '../wire/frames.ts';
 import type { SessionId } from '../wire/header.ts';
 import { HEADER_SIZE, rejectDatagram } from '../wire/header.ts';
 import { type Micros, SECOND } from '../wire/time.ts';
+import { formatAddress } from './address.ts';
 import { ADDRESS, type Batch, Flag, HEADER, Kind, Verdict } from './batch.ts';
 import { type Batches, nativeBatch } from './batches.ts';
 import { ControlShare } from './control-share.ts';
@@ -489,14 +491,4 @@ export function ipv4Key(address: number): Uint8Array {
 export function parseIpv4(text: string): number {
   const parts = text.split('.').map(Number);
   return ((parts[0] << 24) | (parts[1] << 16) | (parts[2] << 8) | parts[3]) >>> 0;
-}
-
-/** The address at `from` of 40 bytes laid out as ADDRESS, as text; empty when there is none. */
-export function formatAddress(address: Uint8Array, from: number): string {
-  const bytes = address.subarray(from, from + 16);
-  if (address[ADDRESS.family] === 4) return bytes.subarray(0, 4).join('.');
-  if (address[ADDRESS.family] !== 6) return '';
-  const groups: string[] = [];
-  for (let i = 0; i < 16; i += 2) groups.push(((bytes[i] << 8) | bytes[i + 1]).toString(16));
-  return groups.join(':');
 }

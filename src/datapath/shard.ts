@@ -4,7 +4,7 @@
  * at least every millisecond; then the shard arms its wake-up and sleeps in libuv.
  */
 import type { Addon, HandoverHandle, IndexHandle, LanesHandle, PortHandle } from '../native/index.ts';
-import type { StageStatistics } from '../observe/statistics.ts';
+import { type StageStatistics, TURN_BUCKETS, turnBucket } from '../observe/statistics.ts';
 import { type Micros, MS } from '../wire/time.ts';
 import { chooseAead, type ShardAead } from './backends.ts';
 import { HEADER, VERDICTS } from './batch.ts';
@@ -37,16 +37,6 @@ const PORT_DROPS = [
   ['sendErrors', 'udp.transmit', 'sendFailed'],
   ['tunErrors', 'tun.transmit', 'tunRefused'],
 ] as const;
-
-/** Four buckets to a doubling of microseconds, from 0 to a minute: within 19 %. */
-export const TURN_BUCKETS = 104;
-
-/** The bucket of a turn that took so long, and with the next one's `turnBucketStart` its bounds. */
-function turnBucket(micros: Micros): number {
-  return Math.min(TURN_BUCKETS - 1, Math.floor(4 * Math.log2(1 + Math.max(0, micros))));
-}
-
-export const turnBucketStart = (bucket: number): Micros => 2 ** (bucket / 4) - 1;
 
 export interface ShardOptions {
   readonly shard: number;

@@ -5,7 +5,7 @@
 import { type Metric, Registry } from 'prom-client';
 import { SECOND } from '../wire/time.ts';
 import { dropsOf } from './rates.ts';
-import type { EngineStatistics, ShardStatistics } from './statistics.ts';
+import { type EngineStatistics, type ShardStatistics, turnBucketStart } from './statistics.ts';
 
 /** An instance, and what its engine counts; null while none answers. */
 export interface MetricsSource {
@@ -84,6 +84,28 @@ function trainLengths({ shards }: EngineStatistics): Sample[] {
       ];
     }),
   );
+}
+
+const BUCKETS_PER_DOUBLING = 4; // of turnBucketStart; one bound a doubling is enough here
+const TURN_DOUBLINGS = 20; // 1 µs to 1 s
+
+/** Without a sum: a turn's time is kept by its bucket alone. */
+function turnTimes({ shards }: EngineStatistics): Sample[] {
+  const name = 'ringway_turn_seconds';
+  return shards.flatMap(({ shard, turnTimes: times }) => {
+    const within = (end: number) => times.slice(0, end).reduce((all, each) => all + each, 0);
+    const buckets = Array.from({ length: TURN_DOUBLINGS }, (_, i) => {
+      const end = (i + 1) * BUCKETS_PER_DOUBLING;
+      const le = turnBucketStart(end) / SECOND;
+      return { metricName: `${name}_bucket`, labels: { shard, le }, value: within(end) };
+    });
+    const all = within(times.length);
+    return [
+      ...buckets,
+      { metricName: `${name}_bucket`, labels: { shard, le: '+Inf' }, value: all },
+      { metricName: `${name}_count`, labels: { shard }, value: all },
+    ];
+  });
 }
 
 /** Counters of session.control that have a family of their own. */
@@ -319,6 +341,12 @@ export const FAMILIES: readonly Family[] = [
     type: 'counter',
     help: "Turns of a shard's loop",
     samples: perShard(({ turns }) => turns),
+  },
+  {
+    name: 'ringway_turn_seconds',
+    type: 'histogram',
+    help: 'Turns with work by how long they took, passes of the event loop between them included; no sum',
+    samples: turnTimes,
   },
   {
     name: 'ringway_shard_cpu_seconds_total',

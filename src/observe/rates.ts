@@ -1,6 +1,13 @@
 /** What an engine did between two looks at its counters: what `ringway top` shows and `--json` prints. */
-import { SECOND } from '../wire/time.ts';
-import { type EngineStatistics, type ShardStatistics, TRAIN_BUCKETS, total } from './statistics.ts';
+import { type Micros, SECOND } from '../wire/time.ts';
+import {
+  type EngineStatistics,
+  type ShardStatistics,
+  TRAIN_BUCKETS,
+  TURN_BUCKETS,
+  total,
+  turnBucketStart,
+} from './statistics.ts';
 
 /** Verdicts that are no drops; every other one is. */
 export const NOT_DROPS: readonly string[] = ['pass', 'divert', 'elsewhere', 'handedOver', 'reject'];
@@ -52,6 +59,9 @@ export interface Rates extends Flow {
   readonly cpu: number;
   readonly mainCpu: number;
   readonly residentBytes: number;
+  /** How long turns with work took, at most: what a packet may wait for its turn. Null without any. */
+  readonly turnP50: Micros | null;
+  readonly turnP99: Micros | null;
   /** Per second, by reason; reasons without a drop since the look before are left out. */
   readonly drops: Readonly<Record<string, number>>;
   /** Trains per second by length. */
@@ -89,6 +99,8 @@ export function ratesBetween(
     cpu: share(now.cpuMicros, before?.cpuMicros),
     mainCpu: share(now.mainCpuMicros, before?.mainCpuMicros),
     residentBytes: now.residentBytes,
+    turnP50: turnQuantile(pairs, 0.5),
+    turnP99: turnQuantile(pairs, 0.99),
     drops: dropRates(seconds, pairs),
     trainsIn: lengthRates(seconds, pairs, (shard) => shard.trainsIn),
     trainsOut: lengthRates(seconds, pairs, (shard) => shard.trainsOut),
@@ -109,7 +121,17 @@ interface Pair {
   readonly now: ShardStatistics;
 }
 
-const ZERO = { port: {}, verdicts: {}, control: {}, stages: [], trainsIn: [], trainsOut: [], cpuMicros: 0, turns: 0 };
+const ZERO = {
+  port: {},
+  verdicts: {},
+  control: {},
+  stages: [],
+  turnTimes: [],
+  trainsIn: [],
+  trainsOut: [],
+  cpuMicros: 0,
+  turns: 0,
+};
 
 /** A shard that was started again, or an engine that was, counts from zero. */
 function pair(before: ShardStatistics | undefined, now: ShardStatistics): Pair {
@@ -176,6 +198,19 @@ function dropRates(seconds: number, pairs: readonly Pair[]): Record<string, numb
     if (times > 0 && seconds > 0) rates[reason] = times / seconds;
   }
   return rates;
+}
+
+/** Upper end of the bucket in which that share of the turns is reached. */
+function turnQuantile(pairs: readonly Pair[], share: number): Micros | null {
+  const counts = Array.from({ length: TURN_BUCKETS }, (_, i) => sum(pairs, ({ turnTimes }) => turnTimes[i]));
+  const wanted = counts.reduce((all, each) => all + each, 0) * share;
+  if (wanted === 0) return null;
+  let reached = 0;
+  const bucket = counts.findIndex((count) => {
+    reached += count;
+    return reached >= wanted;
+  });
+  return turnBucketStart(bucket + 1);
 }
 
 function lengthRates(

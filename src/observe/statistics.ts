@@ -8,6 +8,16 @@ import type { Micros } from '../wire/time.ts';
 /** Upper ends of the train length buckets but the last, in datagrams: 1, 2 to 3, 4 to 7 ... 64 and more. */
 export const TRAIN_BUCKETS = ['1', '2-3', '4-7', '8-15', '16-31', '32-63', '64+'] as const;
 
+/** Four buckets to a doubling of microseconds, from 0 to a minute: within 19 %. */
+export const TURN_BUCKETS = 104;
+
+/** The bucket of a turn that took so long, and with the next one's `turnBucketStart` its bounds. */
+export function turnBucket(micros: Micros): number {
+  return Math.min(TURN_BUCKETS - 1, Math.floor(4 * Math.log2(1 + Math.max(0, micros))));
+}
+
+export const turnBucketStart = (bucket: number): Micros => 2 ** (bucket / 4) - 1;
+
 /** One node of a pipeline, or the one that follows it. */
 export interface StageStatistics {
   /** As the pipeline calls it: `lanes.open`. */
@@ -27,7 +37,7 @@ export interface ShardStatistics {
   readonly sessions: number;
   readonly online: number;
   readonly turns: number;
-  /** Turns with work by how long they took, from `turnBucketStart` of shard.ts on: the longest a packet waited for its turn. */
+  /** Turns with work by how long they took, a bucket each from its `turnBucketStart` on: the longest a packet waited for its turn. */
   readonly turnTimes: readonly number[];
   /** CPU time of the shard's thread. */
   readonly cpuMicros: Micros;

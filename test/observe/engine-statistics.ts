@@ -13,6 +13,7 @@ interface Figures {
   readonly verdicts?: Readonly<Record<string, number>>;
   readonly control?: Readonly<Record<string, number>>;
   readonly stages?: Readonly<Record<string, Partial<ShardStatistics['stages'][number]>>>;
+  readonly turnTimes?: readonly number[];
   readonly trainsIn?: readonly number[];
   readonly trainsOut?: readonly number[];
 }

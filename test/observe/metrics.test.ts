@@ -21,6 +21,7 @@ const STATISTICS = engineWith(
     control: { sessionsOpened: 9, 'hello.badCookie': 5 },
     stages: { 'lanes.open': { vectors: 3, entries: 96, timedEntries: 32, timedMicros: 8, drops: { forged: 4 } } },
     trainsIn: [1, 2, 0, 0, 0, 3, 1],
+    turnTimes: [5, 0, 0, 0, 2, 0, 0, 0, 1], // 0 to 0.19 µs; 1 to 1.38 µs; 3 to 3.76 µs
   }),
   shardWith({ shard: 1 }),
 );
@@ -59,6 +60,15 @@ describe('exposition', () => {
       ...['bucket 1 1', 'bucket 3 3', 'bucket 7 3', 'bucket 15 3', 'bucket 31 3', 'bucket 63 6', 'bucket +Inf 7'],
       ...['sum  100', 'count  7'],
     ]);
+  });
+
+  it('counts turns cumulatively, a bound a doubling', async () => {
+    const lines = (await exposition([SOURCE]))
+      .split('\n')
+      .filter((line) => /^ringway_turn_seconds.*shard="0"/.test(line));
+    const figures = lines.map((line) => line.replace(/^.*?(?:le="([^"]+)")?\} (\d+)$/, '$1 $2'));
+    expect(figures.slice(0, 4)).toEqual(['0.000001 5', '0.000003 7', '0.000007 8', '0.000015 8']);
+    expect(figures.slice(-2)).toEqual(['+Inf 8', ' 8']);
   });
 
   it('says that an instance is down when no engine answers, and leaves its counters out', async () => {

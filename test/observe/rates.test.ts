@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { FIRST_DROP, VERDICTS } from '../../src/datapath/batch.ts';
 import { NOT_DROPS, ratesBetween } from '../../src/observe/rates.ts';
+import { TURN_BUCKETS, turnBucket } from '../../src/observe/statistics.ts';
 import { engineWith, shardWith } from './engine-statistics.ts';
 
 const before = engineWith(
@@ -86,6 +87,25 @@ describe('ratesBetween', () => {
     });
     const other = shardWith({ shard: 7, turns: 900, port: { udpDatagramsIn: 9_000 } });
     expect(ratesBetween('server', before, engineWith(12e6, other)).packetsInPerSecond).toBe(0);
+  });
+
+  it('says how long half and 99 % of the turns took at most, of those since the look before', () => {
+    const turns = (...times: readonly number[]) => {
+      const turnTimes = new Array<number>(TURN_BUCKETS).fill(0);
+      for (const time of times) turnTimes[turnBucket(time)]++;
+      return shardWith({ turns: times.length, turnTimes });
+    };
+    const slow = [900_000, 900_000, 900_000];
+    const now = [...slow, ...new Array<number>(98).fill(20), 300, 5_000];
+    const rates = ratesBetween('server', engineWith(1e6, turns(...slow)), engineWith(2e6, turns(...now)));
+    for (const [quantile, time] of [
+      [rates.turnP50, 20],
+      [rates.turnP99, 300],
+    ] as const) {
+      expect(quantile).toBeGreaterThanOrEqual(time);
+      expect(quantile).toBeLessThan(time * 1.25);
+    }
+    expect(ratesBetween('server', undefined, engineWith(2e6, turns())).turnP99).toBeNull();
   });
 
   it('over TCP counts packets by the stages, and gives no figure per system call', () => {
