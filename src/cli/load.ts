@@ -12,7 +12,7 @@ import { runLoad, type Show } from '../load/run.ts';
 import { DEFAULTS, type Direction, describeScenario, readScenario, type ScenarioFlags } from '../load/scenario.ts';
 import { goPrivate, isPrivate, loadFrom, setStage } from '../load/self.ts';
 import { runSink } from '../load/sink.ts';
-import { summaryTable } from '../load/table.ts';
+import { sideBySide, summaryTable } from '../load/table.ts';
 import { judge, parseThreshold, THRESHOLD_EXIT, type Threshold } from '../load/thresholds.ts';
 import { formatCount, formatRate, parseChoice, parseCount, parseEndpoint, usage } from '../load/units.ts';
 import type { EngineStatistics } from '../observe/statistics.ts';
@@ -59,6 +59,7 @@ export function loadCommand(): Command {
   for (const direction of ['upload', 'download', 'mixed'] as const) command.addCommand(trafficCommand(direction));
   command.addCommand(sweepCommand());
   command.addCommand(calibrateCommand());
+  command.addCommand(tableCommand());
   command.addCommand(sinkCommand());
   return command;
 }
@@ -333,6 +334,15 @@ function calibrateCommand(): Command {
     );
     process.exit(0);
   });
+}
+
+function tableCommand(): Command {
+  const command = new Command('table').description('several results (--json) side by side').argument('<FILE...>');
+  return command
+    .option('--markdown', 'for a document')
+    .action((files: string[], { markdown }: { markdown?: boolean }) => {
+      console.log(sideBySide(files.map(readResult), markdown ?? false));
+    });
 }
 
 function sinkCommand(): Command {

@@ -42,6 +42,41 @@ export function summaryTable(result: Result, verdicts: readonly Verdict[]): stri
   return lines.join('\n');
 }
 
+/** Several results, a row each way of each: what `ringway load table` prints. @param markdown for documents */
+export function sideBySide(results: readonly Result[], markdown: boolean): string {
+  const head = [
+    '',
+    '#clients',
+    '#offered',
+    '#goodput',
+    '#loss',
+    '#unexplained',
+    '#p50',
+    '#p99',
+    '#Jain',
+    '#train in',
+    '#CPU s/GB',
+    '#logins',
+  ];
+  const rows = results.flatMap((result) =>
+    [result.uplink, result.downlink].flatMap((way) => {
+      if (!way) return [];
+      const { clients, cpu, subject } = result;
+      const [offered, goodput, loss, p50, p99, , jain] = row('', way).slice(1);
+      const name = `${subject}, ${way === result.uplink ? 'up' : 'down'}`;
+      const cost = cpu.serverPerGb === null ? '–' : cpu.serverPerGb.toFixed(2);
+      const train = way.trainReceived?.toFixed(1) ?? '–';
+      const login = `${clients.loginSeconds.toFixed(1)} s`;
+      const online = `${formatCount(clients.online)}${clients.online < clients.wanted ? ` of ${formatCount(clients.wanted)}` : ''}`;
+      return [[name, online, offered, goodput, loss, formatCount(way.unexplained), p50, p99, jain, train, cost, login]];
+    }),
+  );
+  if (!markdown) return columns(head, rows).join('\n');
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  const rule = head.map((name) => (name.startsWith('#') ? '--:' : '---'));
+  return [head.map((name) => name.replace(/^#/, '')), rule, ...rows].map(line).join('\n');
+}
+
 function loader({ busy, lag, delay }: Result['generator']): string {
   const late = delay ? `, sent ${formatTime(delay.p99)} after due (p99)` : '';
   return `${formatShare(busy)} of its core, behind by ${formatShare(lag)}${late}`;

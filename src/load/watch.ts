@@ -8,6 +8,7 @@ import type { Look } from './live.ts';
 import type { Result } from './result.ts';
 import type { Scenario } from './scenario.ts';
 import { emptySnapshot, receivedTrains } from './snapshots.ts';
+import { saturatedStage } from './sweep.ts';
 import type { Snapshot } from './traffic.ts';
 
 /** Both ends at a moment. */
@@ -73,7 +74,7 @@ export class Watch {
       p999,
       cores: coreShares(last.cores, cores),
       shards: this.#shardRates,
-      full: null,
+      full: this.#full(last, both, (now - last.at) / SECOND, coreShares(last.cores, cores)),
     };
     if (phase === 'warm-up' || phase === 'measuring')
       this.#record((now - this.start) / SECOND, look, this.#train(last, both));
@@ -86,6 +87,20 @@ export class Watch {
       upBits: this.#up ? rate(({ sink }) => sink.totals.deliveredBytes) : null,
       downBits: this.#down ? rate(({ crew }) => crew.snapshot.totals.deliveredBytes) : null,
     };
+  }
+
+  /** The stage whose CPU is full; losses have their reasons only at the end. */
+  #full(last: Both, now: Both, seconds: number, cores: readonly number[]): string | null {
+    const share = (spent: number, before: number) => (seconds > 0 ? (spent - before) / seconds : 0);
+    const loaders = now.crew.threads.map((spent, i) => share(spent, last.crew.threads[i] ?? spent));
+    return saturatedStage({
+      lag: 0,
+      loaderBusy: Math.max(0, ...loaders),
+      sinkBusy: share(now.sink.cpuSeconds, last.sink.cpuSeconds),
+      serverBusy: 0,
+      losses: [],
+      machineBusy: cores.reduce((sum, each) => sum + each, 0) / Math.max(1, cores.length),
+    });
   }
 
   /** What was offered up to the look before has had time to arrive. */

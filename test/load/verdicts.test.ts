@@ -16,7 +16,7 @@ import {
   saturatedStage,
   seeded,
 } from '../../src/load/sweep.ts';
-import { columns, summaryTable } from '../../src/load/table.ts';
+import { columns, sideBySide, summaryTable } from '../../src/load/table.ts';
 import { judge, METRICS, parseThreshold } from '../../src/load/thresholds.ts';
 import { direction, result } from './results.ts';
 
@@ -131,6 +131,21 @@ describe('the table', () => {
         ],
       ),
     ).toEqual(['name          n', 'a             5', 'long one  1,000']);
+  });
+
+  it('puts several results side by side, each way a row, as text or as Markdown', () => {
+    const both = [result(), result({ subject: 'lightway-server', downlink: direction({ delivered: 0 }) })];
+    const lines = sideBySide(both, false).split('\n');
+    expect(lines.map((line) => line.split('  ')[0].trim())).toEqual([
+      '',
+      'Ringway 0.1.0, up',
+      'lightway-server, up',
+      'lightway-server, down',
+    ]);
+    const cells = sideBySide(both, true)
+      .split('\n')
+      .map((line) => line.split('|').length);
+    expect(new Set(cells)).toEqual(new Set([14]));
   });
 
   it('says where every packet went, and what is not valid', () => {
