@@ -151,11 +151,13 @@ export class Control implements ControlNode, PeerHost {
         raw++; // proves nothing about who sent it
         continue;
       }
-      if (verdict[i] === Verdict.divert) this.#divert(now, packets, i);
+      // An address is moved first, so that the answer goes there; an id is adopted last, so that the answer carries the old one (§7.4).
       const floated = (flags[i] & Flag.floating) !== 0 && this.#isNewest(packets, i);
-      if (!floated && ((flags[i] & Flag.newId) === 0 || train[i] === movedTrain)) continue;
+      if (floated) this.#moved(now, packets, i, slot[i], true);
+      if (verdict[i] === Verdict.divert) this.#divert(now, packets, i);
+      if (floated || (flags[i] & Flag.newId) === 0 || train[i] === movedTrain) continue;
       movedTrain = train[i];
-      this.#moved(now, packets, i, slot[i], floated);
+      this.#moved(now, packets, i, slot[i], false);
     }
     if (raw > 0) this.#hearUnproven(now, packets);
     this.#reclaim();
@@ -420,7 +422,8 @@ export class Control implements ControlNode, PeerHost {
     const counter = packets.counter[i];
     if (packets.flags[i] & Flag.expresslane) return laneHighest.getBig(slot) === counter;
     const epoch = packets.epoch[i];
-    for (let each = 0; each < 4; each++) if (receiveEpochs.get(slot, each) > epoch) return false;
+    for (let each = 0; each < 4; each++)
+      if (receiveEpochs.get(slot, each) > epoch && recordNext.get(slot, each) > 0) return false; // heard, not only installed
     return recordNext.getBig(slot, epoch & 3) === counter + 1n;
   }
 

@@ -187,7 +187,7 @@ export class Shard {
     this.#turns++;
     path.stages.turn();
     path.ready = path.addon.wait(path.port, waitUs);
-    if (path.ready & 5) run(uplink, path, now);
+    if (path.ready & 5 || path.queuedIn > 0) run(uplink, path, now);
     if (control.hasOutput && control.fillPackets()) injectPackets(path, now);
     const held = batches.superpacketsIn.header[HEADER.consumed] < batches.superpacketsIn.header[HEADER.count];
     if (path.ready !== 0 || held || path.queuedOut > 0 || control.hasOutput) run(downlink, path, now);

@@ -1,7 +1,7 @@
 /**
  * Shards on threads of their own, killed in the middle of their work. Every session goes on in the successor without a handshake, and
- * nothing is ever sealed under a number that was used before. RINGWAY_TERMINATIONS says how often (default 30; 1,000 before a release,
- * also with the sanitizer build).
+ * nothing is ever sealed under a number that was used before. RINGWAY_TERMINATIONS says how often (default 30, 6 with the sanitizer
+ * build; 1,000 before a release).
  */
 import { once } from 'node:events';
 import { setImmediate } from 'node:timers/promises';
@@ -27,7 +27,7 @@ import { CLIENT_INSIDE, Inside, NET_ADDRESS, numbered, openGroup, RigClient, typ
 const refusal = namespaceRefusal();
 if (refusal) console.warn(`skipped: ${refusal}`);
 
-const terminations = Number(process.env.RINGWAY_TERMINATIONS ?? 30);
+const terminations = Number(process.env.RINGWAY_TERMINATIONS ?? (addon.about().sanitizer === '' ? 30 : 6));
 /** An engine has generations for 255 deaths of a shard. */
 const MOST_PER_ENGINE = 400;
 const engines = Math.ceil(terminations / MOST_PER_ENGINE);
