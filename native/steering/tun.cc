@@ -94,7 +94,13 @@ Descriptor load_program(int map, uint32_t pool_base, uint32_t pool_size) {
   attributes.insns = reinterpret_cast<uint64_t>(code.data());
   attributes.insn_cnt = code.size();
   attributes.license = reinterpret_cast<uint64_t>("Apache-2.0");
-  return Descriptor{bpf(BPF_PROG_LOAD, attributes)};
+  // The verifier gives up with EAGAIN when a signal is pending; like libbpf, try again.
+  int loaded = -1;
+  for (int tries = 0; tries < 5 && loaded < 0; tries++) {
+    loaded = bpf(BPF_PROG_LOAD, attributes);
+    if (loaded < 0 && errno != EAGAIN) break;
+  }
+  return Descriptor{loaded};
 }
 
 // steerTun(tunDescriptor, { poolBase, poolSize, queues }) -> { map }
