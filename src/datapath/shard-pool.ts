@@ -28,6 +28,7 @@ export class ShardPool<Task> {
   /** Resolved when a shard has said `stopped`, or its task is over, whichever is heard first: they come by different ways. */
   readonly #stopped: ((() => void) | undefined)[] = [];
   readonly #statistics: ((statistics: ShardStatistics | undefined) => void)[][];
+  readonly #ready: boolean[] = [];
   readonly #deaths: number[][];
   readonly #restarts: number[];
   readonly #maxDeaths: number;
@@ -64,11 +65,11 @@ export class ShardPool<Task> {
     this.#ports[shard]?.postMessage(command);
   }
 
-  /** @returns what each living shard counts; one that dies before it has answered is left out */
+  /** @returns what each living shard counts; one that is still loading, or dies before it has answered, is left out */
   async statistics(): Promise<ShardStatistics[]> {
     const answers = await Promise.all(
       this.#ports.flatMap((port, shard) => {
-        if (!port) return [];
+        if (!port || !this.#ready[shard]) return [];
         return new Promise<ShardStatistics | undefined>((resolve) => {
           this.#statistics[shard].push(resolve);
           port.postMessage({ type: 'statistics' } satisfies ShardCommand);
@@ -97,7 +98,10 @@ export class ShardPool<Task> {
     port1.on('message', (report: ShardReport) => {
       if (report.type === 'stopped') this.#stopped[shard]?.();
       else if (report.type === 'statistics') this.#statistics[shard].shift()?.(report.statistics);
-      else this.#handler.heard(shard, report);
+      else {
+        if (report.type === 'ready') this.#ready[shard] = true;
+        this.#handler.heard(shard, report);
+      }
     });
     const task = this.#handler.task(shard, this.#restarts[shard]);
     this.#pool.run({ task, port: port2 }, { transferList: [port2] }).then(
@@ -112,6 +116,7 @@ export class ShardPool<Task> {
 
   #gone(shard: number): void {
     this.#ports[shard] = undefined;
+    this.#ready[shard] = false;
     for (const answer of this.#statistics[shard].splice(0)) answer(undefined);
   }
 
