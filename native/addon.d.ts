@@ -148,7 +148,7 @@ export interface Addon {
   createLanes(options: { table: TableHandle; index: IndexHandle; shard: number; shards: number; generation: number; aead: 'ipsec-mb' | 'openssl'; single?: number }): { handle: LanesHandle; counters: BigUint64Array /* per verdict */; limits: Uint32Array; arrivals: Uint32Array /* src/datapath/limits.ts */ };
   /** Zeroes both halves of a slot and forgets its cached key schedules. */
   clearSlot(lanes: LanesHandle, slot: number): void;
-  /** Takes the slot for this engine: sets generation, forgets cached schedules. After it the predecessor cannot seal. */
+  /** Takes the slot for this engine: raises its generation, forgets cached schedules. After it the predecessor cannot seal, nor take the slot back: RangeError. */
   claimSlot(lanes: LanesHandle, slot: number): void;
 
   // DTLS epochs of a slot (3 and up); the secret handle is consumed

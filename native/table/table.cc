@@ -231,8 +231,12 @@ napi_value claim_slot(napi_env env, napi_callback_info info) {
   Args args{env, info, "claimSlot"};
   const SlotCall call{args};
   if (!args.ok()) return nullptr;
+  const std::atomic_ref generation{call.open().generation};
+  uint32_t owner = generation.load(std::memory_order_acquire);
+  do {
+    if (owner > call.lanes->generation) return args.refuse_range("slot", "must not belong to a later engine");
+  } while (!generation.compare_exchange_weak(owner, call.lanes->generation, std::memory_order_acq_rel));
   call.lanes->keys->forget(call.slot);
-  std::atomic_ref(call.open().generation).store(call.lanes->generation, std::memory_order_release);
   return undefined(env);
 }
 

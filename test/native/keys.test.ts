@@ -42,6 +42,28 @@ function createLanes(aead: 'ipsec-mb' | 'openssl'): { lanes: LanesHandle; secret
 const install = (lanes: LanesHandle, slot: number, direction: 'send' | 'receive', secret: string) =>
   addon.slotInstall(lanes, slot, direction, 3, Suite.aes256, addon.secretImport('sha384', hex(secret)));
 
+it('a slot is taken by the same engine or a later one, never taken back by an earlier', () => {
+  const memory = {
+    public: addon.createMemfd('public', PUBLIC_SLOT_BYTES),
+    secret: addon.createMemfd('secret', SECRET_SLOT_BYTES),
+  };
+  const table = addon.openTable({ ...memory, slots: 1 });
+  for (const descriptor of Object.values(memory)) addon.closeDescriptor(descriptor);
+  const index = addon.createIndex(1).handle;
+  const [earlier, later] = [256, 512].map(
+    (generation) =>
+      addon.createLanes({ table: table.handle, index, shard: 0, shards: 1, generation, aead: 'openssl' }).handle,
+  );
+  addon.claimSlot(earlier, 0);
+  install(earlier, 0, 'send', SERVER);
+  addon.claimSlot(earlier, 0);
+  addon.claimSlot(later, 0);
+  expect(addon.slotSeal(later, 0, 3, 23, new Uint8Array(1)).sequence).toBe(0);
+  expect(() => addon.claimSlot(earlier, 0)).toThrow(/later engine/);
+  expect(() => addon.slotSeal(earlier, 0, 3, 23, new Uint8Array(1))).toThrow(/generation/);
+  expect(addon.slotSeal(later, 0, 3, 23, new Uint8Array(1)).sequence).toBe(1);
+});
+
 describe.each(addon.about().aead)('keys of a slot, %s', (aead) => {
   it('opens what the client of Appendix B sent, through the key update', () => {
     const { lanes } = createLanes(aead);
