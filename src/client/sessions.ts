@@ -84,6 +84,8 @@ export class ClientRole implements Role {
     const session = ClientSession.restore(this.sessionConfig, VERSION_1_3, this.#keys(), saved.session);
     if (!endpoint || !session) return false;
     addon.claimSlot(lanes, SLOT);
+    const { flags } = table.fields;
+    flags.set(SLOT, flags.get(SLOT) & ~SlotFlag.noGso); // whoever was to try it again is gone
     const id = table.fields.currentId.view(SLOT);
     this.#ids = new ClientIds(new DataView(id.buffer, id.byteOffset, 8).getBigUint64(0));
     this.#peer(now, endpoint, session, protection).user = saved.user;

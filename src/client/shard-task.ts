@@ -64,7 +64,7 @@ export async function runClientShard(task: ClientShardTask, port: MessagePort): 
           break;
         }
         case 'stop':
-          control.closeAll(now);
+          shard.closeSessions();
           return leave();
         case 'yield':
           return leave();

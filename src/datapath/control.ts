@@ -15,7 +15,7 @@ import { ADDRESS, type Batch, Flag, HEADER, Kind, Verdict } from './batch.ts';
 import { type Batches, nativeBatch } from './batches.ts';
 import { ControlShare } from './control-share.ts';
 import { Deadlines } from './deadlines.ts';
-import type { Grant, Peer, PeerHost, ShardReport } from './host.ts';
+import { GENERATIONS_PER_ENGINE, type Grant, type Peer, type PeerHost, type ShardReport } from './host.ts';
 import { SlotFlag, SlotState } from './layout.ts';
 import { type ControlNode, wantsControl } from './pipeline.ts';
 import type { SessionTable, SlotPool } from './table.ts';
@@ -26,6 +26,8 @@ const REJECTS_PER_SECOND = 200;
 /** Control datagrams and packets that may wait for a block; a peer that makes more than fit loses them, counted. */
 const MAX_WAITING = 4_096;
 const GSO_RETRY: Micros = 60 * SECOND;
+/** Questions of one life of a shard, so many that all lives of an engine have their own numbers below 2^53. */
+const ASKS_PER_LIFE = 2 ** 44;
 
 export interface ControlCounters {
   strangers: number;
@@ -113,6 +115,7 @@ export class Control implements ControlNode, PeerHost {
   #packets: Waiting[] = [];
   /** Numbers of questions to the engine: never a predecessor's, or the answer to its question would log in somebody else. */
   #nextAsk: number;
+  #logins = 0;
   #trainsSeen = 0;
   #rejects = { since: 0, sent: 0 };
   role!: Role;
@@ -125,7 +128,7 @@ export class Control implements ControlNode, PeerHost {
     this.#pool = options.pool;
     this.#batches = options.batches;
     this.#report = options.report;
-    this.#nextAsk = options.generation * 2 ** 32; // generations stay below 2^21
+    this.#nextAsk = (options.generation % GENERATIONS_PER_ENGINE) * ASKS_PER_LIFE;
   }
 
   readonly now = (): Micros => this.addon.monotonicMicros();
@@ -228,6 +231,11 @@ export class Control implements ControlNode, PeerHost {
     return this.#datagrams.length > 0 || this.#packets.length > 0;
   }
 
+  /** Public-key tasks of sessions that wait for their answers. */
+  get questions(): number {
+    return this.#asked.size - this.#logins;
+  }
+
   /** Moves waiting inner packets into the batch of packets that came as frames. */
   fillPackets(): boolean {
     const { controlPackets } = this.#batches;
@@ -267,9 +275,11 @@ export class Control implements ControlNode, PeerHost {
     if (this.peers.get(peer.slot) === peer) this.#deadlines.set(peer.slot, peer.nextDeadline());
   }
 
-  closeAll(now: Micros): void {
-    for (const peer of [...this.peers.values()]) peer.close(now);
+  /** Ends up to `most` sessions. @returns whether there are more: send what waits before the next, or it will not fit */
+  closeSome(now: Micros, most: number): boolean {
+    for (const peer of [...this.peers.values()].slice(0, most)) peer.close(now);
     this.#reclaim();
+    return this.peers.size > 0;
   }
 
   taskDone(now: Micros, ask: number, result: TaskResult): void {
@@ -284,7 +294,7 @@ export class Control implements ControlNode, PeerHost {
   /** @returns false when the session is gone: its lease is the engine's to free */
   authorised(now: Micros, ask: number, grant: Grant | undefined, code: 'ACCESS_DENIED' | 'NO_ADDRESS'): boolean {
     const asked = this.#asked.get(ask);
-    this.#asked.delete(ask);
+    if (this.#asked.delete(ask)) this.#logins--;
     if (!asked || this.peers.get(asked.peer.slot) !== asked.peer) return false;
     if (grant) this.#enterLease(asked.peer.slot, grant);
     asked.peer.authorise(now, grant, code);
@@ -304,6 +314,7 @@ export class Control implements ControlNode, PeerHost {
   authenticate(peer: Peer, auth: Auth): void {
     const ask = this.#nextAsk++;
     this.#asked.set(ask, { peer, id: 0 });
+    this.#logins++;
     if (auth.method === 'userPass') peer.user = auth.user;
     const remote = this.table.fields.remote.view(peer.slot);
     this.#report({

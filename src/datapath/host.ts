@@ -10,6 +10,9 @@ import type { Micros } from '../wire/time.ts';
 
 export type { ShardStatistics } from '../observe/statistics.ts';
 
+/** Restarts of shards that fit between two generations of engines. */
+export const GENERATIONS_PER_ENGINE = 256;
+
 /** What a client is told in AuthSuccess and which inside address is its own. */
 export interface Grant {
   readonly insideAddress: number;

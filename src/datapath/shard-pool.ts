@@ -4,14 +4,11 @@
  */
 import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
 import { Piscina } from 'piscina';
-import type { ShardCommand, ShardReport, ShardStatistics } from './host.ts';
+import { GENERATIONS_PER_ENGINE, type ShardCommand, type ShardReport, type ShardStatistics } from './host.ts';
 
 /** Deaths of one shard within a minute after which the engine gives up and leaves the matter to its keeper. */
 const MAX_DEATHS = 5;
 const DEATHS_WITHIN_MS = 60_000;
-/** Restarts of shards that fit between two generations of engines. */
-export const GENERATIONS_PER_ENGINE = 256;
-
 export interface ShardHandler<Task> {
   /** The task of a shard; `restarts` counts its deaths: add it to the generation. */
   task(shard: number, restarts: number): Task;

@@ -25,6 +25,10 @@ const BUSY_WAIT_US = 50;
 const IDLE_TURNS = 2;
 /** The event loop's pass: timers, messages, TCP. */
 const LOOP_PASS: Micros = 1 * MS;
+/** Sessions whose Goodbye and close_notify fit into what may wait. */
+const CLOSED_AT_ONCE = 512;
+/** Time for those to leave; stock programs give all of them 200 ms (protocol specification §11.6). */
+const LAST_WORDS: Micros = 50 * MS;
 /** Datagrams of one UDP_SEGMENT send: 64 before Linux 6.9. */
 const MAX_SEGMENTS = 64;
 /** Shortest train of each bucket (TRAIN_BUCKETS), as the port names them. */
@@ -142,10 +146,16 @@ export class Shard {
     setImmediate(this.#busy);
   }
 
+  /** Says Goodbye to every session. */
+  closeSessions(): void {
+    while (this.control.closeSome(this.#addon.monotonicMicros(), CLOSED_AT_ONCE)) this.#send();
+  }
+
   /** Sends what waits, closes the port. The descriptors stay open. */
   stop(): void {
     if (this.#stopped) return;
     this.turn(this.#addon.monotonicMicros(), 0);
+    this.#send();
     this.#stopped = true;
     clearTimeout(this.#timer);
     this.#addon.closePort(this.#path.port);
@@ -197,6 +207,15 @@ export class Shard {
       if (control.hasOutput) run(downlink, path, now);
     }
     return path.ready !== 0 || (control.hasOutput && path.queuedOut === 0);
+  }
+
+  /** Turns until all that waits has left, or the socket has not taken it for too long. */
+  #send(): void {
+    const path = this.#path;
+    let now = this.#addon.monotonicMicros();
+    const end = now + LAST_WORDS;
+    for (; (this.control.hasOutput || path.queuedOut > 0) && now < end; now = this.#addon.monotonicMicros())
+      this.turn(now, BUSY_WAIT_US);
   }
 
   readonly #busy = (): void => {

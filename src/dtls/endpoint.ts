@@ -29,9 +29,11 @@ const MIN_MTU = 256;
 const MAX_MTU = 16_384;
 const MAX_CONTENT = 16_384;
 
-/** Records held until their keys come: a flight with a big certificate, overtaking its ServerHello. */
-const MAX_HELD = 32;
-const MAX_HELD_BYTES = 48 * 1_024;
+/**
+ * Records held until their keys come. To a client: a flight with a big certificate, overtaking its ServerHello. To a server: what
+ * overtakes a Finished, a login in three copies; anybody who proves an address may have that much held, so it is no more.
+ */
+const MAX_HELD = { client: { records: 32, bytes: 48 * 1_024 }, server: { records: 8, bytes: 6 * 1_024 } } as const;
 
 export type Role = 'server' | 'client';
 
@@ -295,13 +297,18 @@ export abstract class DtlsEndpoint implements Endpoint {
       this.#guard(() => this.#receiveOpened(now, opened));
     } else if (!this.#awaitsKeysOf(bytes[0] & 3)) {
       this.#drop(DtlsDrop.unauthentic);
-    } else if (this.#held.length === MAX_HELD || this.#heldBytes + bytes.length > MAX_HELD_BYTES) {
+    } else if (!this.#mayHold(bytes.length)) {
       this.#drop(DtlsDrop.early);
     } else {
       // `slice` of a Buffer would be a view, and the caller's bytes are its own again after this call.
       this.#held.push(new Uint8Array(bytes));
       this.#heldBytes += bytes.length;
     }
+  }
+
+  #mayHold(bytes: number): boolean {
+    const most = MAX_HELD[this.role];
+    return this.#held.length < most.records && this.#heldBytes + bytes <= most.bytes;
   }
 
   /** Whether keys of this epoch are still to come in this handshake. */

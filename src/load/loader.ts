@@ -31,6 +31,8 @@ import { type Snapshot, Traffic, type TrafficOptions } from './traffic.ts';
 const LONGEST_WAIT: Micros = 0.5 * MS;
 const LOOP_PASS: Micros = 1 * MS;
 const VECTOR = 32;
+/** Sessions whose last words fit into what may wait. */
+const CLOSED_AT_ONCE = 512;
 const MAX_SEGMENTS = 64;
 export const LANE_KEY = 32;
 /** Sessions that may be between their first datagram and Online: more would only wait for each other, and time out. */
@@ -228,7 +230,7 @@ class Loader {
         });
       case 'close':
         this.#stopped = true;
-        this.#control.closeAll(now);
+        while (this.#control.closeSome(now, CLOSED_AT_ONCE)) this.#transmit(now);
         this.#transmit(now);
         this.#addon.closeFleet(this.#fleet);
         this.#say({ type: 'closed' });

@@ -10,11 +10,11 @@ import { schemesOf } from '../crypto/schemes.ts';
 import type { CryptoTask, TaskResult } from '../crypto/tasks.ts';
 import { Suite } from '../crypto/vault.ts';
 import { chooseAead, chooseGro } from '../datapath/backends.ts';
-import { createCryptoPool, derOf } from '../datapath/crypto-pool.ts';
-import type { Grant, ShardReport } from '../datapath/host.ts';
+import { createCryptoPool, derOf, patient } from '../datapath/crypto-pool.ts';
+import { GENERATIONS_PER_ENGINE, type Grant, type ShardReport } from '../datapath/host.ts';
 import { SlotState } from '../datapath/layout.ts';
 import { sessionAges } from '../datapath/session-ages.ts';
-import { GENERATIONS_PER_ENGINE, ShardPool } from '../datapath/shard-pool.ts';
+import { ShardPool } from '../datapath/shard-pool.ts';
 import { SessionTable } from '../datapath/table.ts';
 import { RingwayError } from '../errors.ts';
 import { joinKeeper, type Keeper } from '../keeper/engine-side.ts';
@@ -200,7 +200,11 @@ class ServerEngine {
     let why: string;
     try {
       const login: LoginRequest = { auth: report.auth };
-      const outcome = (await this.#crypto.run({ login })) as { granted: boolean; user: string; reason: string };
+      const outcome = (await this.#crypto.run(patient({ login }))) as {
+        granted: boolean;
+        user: string;
+        reason: string;
+      };
       granted = outcome.granted;
       why = granted ? outcome.user : `${outcome.user}: ${outcome.reason}`;
     } catch (error) {

@@ -9,7 +9,7 @@ import { type Control, ipv4Key, type Role, type Stranger } from '../datapath/con
 import { readControlState } from '../datapath/control-state.ts';
 import type { Peer, ShardReport } from '../datapath/host.ts';
 import { SlotLaneKeys } from '../datapath/lane-keys.ts';
-import { SlotState } from '../datapath/layout.ts';
+import { SlotFlag, SlotState } from '../datapath/layout.ts';
 import { SlotProtection } from '../datapath/slot-protection.ts';
 import { UdpPeer } from '../datapath/udp-peer.ts';
 import { DTLS_DROPS } from '../dtls/events.ts';
@@ -25,6 +25,9 @@ import type { Micros, Random } from '../wire/time.ts';
 
 /** Bytes of handshake in one datagram: what the stock server keeps to (protocol specification §2.6), and any path carries. */
 const HANDSHAKE_MTU = 1_200;
+
+/** Answers a shard may wait for before it begins another handshake: about what the crypto pool does in a second. A client asks again. */
+const MOST_QUESTIONS = 512;
 
 export interface ServerRoleOptions {
   readonly control: Control;
@@ -161,6 +164,7 @@ export class ServerRole implements Role {
     if (!dtls || !session) return undefined;
     addon.claimSlot(lanes, slot);
     fields.shard.set(slot, this.#options.shard);
+    fields.flags.set(slot, fields.flags.get(slot) & ~SlotFlag.noGso); // whoever was to try it again is gone
     const peer = this.#peer(now, slot, dtls, session, protection);
     peer.user = saved.user;
     this.#ids.set(slot, new ServerIds(readId(fields.currentId.view(slot)), readId(fields.pendingId.view(slot))));
@@ -189,6 +193,10 @@ export class ServerRole implements Role {
         // The cookie names the session's first id: seen again, the hello is a late copy or a replay, and its session goes on.
         if (this.#slotOf(answer.applicationData) >= 0) {
           this.#drop('repeated');
+          return;
+        }
+        if (this.#control.questions >= MOST_QUESTIONS) {
+          this.#drop('busy');
           return;
         }
         // The client has begun anew from the same address: its old session is over, without a word that could confuse the new one.

@@ -80,7 +80,7 @@ export async function runServerShard(task: ServerShardTask, port: MessagePort): 
           report({ type: 'statistics', statistics: count(shard, role, streams) });
           break;
         case 'stop':
-          control.closeAll(control.now());
+          shard.closeSessions();
           leave();
           break;
         case 'yield':

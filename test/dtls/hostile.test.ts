@@ -178,6 +178,22 @@ describe('a handshake under fire', () => {
     expect(network.wire.length).toBeLessThan(60);
   });
 
+  it('holds 8 records and 6 KB at most for a client that has shown no more than its address', () => {
+    const pair = makePair({ root, chain, seed: 3, conditions: PERFECT, clientGroups: [Group.x25519] });
+    pair.network.run(5 * SECOND, () => pair.server.endpoint !== undefined);
+    const { endpoint } = pair.server;
+    for (let i = 0; i < 9; i++) endpoint?.receive(pair.network.now, new Uint8Array(100).fill(0x23));
+    expect(endpoint?.drops[DtlsDrop.early]).toBe(1);
+    const other = makePair({ root, chain, seed: 4, conditions: PERFECT, clientGroups: [Group.x25519] });
+    other.network.run(5 * SECOND, () => other.server.endpoint !== undefined);
+    for (let i = 0; i < 5; i++) other.server.endpoint?.receive(other.network.now, early(1_500));
+    expect(other.server.endpoint?.drops[DtlsDrop.early]).toBe(1);
+    for (const each of [pair, other]) {
+      each.network.run(5 * SECOND, () => isEstablished(each));
+      expect(isEstablished(each)).toBe(true);
+    }
+  });
+
   it('lets records forged into the future hold no place: at most 32 wait for keys', () => {
     const pair = makePair({ root, chain, seed: 3, conditions: PERFECT, clientGroups: [Group.x25519] });
     for (let i = 0; i < 40; i++) pair.client.receive(0, new Uint8Array(100).fill(0x22));
@@ -186,3 +202,10 @@ describe('a handshake under fire', () => {
     expect(isEstablished(pair)).toBe(true);
   });
 });
+
+/** A record of epoch 3 that says how long it is: 2f, two bytes of number, length. */
+function early(length: number): Uint8Array {
+  const record = new Uint8Array(length).fill(7);
+  record.set([0x2f, 0, 0, (length - 5) >> 8, (length - 5) & 0xff]);
+  return record;
+}

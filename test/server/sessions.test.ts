@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { encodeAddress } from '../../src/datapath/address.ts';
 import { SlotFlag, SlotState } from '../../src/datapath/layout.ts';
 import { createMemory, MemoryClient, MemoryServer, settle } from './memory-server.ts';
 
@@ -56,7 +57,7 @@ describe('a server session over UDP', () => {
     expect(recordSendCounter.get(0, 3)).toBe(claimed + 1);
     client.receive(NOW, answers[0].datagram);
     expect(client.closed).toEqual([]);
-    expect(() => first.control.closeAll(NOW)).toThrow(/generation/); // the predecessor is shut out: it cannot even say Goodbye
+    expect(() => first.control.closeSome(NOW, 1)).toThrow(/generation/); // the predecessor is shut out: it cannot even say Goodbye
     expect(recordSendCounter.get(0, 3)).toBe(claimed + 1);
   });
 
@@ -100,6 +101,27 @@ describe('a server session over UDP', () => {
     expect(server.sent().map(({ datagram }) => datagram.length)).toEqual(flight.map(({ datagram }) => datagram.length));
     expect(server.control.peers.get(0)).toBe(peer);
   });
+
+  it('begins no further handshake while 512 answers are awaited, and goes on when they have come', () => {
+    const server = new MemoryServer(createMemory(600), 1, 1);
+    const begin = (seed: number) => {
+      const client = new MemoryClient(NOW, seed);
+      const address = encodeAddress('192.0.2.9', 5000 + seed, '192.0.2.1');
+      const say = () => {
+        const [hello] = client.sent();
+        server.role.stranger(NOW, { payload: hello.slice(16), header: hello.slice(0, 16), address });
+        for (const { datagram } of server.sent()) client.receive(NOW, datagram);
+      };
+      say();
+      say();
+    };
+    for (let i = 0; i < 513; i++) begin(i);
+    expect(server.control.peers.size).toBe(512);
+    expect(server.role.helloDrops).toEqual({ busy: 1 });
+    server.answer(NOW);
+    begin(513);
+    expect(server.control.peers.size).toBe(513);
+  }, 60_000);
 
   it('outlives a datagram that says Goodbye and closes the connection at once', () => {
     const server = new MemoryServer(createMemory(8), 1, 1);

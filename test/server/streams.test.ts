@@ -51,7 +51,7 @@ class StreamServer {
 
   close(): void {
     this.acceptor.close();
-    this.memory.control.closeAll(this.memory.control.now());
+    this.memory.control.closeSome(this.memory.control.now(), 8);
     loadAddon().closeDescriptor(this.#listener);
   }
 }
