@@ -1,5 +1,6 @@
 /** `ringway client -c FILE`: takes the stock client's configuration and flags. */
 import { Command, Option } from 'commander';
+import { checkClientFiles } from '../client/material.ts';
 import { backendKeys } from '../config/backends.ts';
 import { clientKeys } from '../config/client.ts';
 import { defaultYaml, generateFile, jsonSchema } from '../config/generate.ts';
@@ -23,7 +24,8 @@ export function clientCommand(): Command {
     const { config_file: file, generate, ...flags } = flagsOf(command);
     if (generate !== undefined)
       return generateFile(String(file), generate === 'yaml' ? defaultYaml(clientKeys) : jsonSchema(clientKeys));
-    const { exitCode, error } = await keep(clientDuty(String(file), { flags, env: process.env }), thisMachine);
+    const duty = clientDuty(String(file), { flags, env: process.env }, checkClientFiles);
+    const { exitCode, error } = await keep(duty, thisMachine);
     if (error) console.error(describe(error));
     process.exit(exitCode);
   });

@@ -4,6 +4,7 @@ import { backendKeys } from '../config/backends.ts';
 import { serverKeys } from '../config/server.ts';
 import { serverDuty } from '../keeper/duty.ts';
 import { keep } from '../keeper/keeper.ts';
+import { checkServerFiles } from '../server/material.ts';
 import { thisMachine } from './means.ts';
 import { addKeys, flagsOf } from './options.ts';
 import { describe } from './report.ts';
@@ -12,7 +13,8 @@ export function serverCommand(): Command {
   const command = new Command('server').description("carry clients: takes the stock server's configuration and flags");
   addKeys(command, serverKeys, backendKeys).action(async () => {
     const { config_file: file, ...flags } = flagsOf(command);
-    const { exitCode, error } = await keep(serverDuty(String(file), { flags, env: process.env }), thisMachine);
+    const duty = serverDuty(String(file), { flags, env: process.env }, checkServerFiles);
+    const { exitCode, error } = await keep(duty, thisMachine);
     if (error) console.error(describe(error));
     process.exit(exitCode);
   });

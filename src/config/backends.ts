@@ -1,6 +1,7 @@
 /** Ringway's own keys: the `ringway:` map of either file, flags, and RINGWAY_* variables. The stock programs refuse a file that has the map. */
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { choice, flag, integer, key, listenAddress, optional, path, text, type Values } from './keys.ts';
 import type { Backends } from './types.ts';
 
@@ -27,7 +28,7 @@ export const backendKeys = {
     value: 'on|off',
   }),
   shards: key(
-    integer(1, MOST_SHARDS).or(auto()),
+    z.union([integer(1, MOST_SHARDS), auto()], { error: () => `a whole number from 1 to ${MOST_SHARDS}, or auto` }),
     'auto',
     'threads that carry packets; auto: one a core, one for a client',
     {

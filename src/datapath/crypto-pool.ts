@@ -1,7 +1,5 @@
 /** What the crypto pool is given at its start. PEM as the keeper read it: keys never travel with a task. */
-import { X509Certificate } from 'node:crypto';
 import { Piscina, queueOptionsSymbol, type TaskQueue } from 'piscina';
-import { RingwayError } from '../errors.ts';
 
 export type CryptoMaterial =
   | { role: 'server'; cert: string; key: string; userDb: string | null; tokenKey: string | null }
@@ -68,28 +66,4 @@ class PatientLast implements TaskQueue {
   #queueOf(job: Waiting): Waiting[] {
     return job[queueOptionsSymbol] === PATIENT ? this.#last : this.#first;
   }
-}
-
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
-
-/** The certificates of a PEM text as DER, in order. @throws RingwayError CERT_UNREADABLE */
-export function derOf(pem: string): Uint8Array[] {
-  try {
-    const found = (pem.match(CERTIFICATE) ?? []).map((each) => new Uint8Array(new X509Certificate(each).raw));
-    if (found.length > 0) return found;
-  } catch (cause) {
-    throw new RingwayError(
-      'CERT_UNREADABLE',
-      `the certificate cannot be read: ${(cause as Error).message}`,
-      'give a PEM file',
-      {
-        cause,
-      },
-    );
-  }
-  throw new RingwayError(
-    'CERT_UNREADABLE',
-    'there is no certificate in the PEM text',
-    'give a PEM file with BEGIN CERTIFICATE',
-  );
 }

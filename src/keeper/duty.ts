@@ -31,7 +31,12 @@ export interface Duty<C extends Config> {
 
 type Given = Omit<Layers, 'file'>;
 
-export function serverDuty(configFile: string, given: Given): Duty<ServerConfig> {
+/** @param check throws a RingwayError when an engine could do nothing with these files */
+export function serverDuty(
+  configFile: string,
+  given: Given,
+  check: (files: ServerFiles) => void = () => {},
+): Duty<ServerConfig> {
   return {
     role: 'server',
     load: () => loadServerConfig(configFile, given),
@@ -45,6 +50,7 @@ export function serverDuty(configFile: string, given: Given): Duty<ServerConfig>
             ? null
             : readGuarded(config.tokenRsaPubKeyPem, 'token_rsa_pub_key_pem', 'public'),
       };
+      check(files);
       return {
         config,
         open: (kernel) => openServerResources(kernel, config),
@@ -55,7 +61,12 @@ export function serverDuty(configFile: string, given: Given): Duty<ServerConfig>
   };
 }
 
-export function clientDuty(configFile: string, given: Given): Duty<ClientConfig> {
+/** @param check as of `serverDuty` */
+export function clientDuty(
+  configFile: string,
+  given: Given,
+  check: (files: ClientFiles) => void = () => {},
+): Duty<ClientConfig> {
   return {
     role: 'client',
     load: () => loadClientConfig(configFile, given),
@@ -65,6 +76,7 @@ export function clientDuty(configFile: string, given: Given): Duty<ClientConfig>
           caCert.kind === 'pem' ? caCert.pem : readGuarded(caCert.path, 'ca_cert', 'unchecked'),
         ),
       };
+      check(files);
       const addresses = await Promise.all(config.servers.map(({ server, mode }) => resolve(server.host, mode)));
       const families = addresses.map(([best]) => isIP(best) as 4 | 6);
       return {

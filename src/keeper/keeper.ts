@@ -4,6 +4,7 @@
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
+import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { place } from '../config/problem.ts';
 import type { Config } from '../config/types.ts';
@@ -223,7 +224,7 @@ class Keeper<C extends Config> {
       role: this.#duty.role,
       pid: process.pid,
       namespace: ownNamespace(),
-      configFile: this.#config?.configFile ?? '',
+      configFile: resolve(this.#config?.configFile ?? ''), // whoever asks is in another directory
       tun: this.#resources?.tun.name ?? '',
       enginePid: engine?.pid ?? null,
       generation: engine?.generation ?? 0,

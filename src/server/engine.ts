@@ -2,15 +2,16 @@
  * The server's engine: what the keeper starts, without privileges. Its main thread knows configuration, logins and leases;
  * packets are the shards' own affair.
  */
-import { createPrivateKey, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type { Piscina } from 'piscina';
 import type { ServerConfig } from '../config/types.ts';
 import { DEFAULT_GROUPS } from '../crypto/groups.ts';
+import { derOf, privateKeyOf } from '../crypto/pem.ts';
 import { schemesOf } from '../crypto/schemes.ts';
 import type { CryptoTask, TaskResult } from '../crypto/tasks.ts';
 import { Suite } from '../crypto/vault.ts';
 import { chooseAead, chooseGro } from '../datapath/backends.ts';
-import { createCryptoPool, derOf, patient } from '../datapath/crypto-pool.ts';
+import { createCryptoPool, patient } from '../datapath/crypto-pool.ts';
 import { GENERATIONS_PER_ENGINE, type Grant, type ShardReport } from '../datapath/host.ts';
 import { SlotState } from '../datapath/layout.ts';
 import { sessionAges } from '../datapath/session-ages.ts';
@@ -121,7 +122,7 @@ class ServerEngine {
   #task(shard: number, restarts: number): ServerShardTask {
     const { descriptors, generation, tun, files } = this.#start;
     const config = this.#config;
-    const privateKey = createPrivateKey(files.key);
+    const privateKey = privateKeyOf(files.key, 'server_key');
     return {
       role: 'server',
       options: {
@@ -145,7 +146,7 @@ class ServerEngine {
       suites: [Suite.aes256, Suite.chacha20, Suite.aes128],
       groups: DEFAULT_GROUPS,
       schemes: schemesOf(privateKey),
-      certificateChain: derOf(files.cert),
+      certificateChain: derOf(files.cert, 'server_cert'),
       session: {
         ...SERVER_DEFAULTS,
         expresslane: { enabled: config.enableExpresslane, rotationInterval: config.expresslaneKeysRotationInterval },

@@ -212,6 +212,13 @@ describe('an unknown key', () => {
     expect(problem.advice).toContain('enable_expresslane');
   });
 
+  it('of two forms is refused with both', () => {
+    expect(problemsOf('ringway:\n  shards: 0\n')[0]).toMatchObject({
+      message: expect.stringMatching(/shards cannot be 0/),
+    });
+    expect(JSON.stringify(problemsOf('ringway:\n  shards: 0\n')[0])).toContain('a whole number from 1 to 64, or auto');
+  });
+
   it('in the environment or in the ringway map is refused too', () => {
     expect(problemsOf('', {}, { LW_SERVER_TUNNAME: 'x' })[0]).toMatchObject({
       code: 'CONFIG_UNKNOWN_KEY',
