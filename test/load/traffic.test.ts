@@ -71,6 +71,14 @@ function deliver(from: Batch, to: Batch, keep: (sequence: number) => boolean = (
   }
 }
 
+/** As the loader finds it behind lanes.open. */
+function behindIp(datagram: Uint8Array): Uint8Array {
+  const packet = new Uint8Array(IP_UDP + datagram.length);
+  packet.set([0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17]);
+  packet.set(datagram, IP_UDP);
+  return packet;
+}
+
 describe('traffic that is due', () => {
   it('is what the schedule says, train by train, for any rate, burst and time', () => {
     const scenarios = fc.record({
@@ -251,6 +259,31 @@ describe('traffic that came', () => {
   });
 });
 
+describe('an echo', () => {
+  it('comes back for one packet of so many, and is timed from when that was due', () => {
+    const loader = online(new Traffic(addon, options({ clients: 1, burst: 1, echoEvery: 4 })));
+    const sink = new Traffic(addon, options({ clients: 1, form: 'outside' }));
+    go(loader, { spacing: 100 });
+    const [up, came, back, down] = [createPool(), createPool(), createPool(), createPool()];
+    equal(addon.sendTraffic(loader.handle, nativeBatch(up), 1_750), 8);
+    deliver(up, came);
+    addon.receiveTraffic(sink.handle, nativeBatch(came), nativeBatch(back), 2_000);
+    const echoes = entries(back).map(({ bytes }) => decodePayload(bytes));
+    deepEqual(
+      echoes.map((echo) => [echo?.type, echo?.timeNs]),
+      [
+        [PayloadType.echo, 1_000_000],
+        [PayloadType.echo, 1_400_000],
+      ],
+    );
+    for (const { bytes } of entries(back)) ok(addon.put(nativeBatch(down), 0, 0, undefined, behindIp(bytes)));
+    addon.receiveTraffic(loader.handle, nativeBatch(down), undefined, 2_400);
+    const { roundTrip } = loader.histograms();
+    deepEqual([roundTrip[bucketOf(1_400_000)], roundTrip[bucketOf(1_000_000)]], [1, 1]);
+    equal(loader.total('delivered'), 0); // an echo is no traffic
+  });
+});
+
 describe('a window', () => {
   /** Rounds of: send, lose some, receive, acknowledge. @returns packets sent in each round */
   function rounds(count: number, lose: (sequence: number) => boolean): number[] {
@@ -265,12 +298,7 @@ describe('a window', () => {
       for (let more = 1; more > 0; sent += more) more = addon.sendTraffic(loader.handle, nativeBatch(up), now);
       deliver(up, came, (sequence) => !lose(sequence));
       addon.receiveTraffic(sink.handle, nativeBatch(came), nativeBatch(acks), now + 500);
-      for (const { bytes } of entries(acks)) {
-        const inner = new Uint8Array(IP_UDP + bytes.length);
-        inner.set([0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17]);
-        inner.set(bytes, IP_UDP);
-        addon.put(nativeBatch(down), 0, 0, undefined, inner);
-      }
+      for (const { bytes } of entries(acks)) addon.put(nativeBatch(down), 0, 0, undefined, behindIp(bytes));
       addon.receiveTraffic(loader.handle, nativeBatch(down), undefined, now + 900);
       return sent;
     });
