@@ -303,6 +303,9 @@ class Run {
       seen = now;
       this.#display(quiet / QUIET_TICKS);
     }
+    if (quiet === QUIET_TICKS) return;
+    this.#crew.tellAll({ type: 'stopTraffic' }); // far behind its schedule: what has not left counts as lag, not as loss
+    for (let ticks = 0; ticks < 2 * QUIET_TICKS; ticks++) await this.#tick();
   }
 
   #display(progress: number): void {
