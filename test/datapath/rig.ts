@@ -38,15 +38,9 @@ const SERVER = '127.0.0.1';
 export const CLIENT_INSIDE = '10.125.0.5';
 const FIRST_LEASE = '10.125.0.16';
 /** Where packets come from and go to behind the server's TUN device. */
-export const NET = 'the net';
 export const NET_ADDRESS = parseIpv4('10.126.0.9');
 /** How long the kernel is given to bring what was sent over loopback before all is said to be quiet. */
 const QUIET_US = 1_500;
-
-const ip = (number: number) =>
-  Array.from(new Uint8Array(new Uint32Array([number]).buffer))
-    .reverse()
-    .join('.');
 
 function entriesOf({ bytes, offset, length, segmentSize, header }: Batch): Uint8Array[] {
   const found: Uint8Array[] = [];
@@ -154,12 +148,7 @@ export class Inside {
       inSpace('ip', 'link', 'set', device, 'up', 'mtu', '1350', 'txqueuelen', '1000');
     }
     inSpace('sysctl', '-qw', 'net.ipv4.ip_forward=1');
-    if (steered) {
-      const base = parseIpv4('10.125.0.0');
-      const { map } = addon.steerTun(tun.descriptors[0], { poolBase: base, poolSize: 256, queues });
-      this.steering = new Uint8Array(addon.attachSteering(map, 256).buffer);
-      addon.closeDescriptor(map);
-    }
+    if (steered) this.steering = this.#steer(queues);
     this.#received = createPool(PACKET_BLOCK, 64);
     this.#out = createPool(PACKET_BLOCK, 64);
     this.#port = addon.openPort({
@@ -169,6 +158,19 @@ export class Inside {
       udp: -1,
       tunReceive: this.#received.handle,
     });
+  }
+
+  #steer(queues: number): Uint8Array {
+    try {
+      const base = parseIpv4('10.125.0.0');
+      const { map } = addon.steerTun(this.descriptors[0], { poolBase: base, poolSize: 256, queues });
+      const queueOf = new Uint8Array(addon.attachSteering(map, 256).buffer);
+      addon.closeDescriptor(map);
+      return queueOf;
+    } catch (error) {
+      run('ip', 'netns', 'del', this.#space); // nobody else will
+      throw error;
+    }
   }
 
   /** Packets of the net enter the tunnel. */
@@ -716,11 +718,9 @@ export class RigClient {
   }
 }
 
-/** A UDP packet of the net for a lease, or of a client for the net; `number` is its payload. */
+/** A payload that begins with its number. */
 export function numbered(number: number, size = 64): Uint8Array {
   const payload = new Uint8Array(size);
   new DataView(payload.buffer).setUint32(0, number);
   return payload;
 }
-
-export const dotted = ip;
