@@ -10,7 +10,8 @@ flags='--mount --pid --fork --kill-child --mount-proc'
 if [ "$(id -u)" != 0 ]; then flags="--user --map-root-user --net $flags"; fi
 if refusal=$(unshare $flags sh -c "$inner" sh true 2>&1); then exec unshare $flags sh -c "$inner" sh "$@"; fi
 if [ "$(id -u)" = 0 ]; then
-  echo "private: this machine refuses namespaces even to root ($refusal); in a container, start it with --privileged" >&2
+  echo "private: this machine refuses namespaces even to root ($refusal)" >&2
+  echo 'private: in a container, start it with --privileged; in a chroot, make its folder a mount point (mount --bind DIR DIR)' >&2
 else
   echo "private: this machine refuses namespaces to ordinary users ($refusal)" >&2
   echo 'private: run the same command as root, or on Ubuntu: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0' >&2

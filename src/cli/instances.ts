@@ -32,7 +32,7 @@ export async function select(selection: Selection): Promise<Found[]> {
   const others = running.map(({ status }) => `${status.role} ${status.pid} (${status.configFile})`).join(', ');
   throw new RingwayError(
     'KEEPER_NONE',
-    `no such instance is running; in ${folder}: ${others || 'none'}`,
+    others ? `no such instance is running; in ${folder}: ${others}` : `no instance is running (none in ${folder})`,
     others ? 'name one with --pid or -c, or all with --all' : 'start one: ringway server -c FILE',
   );
 }

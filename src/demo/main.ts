@@ -19,7 +19,9 @@ const MODES = [
   { name: 'TCP', mode: 'tcp', expresslane: false },
 ] as const;
 
-const LONGEST_SECONDS = 90; // of the whole demo, should something hang
+const LONGEST_SECONDS = 90; // of the whole demo beside its measurements, should something hang
+const LONGEST_MEASUREMENT = 3_600;
+const USAGE = 'usage: npm start [-- --seconds N], N seconds each way in each of the three modes';
 const TUN = '/dev/net/tun';
 const screen = new Screen();
 
@@ -100,27 +102,39 @@ async function carry(lab: Lab, credentials: Credentials, mode: (typeof MODES)[nu
   }
 }
 
+/** @throws RingwayError DEMO_OPTION */
+function secondsOf(args: string[]): number {
+  let given: string | undefined;
+  try {
+    given = parseArgs({ args, options: { seconds: { type: 'string', default: '3' } } }).values.seconds;
+  } catch (cause) {
+    throw new RingwayError('DEMO_OPTION', (cause as Error).message.split('. ')[0], USAGE, { cause });
+  }
+  const seconds = Number(given);
+  if (Number.isInteger(seconds) && seconds >= 1 && seconds <= LONGEST_MEASUREMENT) return seconds;
+  const expected = `a whole number from 1 to ${LONGEST_MEASUREMENT}`;
+  throw new RingwayError('DEMO_OPTION', `expected --seconds to be ${expected} but received ${given}`, USAGE);
+}
+
 async function main(): Promise<number> {
-  const { values } = parseArgs({ options: { seconds: { type: 'string', default: '3' } } });
-  const seconds = Number(values.seconds);
-  if (!(seconds >= 1))
-    throw new RingwayError(
-      'DEMO_OPTION',
-      `expected --seconds of 1 or more but received ${values.seconds}`,
-      'npm start -- --seconds 3',
-    );
+  const seconds = secondsOf(process.argv.slice(2));
   requireTun();
   const start = performance.now();
   const lab = await Lab.create();
   const rows: Row[] = [];
   let interrupted = false;
+  let hung = false;
   const interrupt = new Promise<void>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
       process.on(signal, () => {
         interrupted = true;
         resolve();
       });
-    setTimeout(resolve, LONGEST_SECONDS * 1000).unref();
+    const longest = LONGEST_SECONDS + 2 * MODES.length * seconds;
+    setTimeout(() => {
+      hung = true;
+      resolve();
+    }, longest * 1000).unref();
   });
   const all = async () => {
     const credentials = await createCredentials(lab.folder);
@@ -130,7 +144,7 @@ async function main(): Promise<number> {
     lab.net.start('iperf3', ['iperf3', '--server', '--forceflush']);
     for (const mode of MODES) {
       const row = await carry(lab, credentials, mode, seconds);
-      if (interrupted) return;
+      if (interrupted || hung) return;
       rows.push(row);
     }
   };
@@ -140,7 +154,9 @@ async function main(): Promise<number> {
     screen.done();
     await lab.close();
   }
-  console.log(`\n${table(rows)}\n`);
+  console.log(rows.length > 0 ? `\n${table(rows)}\n` : '');
+  if (hung && rows.length < MODES.length)
+    console.log(`${MODES[rows.length].name} hung and was given up; please report it`);
   if (interrupted) console.log('interrupted; everything was cleared away');
   else console.log(`${((performance.now() - start) / 1000).toFixed(0)} s in all; nothing is left behind`);
   if (interrupted) return 130;
