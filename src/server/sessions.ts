@@ -80,6 +80,15 @@ export class ServerRole implements Role {
   }
 
   stranger(now: Micros, stranger: Stranger): void {
+    // An earlier datagram of the same vector may have opened the session after `locate` had looked: this is its next fragment, or a copy.
+    const { addon, index, peers } = this.#control;
+    const slot = addon.indexGet(index, 'outside', stranger.address.slice(0, ADDRESS.key));
+    const peer = slot < 0 ? undefined : peers.get(slot);
+    if (peer instanceof UdpPeer) {
+      this.helloAgain(now, peer, stranger);
+      this.#control.reschedule(peer);
+      return;
+    }
     this.#hello(now, stranger, this.#answer(now, stranger));
   }
 

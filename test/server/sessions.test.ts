@@ -28,6 +28,22 @@ describe('a server session over UDP', () => {
     for (const { datagram } of answers) expect(datagram.length).toBeLessThanOrEqual(3 * hello.length);
   });
 
+  it('joins a second ClientHello whose pieces and copies came before its session could be found', () => {
+    const server = new MemoryServer(createMemory(8), 1, 1);
+    const client = new MemoryClient(NOW, 2);
+    for (const datagram of client.sent()) server.receive(NOW, '192.0.2.9', 5000, datagram);
+    for (const { datagram } of server.sent()) client.receive(NOW, datagram);
+    // one vector: `locate` has called all of them strangers before session.control sees the first
+    const address = encodeAddress('192.0.2.9', 5000, '192.0.2.1');
+    for (const datagram of client.sent().flatMap((each) => [each, each, each]))
+      server.role.stranger(NOW, { payload: datagram.slice(16), header: datagram.slice(0, 16), address });
+    server.answer(NOW);
+    for (const { datagram } of server.sent()) client.receive(NOW, datagram);
+    settle(NOW, server, client, '192.0.2.9', 5000);
+    expect(client.session.state).toBe('online');
+    expect(server.control.counters.sessionsOpened).toBe(1);
+  });
+
   it('refuses a wrong password and frees the slot', () => {
     const server = new MemoryServer(createMemory(8), 1, 1);
     const client = new MemoryClient(NOW, 2, 'wrong');
