@@ -1,8 +1,10 @@
 /** Ringway's own keys: the `ringway:` map of either file, flags, and RINGWAY_* variables. The stock programs refuse a file that has the map. */
+
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { choice, flag, integer, key, listenAddress, optional, path, text, type Values } from './keys.ts';
+import { DEFAULT_GROUPS } from '../crypto/groups.ts';
+import { choice, flag, groups, integer, key, listenAddress, optional, path, text, type Values } from './keys.ts';
 import type { Backends } from './types.ts';
 
 export const RINGWAY_MAP = 'ringway';
@@ -23,6 +25,14 @@ export const backendKeys = {
     value: 'inline|off',
   }),
   tun_offload: key(flag(), true, 'superpackets and checksums at the TUN device', { value: 'on|off' }),
+  groups: key(
+    groups().or(auto()),
+    'auto',
+    'server: key exchange to ask for, best first; auto: X25519MLKEM768, then the cheap curves',
+    {
+      value: 'NAME,NAME',
+    },
+  ),
   sqpoll: key(flag(), false, 'io_uring: a kernel thread takes what is submitted; costs a core', { value: 'on|off' }),
   zero_copy: key(flag(), false, 'io_uring: send from our memory; gains with a real network card only', {
     value: 'on|off',
@@ -52,6 +62,7 @@ export function settleBackends(values: Values<typeof backendKeys>, role: 'server
     aead: values.aead,
     gro: values.gro,
     tunOffload: values.tun_offload,
+    groups: values.groups === 'auto' ? DEFAULT_GROUPS : values.groups,
     sqpoll: values.sqpoll,
     zeroCopy: values.zero_copy,
     shards,

@@ -14,6 +14,7 @@ import {
   readDeviceName,
   readDuration,
   readEndpoint,
+  readGroups,
   readIpv4,
   readListenAddress,
   Wrong,
@@ -96,6 +97,7 @@ export const byteSize = (): z.ZodType<number> => read(readByteSize);
 export const endpoint = (): z.ZodType<Endpoint> => read(readEndpoint);
 export const bindAddress = (): z.ZodType<Endpoint> => read(readBindAddress);
 export const listenAddress = (): z.ZodType<Endpoint> => read(readListenAddress);
+export const groups = (): z.ZodType<readonly number[]> => read(readGroups);
 export const deviceName = (): z.ZodType<string> => read(readDeviceName);
 export const ipv4 = (): z.ZodType<string> => read(readIpv4);
 export const cidr = (): z.ZodType<Cidr> => read(readCidr);

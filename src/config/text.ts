@@ -2,7 +2,9 @@
  * Values as people write them: spans of time, sizes, addresses. Each reader returns the value, or a sentence that says what
  * would be right; which key and which place is said by the caller.
  */
+
 import { isIP, isIPv4, isIPv6 } from 'node:net';
+import { GROUPS } from '../crypto/groups.ts';
 import type { Micros } from '../wire/time.ts';
 import type { Cidr, Endpoint } from './types.ts';
 
@@ -68,6 +70,17 @@ export function readByteSize(text: string): number | Wrong {
   if (!parts || !scale) return new Wrong('a size in bytes, such as "15 MiB", 8MB or 65536');
   const bytes = Math.floor(Number(parts[1]) * scale);
   return bytes < 2 ** 31 ? bytes : new Wrong('a size below 2 GiB');
+}
+
+/** `X25519MLKEM768, x25519`: key-exchange groups by name, in order of preference. @returns their codes */
+export function readGroups(text: string): readonly number[] | Wrong {
+  const known = new Map([...GROUPS.values()].map(({ name, code }) => [name.toLowerCase(), code]));
+  const codes = text.split(',').map((name) => known.get(name.trim().toLowerCase()));
+  const all = codes.filter((code) => code !== undefined);
+  if (all.length === codes.length && new Set(all).size === all.length) return all;
+  return new Wrong(
+    `groups in order of preference, each once, of ${[...GROUPS.values()].map(({ name }) => name).join(', ')}`,
+  );
 }
 
 /** `vpn.example:27690`, `10.9.0.2:27690`, `[2001:db8::1]:27690`. */

@@ -34,6 +34,8 @@ export interface Backends {
   readonly aead: Aead;
   readonly gro: Gro;
   readonly tunOffload: boolean;
+  /** Server: key-exchange groups to ask for, best first, as codes (`src/crypto/groups.ts`). */
+  readonly groups: readonly number[];
   /** io_uring: submission by a kernel thread, which spins for it. */
   readonly sqpoll: boolean;
   /** io_uring: SENDMSG_ZC. Loopback and veth copy all the same, and it costs more there. */

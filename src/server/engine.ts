@@ -5,7 +5,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Piscina } from 'piscina';
 import type { ServerConfig } from '../config/types.ts';
-import { DEFAULT_GROUPS } from '../crypto/groups.ts';
 import { derOf, privateKeyOf } from '../crypto/pem.ts';
 import { schemesOf } from '../crypto/schemes.ts';
 import type { CryptoTask, TaskResult } from '../crypto/tasks.ts';
@@ -50,7 +49,7 @@ class ServerEngine {
   readonly #steering: Uint8Array | undefined;
   readonly #cookieSeed = randomBytes(32);
   readonly #mtu: number;
-  #ready = 0;
+  readonly #ready = new Set<number>();
 
   constructor(addon: Addon, keeper: Keeper, start: ServerStart) {
     this.#addon = addon;
@@ -144,7 +143,7 @@ class ServerEngine {
       },
       cookieSeed: this.#cookieSeed,
       suites: [Suite.aes256, Suite.chacha20, Suite.aes128],
-      groups: DEFAULT_GROUPS,
+      groups: config.groups,
       schemes: schemesOf(privateKey),
       certificateChain: derOf(files.cert, 'server_cert'),
       session: {
@@ -165,7 +164,8 @@ class ServerEngine {
         if (report.note && shard === 0) this.#log.info(report.note);
         this.#log.debug({ shard, io: report.io, aead: report.aead }, 'shard is ready');
         this.#settleGrants(shard);
-        if (++this.#ready === this.#count) this.#keeper.send({ type: 'ready' });
+        if (this.#ready.has(shard)) return;
+        if (this.#ready.add(shard).size === this.#count) this.#keeper.send({ type: 'ready' });
         return;
       case 'task':
         return void this.#compute(shard, report.id, report.task);

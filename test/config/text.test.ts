@@ -8,6 +8,7 @@ import {
   readDeviceName,
   readDuration,
   readEndpoint,
+  readGroups,
   readIpv4,
   readListenAddress,
   Wrong,
@@ -136,5 +137,15 @@ describe('nearest', () => {
     expect(nearest('enable_expreslane', keys)).toBe('enable_expresslane');
     expect(nearest('tunname', keys)).toBe('tun_name');
     expect(nearest('completely_else', keys)).toBeUndefined();
+  });
+});
+
+describe('groups', () => {
+  it('reads names in order of preference, whatever their case', () => {
+    expect(readGroups('x25519, SECP256R1,X25519MLKEM768')).toEqual([0x001d, 0x0017, 0x11ec]);
+  });
+
+  it.each(['', 'x25519,', 'p-256', 'x25519,x25519'])('refuses %j and names what there is', (written) => {
+    expect((readGroups(written) as Wrong).expected).toMatch(/X25519MLKEM768, x25519, secp256r1/);
   });
 });
