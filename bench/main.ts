@@ -7,6 +7,7 @@ import { cpus } from 'node:os';
 /** What each measures stands at the head of its file. */
 const BENCHMARKS: Record<string, () => Promise<{ bench(quick: boolean): Promise<void> }>> = {
   aead: () => import('./aead.ts'),
+  attack: () => import('./attack.ts'),
   handshakes: () => import('./handshakes.ts'),
   memory: () => import('./memory.ts'),
   nodes: () => import('./nodes.ts'),

@@ -1,49 +1,55 @@
 /**
- * session.control's share of a shard: a fifth of the time, so that neither handshakes nor floods of strangers can starve packets. Only what
- * nobody has proved is held to it (datagrams without a session, and datagrams of a session that its keys did not open); opened records
- * always get through. As long as the socket is drained there is nothing to starve, and no limit.
+ * The strangers' share of a shard: a fifth of the time, so that floods of them cannot starve packets, nor packets them. Only what nobody
+ * has proved is held to it: datagrams without a session, and plaintext for sessions that are established. Opened records always get through,
+ * and so do handshakes under way, which a cookie has let in.
+ *
+ * It holds whether or not the shard looks busy: where a flood and a shard take turns on one CPU, the socket is found empty after every burst.
  */
 import type { Micros } from '../wire/time.ts';
-import { NO_LIMIT } from './limits.ts';
 
-/** Of the time, when both sides want all of it (docs/architecture.md, a shard's turn). */
+/** Of the time (docs/architecture.md, a shard's turn). */
 const SHARE = 1 / 5;
-/** Most that can be saved up: what a burst may take in one go, and so the delay it may cause. */
-const MOST: Micros = 1_000;
-/** Handshakes under way go first: strangers leave them this much. */
-const RESERVE: Micros = 250;
-/** What one stranger takes: a guess before the first is measured, and the bounds of belief (a collection in between is not its fault). */
+/** Most that can be saved up: what a burst may take in one go, and so the delay it may cause. Full after 10 ms of silence. */
+const MOST: Micros = 2_000;
+/** What one datagram takes: a guess before the first is measured, and the bounds of the estimate. */
 const FIRST_COST: Micros = 60;
 const LEAST_COST: Micros = 5;
-const MOST_COST: Micros = 200;
+const MOST_COST: Micros = 250;
+/** The most that is charged for one: a collection in between, or another process, is not its fault. */
+const MOST_CHARGE: Micros = 500;
 /** Weight of the newest measurement. */
 const WEIGHT = 1 / 8;
 
+/** Places in `#numbers`: a field that holds a fraction is a new object each time it changes. */
+const CREDIT = 0;
+const SINCE = 1;
+const COST = 2;
+
 export class ControlShare {
-  #credit: Micros = MOST;
-  #since: Micros = Number.NEGATIVE_INFINITY;
-  #cost: Micros = FIRST_COST;
-  #pressed = false;
+  readonly #numbers = Float64Array.of(MOST, Number.NEGATIVE_INFINITY, FIRST_COST);
 
-  /** A vector begins. @param pressed more waits in the socket @returns how many strangers may be heard: a number, or NO_LIMIT */
-  begin(now: Micros, pressed: boolean): number {
-    this.#pressed = pressed;
-    this.#credit = pressed ? Math.min(MOST, this.#credit + Math.max(0, now - this.#since) * SHARE) : MOST;
-    this.#since = now;
-    if (!pressed) return NO_LIMIT;
-    return Math.max(0, Math.floor((this.#credit - RESERVE) / this.#cost));
+  /** A vector begins. @param now of the clock that measures what is spent @returns how many strangers may be heard */
+  begin(now: Micros): number {
+    const numbers = this.#numbers;
+    numbers[CREDIT] = Math.min(MOST, numbers[CREDIT] + (now - numbers[SINCE]) * SHARE);
+    numbers[SINCE] = now;
+    return Math.max(0, Math.floor(numbers[CREDIT] / numbers[COST]));
   }
 
-  /** Whether the next unproven datagram of a session may be heard. */
+  /** Whether another one may be heard, of those that `begin` has not counted. */
   get open(): boolean {
-    return !this.#pressed || this.#credit > 0;
+    return this.#numbers[CREDIT] > 0;
   }
 
-  /** `heard` unproven datagrams took `micros`. */
-  spend(heard: number, micros: Micros): void {
-    if (heard === 0) return;
-    this.#credit -= micros;
-    const cost = Math.min(MOST_COST, Math.max(LEAST_COST, micros / heard));
-    this.#cost += (cost - this.#cost) * WEIGHT;
+  /** One unproven datagram took `micros`. */
+  spend(micros: Micros): void {
+    const numbers = this.#numbers;
+    numbers[CREDIT] -= Math.min(MOST_CHARGE, micros);
+    numbers[COST] += (Math.min(MOST_COST, Math.max(LEAST_COST, micros)) - numbers[COST]) * WEIGHT;
+  }
+
+  /** Sending `answers` took `micros`: where a network device is another process's memory, that can be more than making them. */
+  answered(answers: number, micros: Micros): void {
+    this.#numbers[CREDIT] -= Math.min(answers * MOST_CHARGE, micros);
   }
 }

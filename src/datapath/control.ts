@@ -37,7 +37,7 @@ export interface ControlCounters {
   rejectsHeld: number;
   floats: number;
   idMismatch: number;
-  /** Unproven datagrams of a session, not heard because control had used up its share. */
+  /** Plaintext for established sessions, not heard because strangers had used up their share. */
   overload: number;
   outputLost: number;
   streamFull: number;
@@ -135,8 +135,8 @@ export class Control implements ControlNode, PeerHost {
 
   // ---- from the pipeline ----------------------------------------------------------------------------------------
 
-  admits(now: Micros, pressed: boolean): number {
-    return this.#share.begin(now, pressed);
+  admits(): number {
+    return this.#share.begin(this.now());
   }
 
   /** Opened records first, then handshakes under way, then strangers. */
@@ -167,34 +167,44 @@ export class Control implements ControlNode, PeerHost {
     return taken;
   }
 
-  /** Handshakes and strangers, as far as control's share goes. `locate` has counted what it could not hear of strangers. */
+  /** Sessions (handshakes under way without a limit), then strangers, of whom `locate` has left out those that were too many. */
   #hearUnproven(now: Micros, packets: Batch): void {
     const { verdict, kind, slot } = packets;
+    const { state } = this.table.fields;
     const count = packets.header[HEADER.count];
-    let at = this.now();
-    for (const known of [true, false]) {
+    for (let strangers = 0; strangers < 2; strangers++) {
+      let at = this.now();
       for (let i = 0; i < count; i++) {
-        if (verdict[i] !== Verdict.divert || kind[i] !== Kind.raw || slot[i] >= 0 !== known) continue;
-        if (known && !this.#share.open) {
+        if (verdict[i] !== Verdict.divert || kind[i] !== Kind.raw || slot[i] < 0 !== (strangers === 1)) continue;
+        const admitted = slot[i] >= 0 && state.get(slot[i]) === SlotState.handshake;
+        if (!admitted && slot[i] >= 0 && !this.#share.open) {
           this.counters.overload++;
           continue;
         }
         this.#divert(now, packets, i);
-        const then = at;
+        const began = at;
         at = this.now();
-        this.#share.spend(1, at - then);
+        if (!admitted) this.#share.spend(at - began);
       }
     }
   }
 
-  fill(): void {
+  fill(): number {
+    if (this.#datagrams.length === 0) return 0;
     const { trainsOut } = this.#batches;
     let sent = 0;
+    let answers = 0;
     for (const { slot, address, bytes } of this.#datagrams) {
       if (!this.addon.put(nativeBatch(trainsOut), slot, 0, address, bytes)) break;
       sent++;
+      if (slot < 0) answers++;
     }
     if (sent > 0) this.#datagrams = sent === this.#datagrams.length ? [] : this.#datagrams.slice(sent);
+    return answers;
+  }
+
+  answered(answers: number, micros: Micros): void {
+    this.#share.answered(answers, micros);
   }
 
   stream(slot: number, bytes: Uint8Array): void {
@@ -372,6 +382,7 @@ export class Control implements ControlNode, PeerHost {
 
   /** A slot is used again only when no entry of the vector under way can name it. */
   #reclaim(): void {
+    if (this.#freed.length === 0) return;
     for (const slot of this.#freed) {
       this.addon.clearSlot(this.lanes, slot);
       this.#pool.give(slot);

@@ -21,7 +21,8 @@ export class FairShare {
   readonly #arrivals: Uint32Array;
   /** What the kernel has dropped so far. */
   readonly #lost: () => number;
-  #began: Micros = Number.NEGATIVE_INFINITY;
+  /** When the interval began: an element, as a field that holds a fraction is a new object each time it changes. */
+  readonly #began = Float64Array.of(Number.NEGATIVE_INFINITY);
   #drained = false;
   #lostBefore = 0;
   #level = NO_LIMIT;
@@ -44,10 +45,10 @@ export class FairShare {
     const limits = this.#limits;
     if (drained) this.#drained = true;
     limits[LIMIT.tick] = Math.floor(now / TICK); // modulo 2^32
-    const passed = now - this.#began;
+    const passed = now - this.#began[0];
     if (passed < INTERVAL) return;
     this.#end(passed);
-    this.#began = now;
+    this.#began[0] = now;
     this.#drained = drained;
     limits[LIMIT.interval]++;
     limits[LIMIT.rate] = this.#level;

