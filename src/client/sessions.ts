@@ -1,7 +1,8 @@
 /** The client's role on its shard: one session in slot 0, which adopts ids and translates to the addresses of this host. */
 
 import type { Vault } from '../crypto/vault.ts';
-import { type Control, parseIpv4, type Role, type Stranger } from '../datapath/control.ts';
+import { parseIpv4 } from '../datapath/address.ts';
+import type { Control, Role, Stranger } from '../datapath/control.ts';
 import { readControlState } from '../datapath/control-state.ts';
 import type { Peer, ShardReport } from '../datapath/host.ts';
 import { SlotLaneKeys } from '../datapath/lane-keys.ts';

@@ -41,3 +41,14 @@ export function formatAddress(address: Uint8Array, from: number): string {
   for (let i = 0; i < 16; i += 2) groups.push(((bytes[i] << 8) | bytes[i + 1]).toString(16));
   return groups.join(':');
 }
+
+/** An IPv4 address as the index has it: 4 bytes, big-endian. */
+export function ipv4Key(address: number): Uint8Array {
+  return Uint8Array.of(address >>> 24, (address >>> 16) & 0xff, (address >>> 8) & 0xff, address & 0xff);
+}
+
+/** 10.0.0.1 → 0x0a000001. */
+export function parseIpv4(text: string): number {
+  const parts = text.split('.').map(Number);
+  return ((parts[0] << 24) | (parts[1] << 16) | (parts[2] << 8) | parts[3]) >>> 0;
+}

@@ -10,7 +10,7 @@ import type { Auth } from '../wire/frames.ts';
 import type { SessionId } from '../wire/header.ts';
 import { HEADER_SIZE, rejectDatagram } from '../wire/header.ts';
 import { type Micros, SECOND } from '../wire/time.ts';
-import { formatAddress } from './address.ts';
+import { formatAddress, ipv4Key, parseIpv4 } from './address.ts';
 import { ADDRESS, type Batch, Flag, HEADER, Kind, Verdict } from './batch.ts';
 import { type Batches, nativeBatch } from './batches.ts';
 import { ControlShare } from './control-share.ts';
@@ -507,13 +507,4 @@ export function isClientHello(payload: Uint8Array): boolean {
   return (
     payload.length > 13 && payload[0] === Kind.handshake && payload[3] === 0 && payload[4] === 0 && payload[13] === 1
   );
-}
-
-export function ipv4Key(address: number): Uint8Array {
-  return Uint8Array.of(address >>> 24, (address >>> 16) & 0xff, (address >>> 8) & 0xff, address & 0xff);
-}
-
-export function parseIpv4(text: string): number {
-  const parts = text.split('.').map(Number);
-  return ((parts[0] << 24) | (parts[1] << 16) | (parts[2] << 8) | parts[3]) >>> 0;
 }

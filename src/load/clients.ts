@@ -4,7 +4,8 @@
  */
 import tls from 'node:tls';
 import type { Vault } from '../crypto/vault.ts';
-import { type Control, parseIpv4, type Role } from '../datapath/control.ts';
+import { parseIpv4 } from '../datapath/address.ts';
+import type { Control, Role } from '../datapath/control.ts';
 import type { Peer } from '../datapath/host.ts';
 import { SlotLaneKeys } from '../datapath/lane-keys.ts';
 import { SlotFlag, SlotState } from '../datapath/layout.ts';

@@ -4,8 +4,9 @@
  */
 
 import type { Vault } from '../crypto/vault.ts';
+import { ipv4Key } from '../datapath/address.ts';
 import { ADDRESS } from '../datapath/batch.ts';
-import { type Control, ipv4Key, type Role, type Stranger } from '../datapath/control.ts';
+import type { Control, Role, Stranger } from '../datapath/control.ts';
 import { readControlState } from '../datapath/control-state.ts';
 import type { Peer, ShardReport } from '../datapath/host.ts';
 import { SlotLaneKeys } from '../datapath/lane-keys.ts';
