@@ -13,6 +13,7 @@ import { type Micros, SECOND } from '../wire/time.ts';
 import { formatAddress, ipv4Key, parseIpv4 } from './address.ts';
 import { ADDRESS, type Batch, Flag, HEADER, Kind, Verdict } from './batch.ts';
 import { type Batches, nativeBatch } from './batches.ts';
+import { createControlCounters } from './control-counters.ts';
 import { ControlShare } from './control-share.ts';
 import { Deadlines } from './deadlines.ts';
 import { GENERATIONS_PER_ENGINE, type Grant, type Peer, type PeerHost, type ShardReport } from './host.ts';
@@ -28,23 +29,6 @@ const MAX_WAITING = 4_096;
 const GSO_RETRY: Micros = 60 * SECOND;
 /** Questions of one life of a shard, so many that all lives of an engine have their own numbers below 2^53. */
 const ASKS_PER_LIFE = 2 ** 44;
-
-export interface ControlCounters {
-  strangers: number;
-  unknownSlot: number;
-  wrongAddress: number;
-  rejectsSent: number;
-  rejectsHeld: number;
-  floats: number;
-  idMismatch: number;
-  /** Plaintext for established sessions, not heard because strangers had used up their share. */
-  overload: number;
-  outputLost: number;
-  streamFull: number;
-  gsoRefused: number;
-  sessionsOpened: number;
-  sessionsClosed: number;
-}
 
 export interface Stranger {
   /** Everything after the Lightway header. */
@@ -83,21 +67,7 @@ export type StreamWriter = (bytes: Uint8Array) => boolean;
 type Waiting = { slot: number; address: Uint8Array | undefined; bytes: Uint8Array };
 
 export class Control implements ControlNode, PeerHost {
-  readonly counters: ControlCounters = {
-    strangers: 0,
-    unknownSlot: 0,
-    wrongAddress: 0,
-    rejectsSent: 0,
-    rejectsHeld: 0,
-    floats: 0,
-    idMismatch: 0,
-    overload: 0,
-    outputLost: 0,
-    streamFull: 0,
-    gsoRefused: 0,
-    sessionsOpened: 0,
-    sessionsClosed: 0,
-  };
+  readonly counters = createControlCounters();
   readonly peers = new Map<number, Peer>();
   readonly addon: Addon;
   readonly lanes: LanesHandle;

@@ -1,0 +1,35 @@
+/** What session.control counts beside the verdicts of packets: one number an event. */
+export interface ControlCounters {
+  strangers: number;
+  unknownSlot: number;
+  wrongAddress: number;
+  rejectsSent: number;
+  rejectsHeld: number;
+  floats: number;
+  idMismatch: number;
+  /** Plaintext for established sessions, not heard because strangers had used up their share. */
+  overload: number;
+  outputLost: number;
+  streamFull: number;
+  gsoRefused: number;
+  sessionsOpened: number;
+  sessionsClosed: number;
+}
+
+export function createControlCounters(): ControlCounters {
+  return {
+    strangers: 0,
+    unknownSlot: 0,
+    wrongAddress: 0,
+    rejectsSent: 0,
+    rejectsHeld: 0,
+    floats: 0,
+    idMismatch: 0,
+    overload: 0,
+    outputLost: 0,
+    streamFull: 0,
+    gsoRefused: 0,
+    sessionsOpened: 0,
+    sessionsClosed: 0,
+  };
+}
