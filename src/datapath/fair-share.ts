@@ -93,7 +93,7 @@ export class FairShare {
     return most;
   }
 
-  /** Once an interval and only while overloaded: 20 µs for 16,384 slots. @returns sessions that have received anything */
+  /** Looks at every slot: once an interval at most, and only around an overload. @returns sessions that have received anything */
   #gather(): number {
     const interval = this.#limits[LIMIT.interval];
     const arrivals = this.#arrivals;

@@ -1,6 +1,6 @@
 /**
  * What lanes.open may let through, in words that a shard writes and `locate` reads (`addon.createLanes`; `limit` of native/table/lanes.h).
- * Excess gets the verdict `overload` before anything is opened: it costs less than 100 ns.
+ * Excess gets the verdict `overload` before anything is opened.
  */
 
 export const LIMIT = {

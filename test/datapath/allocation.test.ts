@@ -1,0 +1,94 @@
+/**
+ * What a warm shard leaves to the garbage collector: packets through both pipelines, counted by the heap that its turns take.
+ * Nothing allocated in a turn is nothing to collect.
+ */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseIpv4 } from '../../src/server/leases.ts';
+import { backends, namespaceRefusal } from '../io/rig.ts';
+import { build, UDP } from '../packet/packets.ts';
+import { CLIENT_INSIDE, NET_ADDRESS, numbered, Rig, type RigClient } from './rig.ts';
+
+const refusal = namespaceRefusal();
+if (refusal) console.warn(`skipped: ${refusal}`);
+
+/** At most, and on the average of a run (issue: allocation-free pipelines). */
+const BYTES_A_TURN = 200;
+const WARM_TURNS = 12_000;
+const ROUNDS = 40;
+/** Packets of a round, each way: what fits the sockets and the device at once. */
+const UP = 400;
+const DOWN = 60;
+/** How long a shard looks before it is said to be quiet. */
+const QUIET_US = 300;
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+
+describe.skipIf(refusal !== undefined).each(backends())('the turns of a warm shard, over %s', (io) => {
+  let rig: Rig;
+  let client: RigClient;
+
+  beforeAll(() => {
+    rig = new Rig({ io, shards: 1 });
+    client = rig.connect(60);
+  });
+  afterAll(() => rig.close());
+
+  /** Sends in small pieces until the compiler has seen enough turns, then in large ones. @returns packets, turns, and heap a turn */
+  function measure(
+    small: () => void,
+    large: () => void,
+    packets: number,
+  ): { packets: number; turns: number; each: number } {
+    const [shard] = rig.shards;
+    const { now } = rig;
+    const sum = { packets: 0, turns: 0, bytes: 0 };
+    for (let turn = 0; turn < WARM_TURNS; turn++) {
+      if (turn % 4 === 0) small();
+      shard.turn(now, 0);
+      if (turn % 32 === 0) forget();
+    }
+    for (let round = 0; round < ROUNDS; round++) {
+      large();
+      collect(); // so that nothing is collected within the turns
+      const before = process.memoryUsage().heapUsed;
+      for (let quiet = 0; quiet < 2; sum.turns++) quiet = shard.turn(now, quiet === 0 ? 0 : QUIET_US) ? 0 : quiet + 1;
+      sum.bytes += process.memoryUsage().heapUsed - before;
+      sum.packets += packets;
+      forget();
+    }
+    return { ...sum, each: sum.bytes / sum.turns };
+  }
+
+  function forget(): void {
+    rig.inside.receive();
+    client.socket.receive();
+  }
+
+  it('take at most 200 bytes of heap each, uplink', () => {
+    const packet = build({ ...UDP, source: parseIpv4(CLIENT_INSIDE), destination: NET_ADDRESS, payload: numbered(1) });
+    const send = (count: number) => client.send(Array.from({ length: count }, () => client.lane(packet)));
+    const { each, turns } = measure(
+      () => send(1),
+      () => send(UP),
+      UP,
+    );
+    expect(each).toBeLessThan(BYTES_A_TURN);
+    expect(turns).toBeGreaterThan(3 * ROUNDS);
+    expect(Number(rig.table.fields.packetsOpened.get(client.slot))).toBeGreaterThanOrEqual(ROUNDS * UP);
+  });
+
+  it('take at most 200 bytes of heap each, downlink', () => {
+    const packet = build({ ...UDP, source: NET_ADDRESS, destination: client.lease, payload: numbered(1) });
+    const many = Array.from({ length: DOWN }, () => packet);
+    const { each } = measure(
+      () => rig.inside.send([packet]),
+      () => rig.inside.send(many),
+      DOWN,
+    );
+    expect(each).toBeLessThan(BYTES_A_TURN);
+    expect(Number(rig.table.fields.packetsSealed.get(client.slot))).toBeGreaterThanOrEqual(ROUNDS * DOWN);
+  });
+});
