@@ -64,6 +64,7 @@ export async function sweep(flags: SweepFlags): Promise<number> {
     for (const [done, each] of order.entries()) {
       if (stopped) break;
       const point = await runPoint(stage, plan, each, capacity[each.trains]);
+      if (stopped) break; // that run ended early
       points.push(point);
       console.log(`${String(done + 1).padStart(4)}/${order.length}  ${describePoint(point)}`);
     }
