@@ -36,7 +36,10 @@ describe.skipIf(refusal !== undefined).each(backends())('the turns of a warm sha
   });
   afterAll(() => rig.close());
 
-  /** Sends in small pieces until the compiler has seen enough turns, then in large ones. @returns turns, and heap a turn in the median round: a compiler at work takes some too */
+  /**
+   * Sends in small pieces until the compiler has seen enough turns, then in large ones.
+   * @returns turns, and heap a turn in the median round: a compiler at work takes some too
+   */
   function measure(small: () => void, large: () => void): { turns: number; each: number } {
     const [shard] = rig.shards;
     const { now } = rig;
