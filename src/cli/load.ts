@@ -129,7 +129,7 @@ function addStage(command: Command): Command {
 /** How `--self` builds its stage. */
 function addSelf(command: Command): Command {
   return command
-    .option('--server-command <WORDS>', 'with --self: another server to start, such as /opt/stock/bin/lightway-server')
+    .option('--server-command <WORDS>', 'with --self: another server to start, such as lightway-server')
     .option('--server-flag <WORD>', 'with --self: a flag of the server; may be repeated', gather, [])
     .option('--server-key <KEY=VALUE>', 'with --self: a key of its configuration file; may be repeated', gather, [])
     .option('--tun-setting <WORD>', 'with --self: given to `ip link set` for its device; may be repeated', gather, [])
