@@ -41,5 +41,5 @@ describe.each(backends())('a terminated worker, ports over %s', (io) => {
     }
     deepEqual(addon.mappings(), before);
     if (tun >= 0) addon.closeDescriptor(tun);
-  }, 600_000);
+  }, 600_000 + 3_000 * terminations);
 });
