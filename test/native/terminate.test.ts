@@ -32,14 +32,19 @@ async function terminateOne(workerData: object): Promise<void> {
 }
 
 describe.each(backends())('a terminated worker, ports over %s', (io) => {
-  it(`gives every mapping back, ${terminations} times, under load and idle`, async () => {
-    const tun = process.getuid?.() === 0 ? addon.openTun({ name: '', queues: 1, vnetHeader: true }).descriptors[0] : -1;
-    await collectGarbage();
-    const before = addon.mappings();
-    for (let i = 0; i < terminations; i++) {
-      await terminateOne({ io, state: states[i % 4], turns: i % 7, tun, zeroCopy: io === 'io_uring' && i % 3 === 0 });
-    }
-    deepEqual(addon.mappings(), before);
-    if (tun >= 0) addon.closeDescriptor(tun);
-  }, 600_000 + 3_000 * terminations);
+  it(
+    `gives every mapping back, ${terminations} times, under load and idle`,
+    async () => {
+      const tun =
+        process.getuid?.() === 0 ? addon.openTun({ name: '', queues: 1, vnetHeader: true }).descriptors[0] : -1;
+      await collectGarbage();
+      const before = addon.mappings();
+      for (let i = 0; i < terminations; i++) {
+        await terminateOne({ io, state: states[i % 4], turns: i % 7, tun, zeroCopy: io === 'io_uring' && i % 3 === 0 });
+      }
+      deepEqual(addon.mappings(), before);
+      if (tun >= 0) addon.closeDescriptor(tun);
+    },
+    600_000 + 3_000 * terminations,
+  );
 });
