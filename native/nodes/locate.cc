@@ -13,6 +13,18 @@ int32_t living(const Lanes& lanes, Index::Kind kind, const uint8_t* key) {
   return lanes.exists(slot) && lanes.table->slot(static_cast<uint32_t>(slot)).state != slot_state::free ? slot : -1;
 }
 
+// Whose datagram this is, of a known address: its session's, unless the id names another that lives. Two clients whose NAT swapped their
+// mappings would else each be taken for the other for ever.
+int32_t named(const Lanes& lanes, int32_t known, std::span<const uint8_t> datagram) {
+  if (datagram.size() < lightway::header_bytes) return known;
+  const uint8_t* id = datagram.data() + lightway::id;
+  const uint64_t value = load_native<uint64_t>(id);
+  if (value == lightway::empty_id || value == load_native<uint64_t>(lanes.table->slot(static_cast<uint32_t>(known)).current_id)) return known;
+  if (lightway::check(datagram) != verdict::pass) return known;
+  const int32_t other = living(lanes, Index::Kind::id, id);
+  return other < 0 ? known : other;
+}
+
 // Strangers have a limit, as each may cost a cookie.
 bool takes_stranger(Lanes& lanes, uint32_t datagrams) {
   uint32_t& left = lanes.limits[limit::strangers];
@@ -53,10 +65,14 @@ uint32_t locate(Lanes& lanes, Batch& trains) {
     const uint32_t size = trains.segment_size[i];
     const uint32_t datagrams = size == 0 || bytes.empty() ? 1 : static_cast<uint32_t>((bytes.size() + size - 1) / size);
 
-    int32_t slot = living(lanes, Index::Kind::outside, trains.address_of(i));
-    if (slot < 0) {
+    const auto first = bytes.first(size == 0 ? bytes.size() : std::min<size_t>(size, bytes.size()));
+    const int32_t known = living(lanes, Index::Kind::outside, trains.address_of(i));
+    int32_t slot = -1;
+    if (known >= 0) {
+      slot = named(lanes, known, first);
+      if (slot != known) trains.flags[i] |= flag::floating;
+    } else {
       trains.slot[i] = -1;
-      const auto first = bytes.first(size == 0 ? bytes.size() : std::min<size_t>(size, bytes.size()));
       if (const uint8_t wrong = lightway::check(first); wrong != verdict::pass) {
         lanes.judge(trains, i, wrong, datagrams);
         continue;

@@ -92,6 +92,21 @@ describe.skipIf(refusal !== undefined).each(flavours())('over %s with %s, a clie
     expect(rig.counters().floats).toBe(5);
   });
 
+  it('may swap addresses with another one, and back: both go on', () => {
+    const rig = start({ io, aead });
+    const [one, other] = [rig.connect(2), rig.connect(3)];
+    for (let swaps = 0; swaps < 2; swaps++) {
+      [one.socket, other.socket] = [other.socket, one.socket];
+      for (const client of [one, other]) client.send([client.lane(up(0)), client.record(up(1))]);
+      rig.settle();
+      for (const client of [one, other]) {
+        expect(remotePort(rig, client)).toBe(client.socket.portNumber);
+        carries(rig, client);
+      }
+    }
+    expect(rig.counters().floats).toBe(4);
+  });
+
   it('is not moved back by what was late, nor by what was held back and sent from elsewhere', () => {
     const rig = start({ io, aead });
     const client = rig.connect(2);

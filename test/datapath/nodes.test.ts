@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Flag, HEADER, Kind, Verdict } from '../../src/datapath/batch.ts';
-import { SlotFlag } from '../../src/datapath/layout.ts';
+import { SlotFlag, SlotState } from '../../src/datapath/layout.ts';
 import { build, bytesOf, concat, ipv4, pattern, TCP, UDP } from '../packet/packets.ts';
 import { backends } from './backends.ts';
 import { dataFrame, header, openAead, openRecord, SUITES, sealRecord } from './peer.ts';
@@ -64,7 +64,7 @@ describe.each(backends)('$name', ({ create }) => {
       datagrams: [concat(header(id, false), packet, pattern(slot))],
     });
     receive(world, [
-      to(0, new Uint8Array(8), Slot.records), // a known address: the id does not matter
+      to(0, new Uint8Array(8), Slot.records), // a known address: nobody's id does not matter
       to(1, idOf(Slot.lane), 70),
       to(2, new Uint8Array(8), 71),
       to(3, pattern(8), 72),
@@ -81,6 +81,36 @@ describe.each(backends)('$name', ({ create }) => {
       ['rejectedId', -1, 0],
     ]);
     expect(countersOf(world)).toEqual({ divert: 1, reject: 1, elsewhere: 1, rejectedId: 1 });
+  });
+
+  it('believes the id of another living session before a known address: NATs swap mappings', () => {
+    const { nodes, table, trains } = fresh();
+    const from = (address: number, id: Uint8Array, length = 60) => ({
+      address: addressOf(address),
+      datagrams: [concat(header(id, false), pattern(60)).slice(0, length)],
+    });
+    table.fields.pendingId.set(Slot.oldLane, idOf(80));
+    world.index.set('id', idOf(80), Slot.oldLane);
+    table.fields.state.set(Slot.linkUp, SlotState.free);
+    receive(world, [
+      from(Slot.records, idOf(Slot.lane)),
+      from(Slot.lane, idOf(Slot.records)),
+      from(Slot.records, idOf(Slot.elsewhere)),
+      from(Slot.oldLane, idOf(80)), // an id of its own that is not the current one
+      from(Slot.lane, idOf(Slot.linkUp)), // of a session that has ended
+      from(Slot.lane, pattern(8)),
+      from(Slot.lane, idOf(Slot.records), 15),
+    ]);
+    expect(nodes.locate(trains)).toBe(6);
+    expect(entriesOf(trains).entries.map(({ verdict, slot, flags }) => [verdict, slot, flags])).toEqual([
+      ['pass', Slot.lane, Flag.floating],
+      ['pass', Slot.records, Flag.floating],
+      ['elsewhere', Slot.elsewhere, Flag.floating],
+      ['pass', Slot.oldLane, 0],
+      ['pass', Slot.lane, 0],
+      ['pass', Slot.lane, 0],
+      ['pass', Slot.lane, 0],
+    ]);
   });
 
   it('counts datagrams, not trains, of what locate turns away', () => {

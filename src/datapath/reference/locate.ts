@@ -4,8 +4,8 @@ import { decide, occupied, passing, type ReferenceLanes } from './lanes.ts';
 import { isEmptyId, judgeHeader, Lightway } from './lightway.ts';
 
 /**
- * lanes.open, first half: which session each train belongs to. A known outside address decides, whatever the id is (protocol
- * specification §7.1); otherwise the header of the first datagram. Sets `slot`, `Flag.floating` and `verdict`. Never throws.
+ * lanes.open, first half: which session each train belongs to. A known outside address decides (protocol specification §7.1),
+ * unless the id is another session's; otherwise the header of the first datagram. Sets `slot`, `Flag.floating` and `verdict`. Never throws.
  * @returns trains that still pass
  */
 export function locate(lanes: ReferenceLanes, trains: Batch): number {
@@ -29,7 +29,7 @@ function place(lanes: ReferenceLanes, trains: Batch, train: number): number {
   if (known < 0) {
     const verdict = placeById(lanes, trains, train);
     if (verdict !== Verdict.pass) return verdict;
-  } else trains.slot[train] = known;
+  } else placeNamed(lanes, trains, train, known);
   if (lanes.table.fields.shard.get(trains.slot[train]) !== lanes.shard) return Verdict.elsewhere;
   return isWithinShare(lanes, trains.slot[train], trains.length[train]) ? Verdict.pass : Verdict.overload;
 }
@@ -57,20 +57,38 @@ function takesStranger({ limits }: ReferenceLanes, datagrams: number): boolean {
   return true;
 }
 
+/**
+ * The train of a known address is its session's, unless the id names another that lives. Two clients whose NAT swapped their mappings would
+ * else each be taken for the other for ever.
+ */
+function placeNamed(lanes: ReferenceLanes, trains: Batch, train: number, known: number): void {
+  const sound = judgeFirst(trains, train) === Verdict.pass && !isEmptyId(trains.bytes, trains.offset[train]);
+  const other = sound ? slotOfId(lanes, trains, train) : -1;
+  trains.slot[train] = other < 0 ? known : other;
+  if (trains.slot[train] !== known) trains.flags[train] |= Flag.floating;
+}
+
 function placeById(lanes: ReferenceLanes, trains: Batch, train: number): number {
-  const at = trains.offset[train];
-  const first = trains.segmentSize[train];
-  const length = first > 0 ? Math.min(first, trains.length[train]) : trains.length[train];
-  const verdict = judgeHeader(trains.bytes, at, length);
+  const verdict = judgeFirst(trains, train);
   if (verdict !== Verdict.pass) return verdict;
-  if (isEmptyId(trains.bytes, at))
+  if (isEmptyId(trains.bytes, trains.offset[train]))
     return takesStranger(lanes, datagramsOf(trains, train)) ? Verdict.divert : Verdict.overload;
-  const id = trains.bytes.subarray(at + Lightway.id, at + Lightway.id + 8);
-  const slot = occupied(lanes, lanes.index.get('id', id));
+  const slot = slotOfId(lanes, trains, train);
   if (slot < 0) return Verdict.reject;
   trains.slot[train] = slot;
   trains.flags[train] |= Flag.floating;
   return Verdict.pass;
+}
+
+/** Judges the header of the first datagram. */
+function judgeFirst({ bytes, offset, length, segmentSize }: Batch, train: number): number {
+  const first = segmentSize[train] > 0 ? Math.min(segmentSize[train], length[train]) : length[train];
+  return judgeHeader(bytes, offset[train], first);
+}
+
+function slotOfId(lanes: ReferenceLanes, { bytes, offset }: Batch, train: number): number {
+  const at = offset[train] + Lightway.id;
+  return occupied(lanes, lanes.index.get('id', bytes.subarray(at, at + 8)));
 }
 
 /** A train of no bytes is one empty datagram. */
