@@ -160,6 +160,8 @@ class ClientEngine {
       case 'ready':
         if (report.note) this.#log.info(report.note);
         return;
+      case 'note':
+        return void this.#log.warn(report.text);
       case 'task':
         this.#crypto?.run({ task: report.task }).then(
           (result) => this.#shards?.send(0, { type: 'taskDone', id: report.id, result }),

@@ -3,6 +3,7 @@
  * peer they belong to, strangers to the acceptor, deadlines to whom they are due; what comes out is put into the batches.
  */
 
+import { getSystemErrorName } from 'node:util';
 import type { CryptoTask, TaskResult } from '../crypto/tasks.ts';
 import type { Addon, IndexHandle, LanesHandle } from '../native/index.ts';
 import type { NetworkConfig } from '../session/types.ts';
@@ -81,6 +82,8 @@ export class Control implements ControlNode, PeerHost {
   readonly #asked = new Map<number, { peer: Peer; id: number }>();
   readonly #streams = new Map<number, StreamWriter>();
   readonly #freed: number[] = [];
+  /** Reasons to refuse UDP_SEGMENT that the log knows. */
+  readonly #refusals = new Set<number>();
   #datagrams: Waiting[] = [];
   #packets: Waiting[] = [];
   /** Numbers of questions to the engine: never a predecessor's, or the answer to its question would log in somebody else. */
@@ -183,9 +186,15 @@ export class Control implements ControlNode, PeerHost {
     else if (!write(bytes)) this.counters.streamFull++;
   }
 
-  gsoRefused(slot: number, _errno: number): void {
+  gsoRefused(slot: number, errno: number): void {
     this.counters.gsoRefused++;
-    const { flags } = this.table.fields;
+    const { flags, remote } = this.table.fields;
+    if (!this.#refusals.has(errno)) {
+      this.#refusals.add(errno);
+      const peer = formatAddress(remote.view(slot), ADDRESS.remote);
+      const text = `UDP_SEGMENT to ${peer} refused (${getSystemErrorName(-errno)}): datagrams go one by one for a minute (said once)`;
+      this.#report({ type: 'note', text });
+    }
     flags.set(slot, flags.get(slot) | SlotFlag.noGso);
     setTimeout(() => flags.set(slot, flags.get(slot) & ~SlotFlag.noGso), GSO_RETRY / 1000).unref();
   }

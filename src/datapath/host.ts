@@ -28,6 +28,8 @@ export type ShardReport =
   /** Client: logged in, or over for good. */
   | { type: 'online'; networkConfig: NetworkConfig }
   | { type: 'ended'; code: string; reason: string }
+  /** Another path was chosen than the best: for the log. */
+  | { type: 'note'; text: string }
   | { type: 'statistics'; statistics: ShardStatistics }
   | { type: 'stopped' };
 

@@ -14,6 +14,8 @@ const LARGEST_STEERED_POOL = 2 ** 20;
 /** io_uring lets go of a socket 25 to 60 ms after its process ended (docs/linux-facts.md §4). */
 const LETTING_GO_MS = 20;
 const LETTING_GO_TRIES = 10;
+/** TUN_F_USO4 | TUN_F_USO6, linux/if_tun.h. */
+const USO = 0x60;
 
 export interface Resources {
   readonly descriptors: Descriptors;
@@ -67,12 +69,13 @@ interface Socket {
   readonly descriptor: number;
   readonly portNumber: number;
   readonly receiveBuffer?: number;
+  readonly gro?: boolean;
 }
 
 class Opened {
   readonly #kernel: Kernel;
   readonly #descriptors: number[] = [];
-  readonly #notes: string[] = [];
+  readonly #notes = new Set<string>(); // each once, however many sockets it is true of
   #restore: (() => void) | undefined;
 
   constructor(kernel: Kernel) {
@@ -91,9 +94,11 @@ class Opened {
     const offloads = this.#kernel.tunOffload(first, offload);
     // The mask belongs to the device and survives us: a persistent one gets back what the kernel makes it with.
     if (tun.existed) this.#restore = () => void this.#kernel.tunOffload(first, false);
-    if (offload && offloads === 0) this.#notes.push(`${tun.name} takes no offload: packets pass one by one`);
+    if (offload && offloads === 0) this.#notes.add(`${tun.name} takes no offload: packets pass one by one`);
+    else if (offload && (offloads & USO) === 0)
+      this.#notes.add(`${tun.name} gives UDP packets one by one (no USO before Linux 6.2); TCP comes in superpackets`);
     if (tun.descriptors.length < queues) {
-      this.#notes.push(`${tun.name} has ${tun.descriptors.length} queue for ${queues} shards: packets are handed over`);
+      this.#notes.add(`${tun.name} has ${tun.descriptors.length} queue for ${queues} shards: packets are handed over`);
     }
     return {
       device: { name: tun.name, vnetHeader: offload, offloads },
@@ -133,6 +138,7 @@ class Opened {
         portNumber = socket.portNumber;
         if (shard === 0 && socket.receiveBuffer !== undefined)
           this.#noteBuffer(socket.receiveBuffer, config.udpBufferSize);
+        if (shard === 0 && socket.gro !== undefined) this.#noteGro(socket.gro, config.gro);
       }
     } catch (cause) {
       throw bindRefused(address, portNumber, kind, cause);
@@ -157,6 +163,7 @@ class Opened {
       });
       this.#descriptors.push(socket.descriptor);
       this.#noteBuffer(socket.receiveBuffer, config.rcvbuf);
+      this.#noteGro(socket.gro, config.gro);
       return socket.descriptor;
     } catch (cause) {
       throw bindRefused(address, 0, 'UDP', cause);
@@ -175,7 +182,7 @@ class Opened {
     const entries = 2 ** (32 - config.ipPool.prefix);
     if (tun.length < 2) return null;
     if (entries > LARGEST_STEERED_POOL) {
-      this.#notes.push(
+      this.#notes.add(
         `an ip_pool of ${entries} addresses is too large to steer: packets are handed over between shards`,
       );
       return null;
@@ -203,7 +210,7 @@ class Opened {
       tun: tun.device,
       tunExisted: tun.existed,
       tunMtu: tun.mtu,
-      notes: this.#notes,
+      notes: [...this.#notes],
       close: () => this.close(),
     };
   }
@@ -222,10 +229,14 @@ class Opened {
 
   #noteBuffer(received: number, wanted: number): void {
     if (received < wanted) {
-      this.#notes.push(
+      this.#notes.add(
         `the kernel gives ${received} bytes of socket buffer instead of ${wanted}: raise net.core.rmem_max`,
       );
     }
+  }
+
+  #noteGro(given: boolean, wanted: ServerConfig['gro']): void {
+    if (wanted === 'inline' && !given) this.#notes.add('the kernel has no UDP_GRO: datagrams come one by one');
   }
 
   #try<T>(what: string, load: () => T): T | undefined {
@@ -233,7 +244,7 @@ class Opened {
       return load();
     } catch (cause) {
       const { code = (cause as Error).message } = cause as NodeJS.ErrnoException;
-      this.#notes.push(`the kernel refuses to steer ${what} (${code}): they are handed over between shards`);
+      this.#notes.add(`the kernel refuses to steer ${what} (${code}): they are handed over between shards`);
       return undefined;
     }
   }

@@ -167,6 +167,8 @@ class ServerEngine {
         if (this.#ready.has(shard)) return;
         if (this.#ready.add(shard).size === this.#count) this.#keeper.send({ type: 'ready' });
         return;
+      case 'note':
+        return void this.#log.warn({ shard }, report.text);
       case 'task':
         return void this.#compute(shard, report.id, report.task);
       case 'authenticate':

@@ -18,7 +18,7 @@ import { DtlsClient } from '../../src/dtls/client.ts';
 import { CookieSecrets } from '../../src/dtls/cookie.ts';
 import { DtlsDrop } from '../../src/dtls/events.ts';
 import { createMemoryProtection } from '../../src/dtls/memory-protection.ts';
-import type { HandoverHandle, IndexHandle, PortHandle } from '../../src/native/index.ts';
+import type { Addon, HandoverHandle, IndexHandle, PortHandle } from '../../src/native/index.ts';
 import { parseIpv4 } from '../../src/server/leases.ts';
 import { ServerRole } from '../../src/server/sessions.ts';
 import { ClientSession } from '../../src/session/client.ts';
@@ -225,6 +225,10 @@ export class Rig {
   readonly address: Uint8Array;
   readonly clients: RigClient[] = [];
   shards: Shard[] = [];
+  /** The shards' ports, for errors to be injected. */
+  readonly handles: PortHandle[] = [];
+  /** What shards had to say to the log. */
+  readonly notes: string[] = [];
   roles: ServerRole[] = [];
   readonly table: SessionTable;
   readonly #options: RigOptions;
@@ -279,7 +283,16 @@ export class Rig {
       handover: this.#handover?.id,
       single: undefined,
     };
-    const made = new Shard(addon, options, report);
+    const watched: Addon = Object.create(addon, {
+      openPort: {
+        value: (wishes: Parameters<Addon['openPort']>[0]) => {
+          const port = addon.openPort(wishes);
+          this.handles[shard] = port;
+          return port;
+        },
+      },
+    });
+    const made = new Shard(watched, options, report);
     const vault = createNativeVault(addon);
     const role = new ServerRole({
       control: made.control,
@@ -394,6 +407,7 @@ export class Rig {
     for (let each = this.#reports.shift(); each; each = this.#reports.shift()) {
       const { control } = this.shards[each.shard];
       const { report } = each;
+      if (report.type === 'note') this.notes.push(report.text);
       if (report.type === 'task') control.taskDone(this.now, report.id, runTask(report.task, serverSide));
       if (report.type !== 'authenticate') continue;
       const insideAddress = this.#nextLease++;

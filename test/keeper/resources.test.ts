@@ -16,6 +16,8 @@ class ScriptedKernel implements Kernel {
   existed = false;
   queuesGiven = Number.POSITIVE_INFINITY;
   bufferGiven = Number.POSITIVE_INFINITY;
+  hasGro = true;
+  offloads = 0x67;
   #next = 10;
 
   #ask(name: string, ...args: unknown[]): void {
@@ -43,7 +45,7 @@ class ScriptedKernel implements Kernel {
 
   tunOffload(descriptor: number, on: boolean): number {
     this.#ask('tunOffload', descriptor, on);
-    return on ? 0x67 : 0;
+    return on ? this.offloads : 0;
   }
 
   openUdp(options: Parameters<Kernel['openUdp']>[0]) {
@@ -54,7 +56,7 @@ class ScriptedKernel implements Kernel {
       portNumber: options.portNumber || 40_000,
       sendBuffer: buffer,
       receiveBuffer: buffer,
-      gro: options.gro,
+      gro: options.gro && this.hasGro,
     };
   }
 
@@ -205,6 +207,25 @@ describe('openServerResources', () => {
     const large = await openServerResources(kernel, server('mode: udp\nip_pool: 10.0.0.0/8\n', { shards: '2' }));
     expect(large.descriptors.steering).toBeNull();
     expect(large.notes).toHaveLength(2);
+  });
+
+  it.each([
+    [0x67, true, []],
+    [0x07, true, [/no USO/]],
+    [0, true, [/no offload/]],
+    [0x67, false, [/no UDP_GRO/]],
+  ])('says once what an older kernel lacks: offloads %i, UDP_GRO %s', async (offloads, hasGro, expected) => {
+    Object.assign(kernel, { offloads, hasGro });
+    const { notes } = await openServerResources(kernel, server('mode: udp\n', { shards: '2' }));
+    expect(notes).toHaveLength(expected.length);
+    for (const [i, note] of notes.entries()) expect(note).toMatch(expected[i]);
+    const twice = client('tun_name: lws\nservers:\n  - {server: "a:1", mode: udp}\n  - {server: "c:1", mode: udp}\n');
+    expect((await openClientResources(kernel, twice, [4, 4])).notes).toEqual(notes);
+    const off = await openServerResources(
+      kernel,
+      server('mode: udp\n', { gro: 'off', tun_offload: 'off', shards: '1' }),
+    );
+    expect(off.notes).toEqual([]);
   });
 
   it('gives a device that was there before its offloads back, and closes everything once', async () => {
