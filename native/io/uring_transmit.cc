@@ -1,0 +1,119 @@
+// Sends and writes of the io_uring port.
+//
+// Order of sends: requests of one submission run in order only while none must wait, and one that waits can be overtaken. So each send says
+// MSG_DONTWAIT and all of a call are linked: the first that cannot leave ends the chain, what comes after it is cancelled and comes
+// back to the port's queue. Nothing is left in the kernel when send() returns, except notifications of zero-copy sends.
+#include <cerrno>
+
+#include <poll.h>
+#include <sys/timerfd.h>
+
+#include "io/uring_port.h"
+
+namespace ringway {
+namespace {
+
+constexpr long retry_nanoseconds = 200'000;  // ENOBUFS: no event says when it is over
+
+}  // namespace
+
+template <class LengthOf>
+size_t UringPort::run_chain(size_t count, int& error, LengthOf length_of) {
+  outstanding_ = count;
+  while (outstanding_ > 0) {
+    counters_.system_calls++;
+    const int entered = io_uring_submit_and_wait(&ring_, static_cast<unsigned>(outstanding_));
+    if (entered < 0 && entered != -EINTR && entered != -EAGAIN && entered != -EBUSY && entered != -ETIME) {
+      // cannot be: nothing of the chain would ever complete
+      error = -entered;
+      return 0;
+    }
+    reap();
+  }
+  for (size_t i = 0; i < count; i++) {
+    if (results_[i] < 0) {
+      error = results_[i] == -ECANCELED ? EINTR : -results_[i];
+      return i;
+    }
+    if (static_cast<size_t>(results_[i]) != length_of(i)) {
+      // neither socket nor TUN ever takes a part; if one did, the chain ended here and the rest is tried again
+      counters_.send_errors++;
+      error = EINTR;
+      return i + 1;
+    }
+  }
+  return count;
+}
+
+size_t UringPort::send(std::span<const Send> sends, int& error) {
+  const bool zero_copy = options_.zero_copy;
+  for (size_t i = 0; i < sends.size(); i++) {
+    const Send& one = sends[i];
+    write_message(messages_[i], one.bytes, one.length, one.segment, one.address, ipv6_socket_);
+    io_uring_sqe* sqe = next_sqe();
+    io_uring_prep_sendmsg(sqe, fixed_udp, &messages_[i].header, MSG_DONTWAIT | MSG_NOSIGNAL);
+    sqe->flags = IOSQE_FIXED_FILE | (i + 1 < sends.size() ? IOSQE_IO_LINK : 0);
+    if (zero_copy) sqe->opcode = uring_abi::op_sendmsg_zc;
+    sqe->user_data = tagged(Kind::send, static_cast<uint32_t>(i), zero_copy ? hold(one) : uint16_t{0});
+  }
+  return run_chain(sends.size(), error, [&](size_t i) { return sends[i].length; });
+}
+
+size_t UringPort::write(std::span<const Write> writes, int& error) {
+  for (size_t i = 0; i < writes.size(); i++) {
+    const Write& one = writes[i];
+    parts_[i] = {{{const_cast<VnetHeader*>(&one.header), vnet_header_bytes}, {const_cast<uint8_t*>(one.bytes), one.length}}};
+    io_uring_sqe* sqe = next_sqe();
+    if (options_.vnet_header) {
+      io_uring_prep_writev(sqe, fixed_tun, parts_[i].data(), 2, static_cast<uint64_t>(-1));
+    } else {
+      io_uring_prep_write(sqe, fixed_tun, one.bytes, one.length, static_cast<uint64_t>(-1));
+    }
+    sqe->flags = IOSQE_FIXED_FILE | (i + 1 < writes.size() ? IOSQE_IO_LINK : 0);
+    sqe->user_data = tagged(Kind::write, static_cast<uint32_t>(i));
+  }
+  const size_t header_bytes = options_.vnet_header ? vnet_header_bytes : 0;
+  return run_chain(writes.size(), error, [&](size_t i) { return writes[i].length + header_bytes; });
+}
+
+uint16_t UringPort::hold(const Send& one) {
+  one.arena->retain(one.block);
+  held_++;
+  if (free_holds_.empty()) {
+    free_holds_.push_back(static_cast<uint16_t>(holds_.size()));
+    holds_.emplace_back();
+  }
+  const uint16_t id = free_holds_.back();
+  free_holds_.pop_back();
+  holds_[id] = {one.arena->shared_from_this(), one.block};
+  return id;
+}
+
+void UringPort::end_hold(uint64_t user_data) {
+  const auto id = static_cast<uint16_t>(user_data >> 40);
+  holds_[id].first->release(holds_[id].second);
+  holds_[id].first = nullptr;
+  free_holds_.push_back(id);
+  held_--;
+}
+
+void UringPort::watch_blocked(bool udp, bool later) {
+  (udp ? udp_unblocked_ : tun_unblocked_) = false;
+  if (later) {
+    const itimerspec once{{0, 0}, {0, retry_nanoseconds}};
+    if (timerfd_settime(timer_.get(), 0, &once, nullptr) == 0) poll_once(Kind::timer, fixed_timer, POLLIN, timer_armed_);
+    return;
+  }
+  poll_once(udp ? Kind::udp_writable : Kind::tun_writable, udp ? fixed_udp : fixed_tun, POLLOUT, udp ? udp_out_armed_ : tun_out_armed_);
+}
+
+void UringPort::poll_once(Kind kind, int file, unsigned events, bool& armed) {
+  if (armed) return;
+  io_uring_sqe* sqe = next_sqe();
+  io_uring_prep_poll_add(sqe, file, events);
+  sqe->flags |= IOSQE_FIXED_FILE;
+  sqe->user_data = tagged(kind);
+  armed = true;
+}
+
+}  // namespace ringway
