@@ -90,6 +90,8 @@ export interface Addon {
   udpTransmit(port: PortHandle, trains: BatchHandle): number;
   /** Writes every passing entry, one write each, building the vnet header from segmentSize, kind, flags, checksumStart/Offset, headerLength. A refused superpacket (EINVAL…) is replayed segment by segment; what is refused alone gets verdict tunRefused. @returns entries still queued */
   tunTransmit(port: PortHandle, superpackets: BatchHandle): number;
+  /** Sends one datagram that no router may fragment (IP_PMTUDISC_PROBE), past whatever is queued. @returns errno, 0 = sent; EMSGSIZE = larger than the interface */
+  sendProbe(port: PortHandle, address: Uint8Array, bytes: Uint8Array): number;
   /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_RXQ_OVFL), wakes, noBuffers, truncated, badVnet, receiveErrors, udpQueued, tunQueued, takenOver;
    * and trains by length: trainsIn1, trainsIn2 (2 to 3 datagrams), trainsIn4, trainsIn8 … trainsIn64 (64 and more), trainsOut1 … trainsOut64. */
   portCounters(port: PortHandle): Record<string, number>;

@@ -79,6 +79,8 @@ class Port : public Environment::Closing {
   size_t udp_transmit(Batch& trains);
   size_t tun_transmit(Batch& superpackets);
   uint32_t take_over(HandoverKind kind, uint32_t limit);
+  // One datagram with DF, at once, past whatever is queued. @returns errno, 0 = sent; EMSGSIZE: larger than the interface's own MTU
+  int send_probe(std::span<const uint8_t> bytes, const uint8_t* element);
 
   const PortOptions& options() const { return options_; }
   const PortCounters& counters() const { return counters_; }

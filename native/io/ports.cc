@@ -15,6 +15,7 @@ namespace {
 constexpr int64_t max_shards = 256;
 constexpr double longest_wait = 60e6;
 constexpr int64_t max_limit = 65'536;
+constexpr size_t max_probe = 65'507;  // of one UDP datagram
 constexpr uint32_t min_tun_block = 65'536 + 64, min_udp_block = 65'536 + 512;  // the largest superpacket or train, and what lies before it
 constexpr int64_t max_ring_bytes = 1 << 28;
 
@@ -127,6 +128,17 @@ napi_value transmit(napi_env env, napi_callback_info info, const char* name, con
 // udpTransmit(port, trains), tunTransmit(port, superpackets) -> entries still queued
 napi_value udp_transmit(napi_env env, napi_callback_info info) { return transmit(env, info, "udpTransmit", "trains", true); }
 napi_value tun_transmit(napi_env env, napi_callback_info info) { return transmit(env, info, "tunTransmit", "superpackets", false); }
+
+// sendProbe(port, address, bytes) -> errno
+napi_value send_probe(napi_env env, napi_callback_info info) {
+  Args args{env, info, "sendProbe"};
+  auto* port = open_port_of(args);
+  const auto peer = args.bytes(1, "address", address::size, address::size);
+  const auto bytes = args.bytes(2, "bytes", 1, max_probe);
+  if (!args.ok()) return nullptr;
+  if (port->options().udp < 0) return args.refuse_type("port", "must have a UDP socket");
+  return to_js(env, int32_t{port->send_probe(bytes, peer.data())});
+}
 
 // portCounters(port) -> counts by name
 napi_value port_counters(napi_env env, napi_callback_info info) {
@@ -243,7 +255,7 @@ const Functions functions{
   {"openPort", open_port}, {"closePort", close_port}, {"wait", wait}, {"arm", arm}, {"disarm", disarm}, {"udpReceive", udp_receive},
   {"tunReceive", tun_receive}, {"udpTransmit", udp_transmit}, {"tunTransmit", tun_transmit}, {"portCounters", port_counters},
   {"injectErrors", inject_errors}, {"createHandover", create_handover}, {"attachHandover", attach_handover}, {"handOver", hand_over},
-  {"takeOver", take_over},
+  {"takeOver", take_over}, {"sendProbe", send_probe},
 };
 
 }  // namespace

@@ -18,6 +18,7 @@ uint8_t admit_one(Batch& packets, uint32_t entry, const PublicSlot& slot) {
   Translation to{.source = slot.open_source, .destination = slot.open_destination};
   if (slot.open_match != 0 && load32(&packet[ip4::source]) == slot.open_match) to.source = slot.open_replace;
   translate(packet, to, false);
+  if (slot.mss_clamp != 0) clamp_mss(packet, slot.mss_clamp, false);  // what the inside may send back
   return verdict::pass;
 }
 

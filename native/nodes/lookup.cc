@@ -1,9 +1,13 @@
 // routes.lookup: which session a packet from the inside belongs to.
+#include <algorithm>
+
 #include "nodes/nodes.h"
 #include "packet/ip.h"
 
 namespace ringway::nodes {
 namespace {
+
+constexpr uint32_t tcp_headers = ip4::min_header + tcp::min_header;
 
 // The field that needs a checksum is where the headers say it is.
 bool checksum_place_right(const Batch& superpackets, uint32_t entry, std::span<const uint8_t> packet) {
@@ -11,6 +15,19 @@ bool checksum_place_right(const Batch& superpackets, uint32_t entry, std::span<c
   const uint8_t proto = packet[ip4::proto];
   const size_t wanted = proto == protocol::tcp ? tcp::checksum : proto == protocol::udp ? udp::checksum : 0;
   return wanted != 0 && offset == wanted && start == (packet[0] & 15u) * 4 && start + offset + 2 <= packet.size();
+}
+
+// Bytes of the longest packet that an entry stands for.
+uint32_t longest(const Batch& superpackets, uint32_t entry, std::span<const uint8_t> packet) {
+  const auto size = static_cast<uint32_t>(packet.size());
+  if (superpackets.kind[entry] == gso::none) return size;
+  const uint32_t ip = (packet[0] & 15u) * 4;
+  uint32_t transport = udp::header;
+  if (superpackets.kind[entry] != gso::udp) {
+    const uint32_t read = size >= ip + tcp::min_header ? (packet[ip + tcp::data_offset] >> 4) * 4u : 0;
+    transport = read >= tcp::min_header && ip + read <= size ? read : 0;
+  }
+  return static_cast<uint32_t>(std::min<uint64_t>(size, uint64_t{ip} + transport + superpackets.segment_size[entry]));
 }
 
 uint8_t look_up(Lanes& lanes, Batch& superpackets, uint32_t entry) {
@@ -37,8 +54,9 @@ uint8_t look_up(Lanes& lanes, Batch& superpackets, uint32_t entry) {
   Translation to{.source = slot.seal_source, .destination = slot.seal_destination};
   if (slot.seal_match != 0 && load32(&packet[ip4::destination]) == slot.seal_match) to.destination = slot.seal_replace;
   translate(packet, to, partial);
-  if (slot.mss_clamp != 0) clamp_mss(packet, slot.mss_clamp, partial);
-  return verdict::pass;
+  if (slot.mss_clamp == 0) return verdict::pass;
+  clamp_mss(packet, slot.mss_clamp, partial);
+  return longest(superpackets, entry, packet) > uint32_t{slot.mss_clamp} + tcp_headers ? verdict::divert : verdict::pass;
 }
 
 }  // namespace

@@ -20,6 +20,7 @@ import { type Addon, loadAddon } from '../native/index.ts';
 import { createLog, type Logger } from '../observe/log.ts';
 import { serveMetrics } from '../observe/reports.ts';
 import { type EngineStatistics, ownUse } from '../observe/statistics.ts';
+import { type PathMtuConfig, pathMtuConfig } from '../session/path-mtu.ts';
 import { CLIENT_DEFAULTS, type ClientConfig as SessionConfig } from '../session/types.ts';
 import type { Auth } from '../wire/frames.ts';
 import { VERSION_1_3 } from '../wire/header.ts';
@@ -27,6 +28,9 @@ import { continuedEntry } from './continued.ts';
 import { endingError } from './endings.ts';
 import { SLOT } from './sessions.ts';
 import type { ClientShardTask } from './shard-task.ts';
+
+/** IPv4, UDP and Lightway headers: what is around the DTLS bytes of a datagram. */
+const OUTER_HEADERS = 20 + 8 + 16;
 
 class ClientEngine {
   readonly #addon: Addon;
@@ -118,6 +122,7 @@ class ClientEngine {
       },
       suites: [suite],
       groups: groupsOf(config),
+      handshakeMtu: Math.min(server.outsideMtu - OUTER_HEADERS, this.#pathMtu(server)?.base ?? server.outsideMtu),
       session: this.#session(server),
       tunLocalIp: config.tunLocalIp,
       tunDnsIp: config.tunDnsIp,
@@ -133,6 +138,11 @@ class ClientEngine {
             }
           : undefined,
     };
+  }
+
+  #pathMtu(server: ServerEntry): PathMtuConfig | undefined {
+    const { enablePmtud, pmtudBaseMtu } = this.#config;
+    return enablePmtud ? pathMtuConfig(server.outsideMtu, pmtudBaseMtu) : undefined;
   }
 
   #session(server: ServerEntry): Omit<SessionConfig, 'counters'> {
@@ -152,6 +162,7 @@ class ClientEngine {
       },
       credentials,
       loginWait: CLIENT_DEFAULTS.loginWait,
+      pathMtu: this.#pathMtu(server),
     };
   }
 

@@ -26,13 +26,15 @@ export interface ClientRoleOptions {
   readonly vault: Vault;
   readonly random: Random;
   readonly dtls: Pick<DtlsOptions, 'suites' | 'groups'>;
+  /** DTLS bytes that a datagram of the handshake may hold on this path. */
+  readonly handshakeMtu: number;
   readonly session: Omit<SessionConfig, 'counters'>;
   readonly tunLocalIp: string;
   readonly tunDnsIp: string;
   readonly report: (report: ShardReport) => void;
 }
 
-/** DTLS bytes per datagram of the handshake (protocol specification §2.6: the stock client's own size). */
+/** No more than this in any case (protocol specification §2.6: the stock client's own size). */
 const HANDSHAKE_MTU = 1_400;
 
 export class ClientRole implements Role {
@@ -60,7 +62,7 @@ export class ClientRole implements Role {
     const endpoint = new DtlsClient({
       vault,
       random,
-      mtu: HANDSHAKE_MTU,
+      mtu: Math.min(this.#options.handshakeMtu, HANDSHAKE_MTU),
       ...dtls,
       share: undefined,
       protection,

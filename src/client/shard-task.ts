@@ -15,6 +15,7 @@ export interface ClientShardTask {
   readonly options: ShardOptions;
   readonly suites: readonly number[];
   readonly groups: readonly number[];
+  readonly handshakeMtu: number;
   readonly session: Omit<SessionConfig, 'counters'>;
   readonly tunLocalIp: string;
   readonly tunDnsIp: string;
@@ -35,6 +36,7 @@ export async function runClientShard(task: ClientShardTask, port: MessagePort): 
     vault: createNativeVault(addon),
     random: (length) => new Uint8Array(randomBytes(length)),
     dtls: { suites: task.suites, groups: task.groups },
+    handshakeMtu: task.handshakeMtu,
     session: task.session,
     tunLocalIp: task.tunLocalIp,
     tunDnsIp: task.tunDnsIp,

@@ -18,6 +18,7 @@ import { createControlCounters } from './control-counters.ts';
 import { ControlShare } from './control-share.ts';
 import { Deadlines } from './deadlines.ts';
 import { GENERATIONS_PER_ENGINE, type Grant, type Peer, type PeerHost, type ShardReport } from './host.ts';
+import { cutOf, innerPackets } from './inner-packets.ts';
 import { SlotFlag, SlotState } from './layout.ts';
 import { type ControlNode, wantsControl } from './pipeline.ts';
 import type { SessionTable, SlotPool } from './table.ts';
@@ -58,6 +59,8 @@ export interface ControlOptions {
   readonly pool: SlotPool;
   readonly batches: Batches;
   readonly report: (report: ShardReport) => void;
+  /** Sends a datagram that no router may fragment; only clients do. */
+  readonly sendProbe?: (address: Uint8Array, datagram: Uint8Array) => void;
   /** Of this shard's life: see `#nextAsk`. */
   readonly generation: number;
 }
@@ -77,6 +80,7 @@ export class Control implements ControlNode, PeerHost {
   readonly #pool: SlotPool;
   readonly #batches: Batches;
   readonly #report: (report: ShardReport) => void;
+  readonly #sendProbe: ControlOptions['sendProbe'];
   readonly #deadlines = new Deadlines();
   readonly #share = new ControlShare();
   readonly #asked = new Map<number, { peer: Peer; id: number }>();
@@ -101,6 +105,7 @@ export class Control implements ControlNode, PeerHost {
     this.#pool = options.pool;
     this.#batches = options.batches;
     this.#report = options.report;
+    this.#sendProbe = options.sendProbe;
     this.#nextAsk = (options.generation % GENERATIONS_PER_ENGINE) * ASKS_PER_LIFE;
   }
 
@@ -159,6 +164,22 @@ export class Control implements ControlNode, PeerHost {
         at = this.now();
         if (!admitted) this.#share.spend(at - began);
       }
+    }
+  }
+
+  oversized(now: Micros): void {
+    const { superpacketsIn } = this.#batches;
+    const { verdict, slot } = superpacketsIn;
+    for (let i = 0; i < superpacketsIn.header[HEADER.count]; i++) {
+      if (verdict[i] !== Verdict.divert) continue;
+      const peer = this.peers.get(slot[i]);
+      const cut = cutOf(superpacketsIn, i);
+      if (!(peer instanceof UdpPeer) || cut === false) {
+        this.counters.unknownSlot++;
+        continue;
+      }
+      for (const packet of innerPackets(superpacketsIn, i, cut)) peer.sendLong(now, packet);
+      this.reschedule(peer);
     }
   }
 
@@ -324,7 +345,17 @@ export class Control implements ControlNode, PeerHost {
   }
 
   transmit(slot: number, bytes: Uint8Array, repeat: number): void {
-    const { remote, sendId, versionMajor, versionMinor } = this.table.fields;
+    const address = this.table.fields.remote.view(slot).slice();
+    const datagram = this.#datagram(slot, bytes);
+    for (let copy = 0; copy < repeat; copy++) this.#wait(this.#datagrams, { slot, address, bytes: datagram });
+  }
+
+  probe(slot: number, bytes: Uint8Array): void {
+    this.#sendProbe?.(this.table.fields.remote.view(slot), this.#datagram(slot, bytes));
+  }
+
+  #datagram(slot: number, bytes: Uint8Array): Uint8Array {
+    const { sendId, versionMajor, versionMinor } = this.table.fields;
     const datagram = new Uint8Array(HEADER_SIZE + bytes.length);
     datagram[0] = 0x48;
     datagram[1] = 0x65;
@@ -332,8 +363,7 @@ export class Control implements ControlNode, PeerHost {
     datagram[3] = versionMinor.get(slot);
     datagram.set(sendId.view(slot), 8);
     datagram.set(bytes, HEADER_SIZE);
-    const address = remote.view(slot).slice();
-    for (let copy = 0; copy < repeat; copy++) this.#wait(this.#datagrams, { slot, address, bytes: datagram });
+    return datagram;
   }
 
   ended(peer: Peer, code: string, reason: string): void {

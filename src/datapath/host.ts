@@ -54,6 +54,8 @@ export interface PeerHost {
   inject(slot: number, packet: Uint8Array): void;
   /** A datagram of DTLS bytes for the session's own address, `repeat` times. */
   transmit(slot: number, bytes: Uint8Array, repeat: number): void;
+  /** The same, once, in a datagram that no router may fragment. */
+  probe(slot: number, bytes: Uint8Array): void;
   /** The session is over: its slot is freed when this returns. */
   ended(peer: Peer, code: SessionCloseCode | string, reason: string): void;
 }

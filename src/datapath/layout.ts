@@ -36,7 +36,7 @@ export const PUBLIC_FIELDS = [
   ['versionMinor', 'u8', 1],
   ['suite', 'u16', 1],
   ['sendEpoch', 'u16', 1], // epoch that seal uses for DTLS records
-  ['mssClamp', 'u16', 1], // 0 = leave alone
+  ['mssClamp', 'u16', 1], // longest TCP segment the path carries, 0 = leave alone; packets longer than 40 more are session.control's to cut
   // addresses: translation of inner packets (0 = leave alone)
   ['insideAddress', 'u32', 1], // lease; routes.lookup finds the slot by it
   ['sealSource', 'u32', 1], // inside → tunnel: source becomes this

@@ -24,6 +24,8 @@ export interface ControlNode {
    * @returns how many those were
    */
   vector(now: Micros): number;
+  /** Takes superpackets with verdict divert: what is in them is longer than its session's path carries. */
+  oversized(now: Micros): void;
   /** Puts waiting control datagrams into the batch, as many as fit. @returns how many were answers to strangers */
   fill(): number;
   /** Sending so many of them took so long. */
@@ -178,14 +180,17 @@ const tun = {
 };
 
 const routes = {
-  lookup: (path: Path) => {
+  lookup: (path: Path, now: Micros) => {
     const { batches, nodes } = path;
     const { superpacketsIn } = batches;
     const count = superpacketsIn.header[HEADER.count];
     path.entries = 0;
     if (count === 0 || superpacketsIn.header[HEADER.consumed] > 0) return false;
     path.entries = count;
-    if (nodes.lookup(superpacketsIn) < count) handOver(path, superpacketsIn, 'tun');
+    if (nodes.lookup(superpacketsIn) < count) {
+      handOver(path, superpacketsIn, 'tun');
+      path.control.oversized(now);
+    }
     return false;
   },
 };

@@ -112,6 +112,7 @@ export class Shard {
       pool: new SlotPool(table, shard, shards),
       batches,
       report,
+      sendProbe: (address, datagram) => void addon.sendProbe(port, address, datagram), // refused for its size: as good as lost
       generation,
     });
     this.#path = {

@@ -5,7 +5,7 @@
 import type { TaskResult } from '../crypto/tasks.ts';
 import type { Output as DtlsOutput, Endpoint } from '../dtls/events.ts';
 import type { Opened } from '../dtls/protection.ts';
-import type { ClientSession } from '../session/client.ts';
+import { ClientSession } from '../session/client.ts';
 import type { ServerSession } from '../session/server.ts';
 import type { Output as SessionOutput } from '../session/types.ts';
 import { type Micros, SECOND } from '../wire/time.ts';
@@ -21,6 +21,8 @@ const AGGRESSIVE = 3;
 const LOOK: Micros = 5 * SECOND;
 /** Records of one send epoch after which new keys are asked for; the limit of AES-GCM is 2^24.5 (RFC 9147 §4.5.3). */
 const RECORDS_PER_EPOCH = 2 ** 23;
+/** IPv4 and TCP without options: what a packet is longer than its TCP segment. */
+const TCP_HEADERS = 40;
 
 export interface PeerKeys {
   readonly protection: SlotProtection;
@@ -37,7 +39,7 @@ export class UdpPeer implements Peer {
   readonly #host: PeerHost;
   readonly #table: SessionTable;
   readonly #keys: PeerKeys;
-  #outbox: { bytes: Uint8Array; repeat: number }[] = [];
+  #outbox: { bytes: Uint8Array; repeat: number; isProbe: boolean }[] = [];
   #keysSince: Micros;
   #looked: Micros;
   #ended = false;
@@ -74,6 +76,13 @@ export class UdpPeer implements Peer {
   /** A record that the bulk nodes have opened. */
   receiveRecord(now: Micros, record: Opened): void {
     this.dtls.receiveRecord(now, record);
+    this.pump(now);
+  }
+
+  /** An inner packet that is longer than the path carries: a client cuts it. */
+  sendLong(now: Micros, packet: Uint8Array): void {
+    if (!(this.session instanceof ClientSession)) return;
+    this.session.sendLong(packet);
     this.pump(now);
   }
 
@@ -148,7 +157,7 @@ export class UdpPeer implements Peer {
   #fromDtls(now: Micros, output: DtlsOutput, repeat: number): void {
     switch (output.kind) {
       case 'datagram':
-        this.#outbox.push({ bytes: output.bytes, repeat });
+        this.#outbox.push({ bytes: output.bytes, repeat, isProbe: false });
         break;
       case 'task':
         this.#host.compute(this, output.id, output.task);
@@ -181,6 +190,15 @@ export class UdpPeer implements Peer {
         if (output.secret) output.bytes.fill(0);
         for (const below of this.dtls.drain()) this.#fromDtls(now, below, output.repeat);
         break;
+      case 'probe':
+        this.dtls.send(now, output.bytes);
+        for (const below of this.dtls.drain())
+          if (below.kind === 'datagram') this.#outbox.push({ bytes: below.bytes, repeat: 1, isProbe: true });
+          else this.#fromDtls(now, below, 1);
+        break;
+      case 'pathMtu':
+        this.#table.fields.mssClamp.set(this.slot, Math.max(0, output.packet - TCP_HEADERS));
+        break;
       case 'authenticate':
         this.#host.authenticate(this, output.auth);
         break;
@@ -196,7 +214,8 @@ export class UdpPeer implements Peer {
         if (output.notify && this.dtls.state === 'established') {
           this.dtls.close(now);
           for (const below of this.dtls.drain())
-            if (below.kind === 'datagram') this.#outbox.push({ bytes: below.bytes, repeat: output.repeat });
+            if (below.kind === 'datagram')
+              this.#outbox.push({ bytes: below.bytes, repeat: output.repeat, isProbe: false });
         }
         this.#end(output.code, output.reason);
         break;
@@ -218,7 +237,10 @@ export class UdpPeer implements Peer {
     const outbox = this.#outbox;
     if (outbox.length === 0) return;
     this.#outbox = [];
-    for (const { bytes, repeat } of outbox) this.#host.transmit(this.slot, bytes, repeat);
+    for (const { bytes, repeat, isProbe } of outbox) {
+      if (isProbe) this.#host.probe(this.slot, bytes);
+      else this.#host.transmit(this.slot, bytes, repeat);
+    }
   }
 
   #end(code: string, reason: string): void {

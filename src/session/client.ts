@@ -7,6 +7,7 @@ import { type AuthSuccess, encodeFrame, type Frame } from '../wire/frames.ts';
 import type { Version } from '../wire/header.ts';
 import { type Micros, MS } from '../wire/time.ts';
 import { Keepalive } from './keepalive.ts';
+import { PathMtu, type Probe } from './path-mtu.ts';
 import { Session } from './session.ts';
 import { beginSnapshot, openSnapshot, putLane, SnapshotRole, takeLane } from './snapshot.ts';
 import type { ClientConfig, LaneKeys, NetworkConfig } from './types.ts';
@@ -16,6 +17,10 @@ const FIRST_TICK = 100 * MS; // 100, 200 ... 6,400 ms, and on at the last (§2.9
 const LAST_TICK = 6_400 * MS;
 const COPIES = 3; // of each datagram until Online (§1.6)
 const MAX_MTU = 0xffff;
+const ECHO_HEADER = 5; // kind, id and length of a Ping
+const FRAGMENT_HEADER = 7; // kind, length, id and offset of a DataFrag
+/** What an Expresslane packet has more than a Data frame in its record: 56 bytes around the packet against 41, and the frame's own 3 (§8.2). */
+const LANE_EXCESS = 18;
 
 export class ClientSession extends Session {
   readonly #config: ClientConfig;
@@ -23,11 +28,16 @@ export class ClientSession extends Session {
   #tick: Micros = FIRST_TICK;
   #tickDeadline: Micros = NEVER;
   #loginDeadline: Micros = NEVER;
+  /** Where the transport and the configuration have it (§8.4). */
+  readonly #pathMtu: PathMtu | undefined;
+  #estimate = 0;
+  #fragmentId = 0;
 
   /** @param keys undefined over TCP */
   constructor(config: ClientConfig, version: Version, keys: LaneKeys | undefined) {
     super(config, version, keys, 'client');
     this.#config = config;
+    if (config.transport === 'udp' && config.pathMtu) this.#pathMtu = new PathMtu(config.pathMtu);
   }
 
   get repeat(): number {
@@ -62,6 +72,23 @@ export class ClientSession extends Session {
     }
     this.#keepalive.demanded(now, this.#config.keepalive);
     this.ping();
+    this.#search(this.#pathMtu?.start(now)); // another path
+  }
+
+  /** Sends an inner packet that is longer than the path carries, in pieces (§3.4), always as DTLS records. */
+  sendLong(packet: Uint8Array): void {
+    if (this.state !== 'online') return;
+    if (this.#estimate === 0) {
+      this.sendFrame(encodeFrame({ kind: 'data', packet }), false); // nothing is known: as it is
+      return;
+    }
+    const most = (this.#estimate - FRAGMENT_HEADER) & ~7;
+    this.#fragmentId = (this.#fragmentId + 1) & 0xffff;
+    for (let offset = 0; offset < packet.length; offset += most) {
+      const more = offset + most < packet.length;
+      const piece = packet.subarray(offset, offset + most);
+      this.sendFrame(encodeFrame({ kind: 'dataFrag', id: this.#fragmentId, offset, more, piece }), false);
+    }
   }
 
   snapshot(into: Uint8Array): void {
@@ -91,6 +118,7 @@ export class ClientSession extends Session {
     keepalive.lastReceived = cursor.number();
     keepalive.tracedReceived = cursor.number();
     session.becomeOnline();
+    session.#pathMtu?.resume();
     if (session.lane !== undefined) takeLane(cursor, session.lane);
     return session;
   }
@@ -122,6 +150,11 @@ export class ClientSession extends Session {
     this.#keepalive.pong(now, this.#config.keepalive);
   }
 
+  protected probed(now: Micros, id: number): void {
+    if (this.#pathMtu === undefined) this.counters.lateProbe++;
+    else this.#search(this.#pathMtu.pong(now, id));
+  }
+
   protected advanceRole(now: Micros): void {
     if (this.state === 'authenticating') {
       if (now >= this.#loginDeadline) {
@@ -138,11 +171,26 @@ export class ClientSession extends Session {
     const due = this.#keepalive.advance(now, this.#config.keepalive);
     if (due === 'ping') this.ping();
     else if (due === 'timeout') this.close(now, 'KEEPALIVE_TIMEOUT');
+    if (this.state === 'online') this.#search(this.#pathMtu?.advance(now));
   }
 
   protected deadlineRole(): Micros {
     if (this.state === 'authenticating') return Math.min(this.#tickDeadline, this.#loginDeadline);
-    return this.state === 'online' ? this.#keepalive.deadline : NEVER;
+    if (this.state !== 'online') return NEVER;
+    return Math.min(this.#keepalive.deadline, this.#pathMtu?.deadline ?? NEVER);
+  }
+
+  /** Sends the probe, if there is one, and tells what is known by now. */
+  #search(probe: Probe | undefined): void {
+    if (this.#pathMtu === undefined) return;
+    if (probe !== undefined) {
+      const payload = new Uint8Array(probe.size - ECHO_HEADER);
+      this.push({ kind: 'probe', bytes: encodeFrame({ kind: 'ping', id: probe.id, payload }) });
+    }
+    const { estimate } = this.#pathMtu;
+    if (estimate === this.#estimate) return;
+    this.#estimate = estimate;
+    this.push({ kind: 'pathMtu', packet: estimate === 0 ? 0 : estimate - LANE_EXCESS });
   }
 
   #login(): void {
@@ -168,6 +216,7 @@ export class ClientSession extends Session {
     this.#loginDeadline = NEVER;
     this.#keepalive.online(now, this.#config.keepalive);
     this.push({ kind: 'online', networkConfig });
+    this.#search(this.#pathMtu?.start(now));
     this.lane?.rotate(now, this);
   }
 }

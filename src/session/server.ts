@@ -150,6 +150,10 @@ export class ServerSession extends Session {
     }
   }
 
+  protected probed(): void {
+    this.counters.lateProbe++; // servers probe nothing
+  }
+
   protected deadlineRole(): Micros {
     if (this.state === 'online') return this.#lastReceived + this.#config.idleAge;
     return this.#checking ? this.#staleDeadline : Math.min(this.#staleDeadline, this.#loginDeadline);

@@ -187,6 +187,8 @@ export abstract class Session {
   protected abstract takeRole(now: Micros, frame: Frame): void;
   /** A Pong with id 0 came. */
   protected abstract ponged(now: Micros): void;
+  /** A Pong with another id came: a probe of the path MTU was answered. */
+  protected abstract probed(now: Micros, id: number): void;
   protected abstract advanceRole(now: Micros): void;
   protected abstract deadlineRole(): Micros;
 
@@ -258,7 +260,7 @@ export abstract class Session {
       }
       case 'pong':
         if (frame.id !== 0) {
-          this.counters.lateProbe++;
+          this.probed(now, frame.id);
           return;
         }
         this.changed = true;

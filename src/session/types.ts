@@ -3,6 +3,7 @@
 
 import type { Auth } from '../wire/frames.ts';
 import { type Micros, MS, SECOND } from '../wire/time.ts';
+import type { PathMtuConfig } from './path-mtu.ts';
 
 /** Over UDP frames are aligned to records and few errors are fatal; over TCP frames are split anywhere and every error is. */
 export type Transport = 'udp' | 'tcp';
@@ -52,6 +53,8 @@ export type ClientConfig = {
   credentials: Auth;
   /** Time for an answer to the AuthRequest. The stock client waits for ever. */
   loginWait: Micros;
+  /** Over UDP: find out what the path carries. Undefined: send as if it carried everything. */
+  pathMtu?: PathMtuConfig | undefined;
   counters: Counters;
 };
 
@@ -129,6 +132,9 @@ export const CLOSE_REASON = {
  *
  * - `frame`: send it in one application-data record, or write it to the stream. Over UDP send the sealed datagram `repeat` times, back
  *   to back (§1.6). With `secret` set, zero `bytes` once they are sealed.
+ * - `probe`: send it in one record, in a datagram that no router may fragment; one that the own interface refuses counts as sent.
+ * - `pathMtu`: the longest inner packet that the path carries in one datagram is now `packet` bytes long, or nobody knows (0). What is longer
+ *   goes through `sendLong`.
  * - `authenticate`: answer with `authorise` when the password or token has been checked.
  * - `online`: the client has its network configuration; the server gets the event without one.
  * - `packet`: an inner packet that came by Data or DataFrag.
@@ -136,6 +142,8 @@ export const CLOSE_REASON = {
  */
 export type Output =
   | { kind: 'frame'; bytes: Uint8Array; repeat: number; secret: boolean }
+  | { kind: 'probe'; bytes: Uint8Array }
+  | { kind: 'pathMtu'; packet: number }
   | { kind: 'authenticate'; auth: Auth }
   | { kind: 'online'; networkConfig: NetworkConfig | undefined }
   | { kind: 'packet'; bytes: Uint8Array }

@@ -393,6 +393,30 @@ describe.each(backends)('$name', ({ create }) => {
     expect(bytesAt(fromTun, 0)).toEqual(build(clamped));
   });
 
+  it.each([
+    ['a packet', 0, 0],
+    ['a superpacket', 5, 1310],
+  ])('diverts %s that is longer than the path carries, and passes one that just fits', (_, kind, segmentSize) => {
+    const { nodes, fromTun, table } = fresh();
+    const longest = kind === 0 ? 1338 : 28 + segmentSize;
+    const bytes = build({
+      ...UDP,
+      destination: insideOf(Slot.lane),
+      payload: pattern(kind === 0 ? longest - 28 : 9_000),
+    });
+    for (const [limit, verdict] of [
+      [longest, Verdict.pass],
+      [longest - 1, Verdict.divert],
+      [0, Verdict.pass],
+    ]) {
+      table.fields.mssClamp.set(Slot.lane, Math.max(0, limit - 40));
+      nodes.clear(fromTun);
+      give(world, [offloaded(bytes, kind, segmentSize)]);
+      nodes.lookup(fromTun);
+      expect(fromTun.verdict[0]).toBe(verdict);
+    }
+  });
+
   it('never claims a number twice over many calls, and none for a slot of another engine', () => {
     const { nodes, fromTun, sealed, table } = fresh();
     const seen = new Set<bigint>();

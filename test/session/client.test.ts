@@ -3,13 +3,13 @@ import { deepEqual, equal, ok } from 'node:assert/strict';
 import { describe, it } from 'vitest';
 
 import { ClientSession } from '../../src/session/client.ts';
-import { CLIENT_DEFAULTS, type ClientConfig, type KeepaliveConfig } from '../../src/session/types.ts';
+import { CLIENT_DEFAULTS, type ClientConfig, type KeepaliveConfig, type Output } from '../../src/session/types.ts';
 import { encodeFrame, type Frame } from '../../src/wire/frames.ts';
 import { VERSION_1_1, VERSION_1_2, VERSION_1_3 } from '../../src/wire/header.ts';
 import { type Micros, MS, SECOND } from '../../src/wire/time.ts';
 import { hear, kinds, pass, said } from './drive.ts';
 import { MemoryKeys } from './keys.ts';
-import { clientConfig, Dice, NETWORK } from './network.ts';
+import { CALM, clientConfig, Dice, NETWORK, Pair, packet, serverConfig } from './network.ts';
 
 const success: Frame = { ...NETWORK, kind: 'authSuccess', mtu: '1350', sessionId: 7n };
 const pong: Frame = { kind: 'pong', id: 0, payload: new Uint8Array(0) };
@@ -177,5 +177,64 @@ describe('keepalive', () => {
     client.insideActivity(201 * SECOND);
     deepEqual(kinds(client), ['ping']);
     deepEqual(times(pass(client, 300 * SECOND)).at(-1), [261, 'closed']);
+  });
+});
+
+describe('the path MTU at the client', () => {
+  const base = 1250;
+  const pathMtu = { base, max: 1419 };
+  const raw = (client: ClientSession, now: Micros, frame: Frame) => {
+    client.receive(now, encodeFrame(frame));
+    return client.drain();
+  };
+  const probes = (outputs: readonly Output[]) => outputs.filter(({ kind }) => kind === 'probe' || kind === 'pathMtu');
+
+  it('probes when Online over UDP, and says what packets fit', () => {
+    const client = session({ pathMtu });
+    const [probe, ...none] = probes(raw(client, 0, success));
+    ok(probe.kind === 'probe');
+    deepEqual(none, []);
+    equal(probe.bytes.length, base);
+    deepEqual([...probe.bytes.subarray(0, 5)], [2, 0, 1, (base - 5) >> 8, (base - 5) & 255]);
+    const [next, found] = probes(raw(client, 10, { ...pong, id: 1 }));
+    ok(next.kind === 'probe' && next.bytes.length === base + 32);
+    deepEqual(found, { kind: 'pathMtu', packet: base - 18 });
+    equal(client.counters.lateProbe, 0);
+  });
+
+  it('is left alone over TCP, and where it was not asked for', () => {
+    for (const patch of [{ pathMtu, transport: 'tcp' as const }, {}])
+      deepEqual(probes(raw(session(patch), 0, success)), []);
+    const client = online();
+    hear(client, 10, { ...pong, id: 1 });
+    equal(client.counters.lateProbe, 1);
+  });
+
+  it('begins anew when the network changes', () => {
+    const client = online({ pathMtu });
+    hear(client, 10, { ...pong, id: 1 });
+    client.drain();
+    client.networkChanged(20);
+    const [probe, unknown] = probes(client.drain());
+    ok(probe.kind === 'probe' && probe.bytes.length === base);
+    deepEqual(unknown, { kind: 'pathMtu', packet: 0 });
+  });
+
+  it('sends packets of any length so that the other end has them whole again, in records no longer than the path carries', () => {
+    const network = new Pair(5, CALM, serverConfig(), clientConfig({ pathMtu }));
+    network.connect();
+    network.runTo(SECOND);
+    equal(network.client.longest, 1419 - 18);
+    const lengths = [20, 1250, 1416, 1417, 1420, 9_000, 65_535];
+    for (const [mark, length] of lengths.entries()) {
+      (network.client.session as ClientSession).sendLong(packet(mark, length));
+      for (const output of network.client.session.drain()) {
+        ok(output.kind === 'frame' && output.bytes.length <= 1419);
+        network.server.session.receive(network.now, output.bytes);
+      }
+      const [whole] = network.server.session.drain();
+      ok(whole.kind === 'packet');
+      deepEqual(whole.bytes, packet(mark, length));
+    }
   });
 });

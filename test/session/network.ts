@@ -97,6 +97,8 @@ export class End {
   /** Expresslane packets that no key here opens. */
   unopened = 0;
   online = 0;
+  /** What the path carries, as the session knows it. */
+  longest = 0;
   closed: string | undefined;
 
   constructor(session: ClientSession | ServerSession, keys: MemoryKeys, ids: ServerIds | undefined) {
@@ -196,6 +198,8 @@ export class Pair {
       else if (output.kind === 'packet') end.packets.push(markOf(output.bytes));
       else if (output.kind === 'online') end.online++;
       else if (output.kind === 'authenticate') this.#checks.push(this.now + this.checkTime);
+      else if (output.kind === 'probe') this.#record(end, output.bytes, 1);
+      else if (output.kind === 'pathMtu') end.longest = output.packet;
       else {
         end.closed = output.code;
         if (output.notify) this.#transmit(end, { id: end.headerId, kind: 'closeNotify' });

@@ -1,6 +1,6 @@
 import { readU16, readU32 } from '../../packet/checksum.ts';
 import { Ipv4, ipv4HeaderLength, verifyIpv4 } from '../../packet/ip.ts';
-import { rewriteAddress } from '../../packet/translate.ts';
+import { clampMss, rewriteAddress } from '../../packet/translate.ts';
 import type { Micros } from '../../wire/time.ts';
 import { type Batch, Flag, HEADER, Verdict } from '../batch.ts';
 import { decide, isOnline, type ReferenceLanes, slotOf } from './lanes.ts';
@@ -23,6 +23,9 @@ export function admit(lanes: ReferenceLanes, packets: Batch, now: Micros): numbe
     }
     if (isSound(packets, i)) packets.flags[i] |= Flag.checksumValid;
     translateToInside(lanes, packets, i, slot);
+    const limit = lanes.table.fields.mssClamp.get(slot); // what the inside may send back
+    if (limit !== 0)
+      clampMss(packets.bytes, packets.offset[i], headerLengthOf(packets, i), packets.length[i], limit, false);
     lanes.table.fields.lastInside.set(slot, now);
     passing++;
   }
@@ -38,8 +41,12 @@ export function checkIpv4({ bytes, offset, length }: Batch, i: number): number {
   return Verdict.pass;
 }
 
-function isSound({ bytes, offset, length }: Batch, i: number): boolean {
-  return verifyIpv4(bytes, offset[i], ipv4HeaderLength(bytes, offset[i], length[i]));
+function headerLengthOf({ bytes, offset, length }: Batch, i: number): number {
+  return ipv4HeaderLength(bytes, offset[i], length[i]);
+}
+
+function isSound(packets: Batch, i: number): boolean {
+  return verifyIpv4(packets.bytes, packets.offset[i], headerLengthOf(packets, i));
 }
 
 function translateToInside({ table }: ReferenceLanes, { bytes, offset, length }: Batch, i: number, slot: number): void {

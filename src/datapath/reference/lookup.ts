@@ -1,13 +1,17 @@
 import { readU32 } from '../../packet/checksum.ts';
-import { Ipv4, ipv4HeaderLength, Protocol, Tcp, Udp } from '../../packet/ip.ts';
+import { Ipv4, ipv4HeaderLength, Protocol, Tcp, tcpHeaderLength, Udp } from '../../packet/ip.ts';
+import { Gso } from '../../packet/segment.ts';
 import { clampMss, rewriteAddress } from '../../packet/translate.ts';
 import { type Batch, Flag, HEADER, Verdict } from '../batch.ts';
 import { checkIpv4 } from './admit.ts';
 import { decide, isOnline, isSuperseded, occupied, type ReferenceLanes } from './lanes.ts';
 
+/** IPv4 and TCP without options: what a packet is longer than the segment in it. */
+const TCP_HEADERS = Ipv4.minLength + Tcp.minLength;
+
 /**
  * routes.lookup: inner destination → session, then translation and the MSS clamp. A superpacket is looked at once, however many
- * segments it has. Sets `slot`; works in place; never throws. @returns superpackets that pass
+ * segments it has. Packets longer than the path carries (mssClamp + 40) are diverted. Sets `slot`; works in place; never throws. @returns superpackets that pass
  */
 export function lookup(lanes: ReferenceLanes, superpackets: Batch): number {
   let passing = 0;
@@ -38,8 +42,17 @@ function route(lanes: ReferenceLanes, batch: Batch, i: number): number {
   if (partial && !isPlainOffload(batch, i, headerLength)) return Verdict.badGso;
   translateToTunnel(lanes, batch, i, slot, partial);
   const limit = lanes.table.fields.mssClamp.get(slot);
-  if (limit !== 0) clampMss(bytes, at, headerLength, length[i], limit, partial);
-  return Verdict.pass;
+  if (limit === 0) return Verdict.pass;
+  clampMss(bytes, at, headerLength, length[i], limit, partial);
+  return longest(batch, i, headerLength) > limit + TCP_HEADERS ? Verdict.divert : Verdict.pass;
+}
+
+/** Bytes of the longest packet that an entry stands for. */
+function longest({ bytes, offset, length, kind, segmentSize }: Batch, i: number, headerLength: number): number {
+  if (kind[i] === Gso.none) return length[i];
+  const transport =
+    kind[i] === Gso.udp ? Udp.headerLength : tcpHeaderLength(bytes, offset[i] + headerLength, length[i] - headerLength);
+  return Math.min(length[i], headerLength + transport + segmentSize[i]);
 }
 
 /** The kernel may leave only a TCP or UDP checksum to us, where such a packet has it. */

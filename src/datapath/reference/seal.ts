@@ -2,12 +2,12 @@
  * lanes.seal: superpackets → segments → datagrams → trains. Works in the order of the file: which path a session's packets take, how a superpacket is
  * cut, how many of them are sure to fit, and which datagrams share a train; then numbers are claimed and everything is sealed.
  */
-import { checksumOf, sumWords, writeU16 } from '../../packet/checksum.ts';
-import { Ipv4, Ipv6, Protocol } from '../../packet/ip.ts';
-import { type Cut, Gso, planCut, segmentLength, writeSegment } from '../../packet/segment.ts';
+import { writeU16 } from '../../packet/checksum.ts';
+import { type Cut, segmentLength } from '../../packet/segment.ts';
 import { DataOffset } from '../../wire/expresslane.ts';
 import type { Micros } from '../../wire/time.ts';
 import { type Batch, Flag, HEADER, Kind, Verdict } from '../batch.ts';
+import { cutOf, innerPackets } from '../inner-packets.ts';
 import { SlotFlag } from '../layout.ts';
 import { aeadSeal, TAG_LENGTH } from './aead.ts';
 import { count, decide, isOnline, isSuperseded, type ReferenceLanes, slotOf } from './lanes.ts';
@@ -113,14 +113,8 @@ function plan(lanes: ReferenceLanes, superpackets: Batch, entry: number): Job | 
   if (!isOnline(lanes, slot)) return Verdict.notOnline;
   const path = pathOf(lanes, slot);
   if (!path) return Verdict.noKey;
-  const { bytes, offset, length, kind, segmentSize, flags, checksumStart, checksumOffset } = superpackets;
-  const partial = (flags[entry] & Flag.needsChecksum) !== 0;
-  if (kind[entry] === Gso.none) {
-    if (partial && checksumStart[entry] + checksumOffset[entry] + 2 > length[entry]) return Verdict.badGso;
-    return { entry, slot, path, cut: undefined };
-  }
-  const cut = planCut(bytes, offset[entry], length[entry], kind[entry], segmentSize[entry], partial);
-  return cut ? { entry, slot, path, cut } : Verdict.badGso;
+  const cut = cutOf(superpackets, entry);
+  return cut === false ? Verdict.badGso : { entry, slot, path, cut };
 }
 
 function pathOf({ table, secrets }: ReferenceLanes, slot: number): Path | undefined {
@@ -177,7 +171,7 @@ function segmentsPerTrain({ table }: ReferenceLanes, slot: number, maxSegments: 
 function formTrains(superpackets: Batch, jobs: readonly Job[], most: number): Train[] {
   const trains: Train[] = [];
   for (const job of jobs) {
-    for (const packet of segmentsOf(superpackets, job)) {
+    for (const packet of innerPackets(superpackets, job.entry, job.cut)) {
       const size = sealedLength(job.path, packet.length);
       const last = trains.at(-1);
       if (!last || !joins(last, size, most)) {
@@ -195,29 +189,6 @@ function formTrains(superpackets: Batch, jobs: readonly Job[], most: number): Tr
 function joins(train: Train, size: number, most: number): boolean {
   if (train.bytes + size > MAX_TRAIN) return false;
   return train.path.kind === 'stream' || (!train.full && size <= train.size && train.packets.length < most);
-}
-
-function segmentsOf(superpackets: Batch, { entry, cut }: Job): Uint8Array[] {
-  const { bytes, offset, length, flags, checksumStart, checksumOffset } = superpackets;
-  const at = offset[entry];
-  const total = length[entry];
-  if (!cut) {
-    const packet = bytes.slice(at, at + total);
-    if ((flags[entry] & Flag.needsChecksum) !== 0) finishChecksum(packet, checksumStart[entry], checksumOffset[entry]);
-    return [packet];
-  }
-  return Array.from({ length: cut.segments }, (_, i) => {
-    const packet = new Uint8Array(segmentLength(total, cut, i));
-    writeSegment(bytes, at, total, cut, i, packet, 0);
-    return packet;
-  });
-}
-
-/** The field holds the pseudo-header sum already, and is part of what is summed (linux-facts §2). */
-function finishChecksum(packet: Uint8Array, start: number, offset: number): void {
-  const checksum = checksumOf(sumWords(packet, start, packet.length - start));
-  const protocol = packet[packet[0] >> 4 === 6 ? Ipv6.nextHeader : Ipv4.protocol];
-  writeU16(packet, start + offset, checksum === 0 && protocol === Protocol.udp ? 0xffff : checksum);
 }
 
 // ---- sealing ----------------------------------------------------------------------------------------------------------
