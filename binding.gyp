@@ -13,7 +13,7 @@
     'cflags_cc!': ['-std=gnu++20', '-std=gnu++17', '-O2'],
     # no -march: instruction sets are chosen per function (target attributes) and at run time
     'cflags_cc': ['-std=c++20', '-fno-exceptions', '-fno-rtti', '-O3'],
-    'libraries': ['-luring'],
+    'libraries': ['-luring', '-lcrypt'],
     'conditions': [
       ['ipsec_mb==1', {
         'defines': ['RINGWAY_IPSEC_MB'],

@@ -25,6 +25,7 @@ const PACKAGES = [
   ['make', 'make'],
   ['python3', 'python3'], // node-gyp, and the rig in bench/rig
   ['liburing-dev', '/usr/include/liburing.h'],
+  ['libcrypt-dev', '/usr/include/crypt.h'],
   ['iproute2', 'ip'],
   ['iputils-ping', 'ping'],
   ['iperf3', 'iperf3'],

@@ -201,6 +201,10 @@ export interface Addon {
   secretExpand(secret: SecretHandle, label: string, context: Uint8Array): SecretHandle;
   secretFinished(secret: SecretHandle, transcriptHash: Uint8Array): Uint8Array;
   secretDestroy(secret: SecretHandle): void;
+  /** crypt(3) of libxcrypt, on any thread, for as long as the setting says. `password`: up to 511 bytes, none of them zero. @throws EINVAL for a setting libxcrypt cannot follow, ENOMEM */
+  hashPassword(password: Uint8Array, setting: string): string;
+  /** Whether libxcrypt here was built with the method of a setting, or of a hash, which is one too. */
+  knowsPasswordHash(setting: string): boolean;
   recordKeys(suite: number, secret: SecretHandle): RecordKeysHandle;
   recordKeysDestroy(keys: RecordKeysHandle): void;
   recordSeal(keys: RecordKeysHandle, epoch: number, sequence: number, contentType: number, content: Uint8Array): Uint8Array;

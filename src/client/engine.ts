@@ -149,7 +149,7 @@ class ClientEngine {
     const config = this.#config;
     const credentials: Auth =
       server.token === null
-        ? { method: 'userPass', user: server.user ?? '', password: server.password ?? '' }
+        ? { method: 'userPass', user: server.user ?? '', password: new TextEncoder().encode(server.password ?? '') }
         : { method: 'versionedToken', version: VERSION_1_3, token: server.token };
     return {
       transport: server.mode,

@@ -17,7 +17,7 @@ import { type Batches, nativeBatch } from './batches.ts';
 import { createControlCounters } from './control-counters.ts';
 import { ControlShare } from './control-share.ts';
 import { Deadlines } from './deadlines.ts';
-import { GENERATIONS_PER_ENGINE, type Grant, type Peer, type PeerHost, type ShardReport } from './host.ts';
+import { GENERATIONS_PER_ENGINE, type Grant, type Peer, type PeerHost, type ReportSender } from './host.ts';
 import { cutOf, innerPackets } from './inner-packets.ts';
 import { SlotFlag, SlotState } from './layout.ts';
 import { type ControlNode, wantsControl } from './pipeline.ts';
@@ -58,7 +58,7 @@ export interface ControlOptions {
   readonly table: SessionTable;
   readonly pool: SlotPool;
   readonly batches: Batches;
-  readonly report: (report: ShardReport) => void;
+  readonly report: ReportSender;
   /** Sends a datagram that no router may fragment; only clients do. */
   readonly sendProbe?: (address: Uint8Array, datagram: Uint8Array) => void;
   /** Of this shard's life: see `#nextAsk`. */
@@ -79,7 +79,7 @@ export class Control implements ControlNode, PeerHost {
   readonly table: SessionTable;
   readonly #pool: SlotPool;
   readonly #batches: Batches;
-  readonly #report: (report: ShardReport) => void;
+  readonly #report: ReportSender;
   readonly #sendProbe: ControlOptions['sendProbe'];
   readonly #deadlines = new Deadlines();
   readonly #share = new ControlShare();
@@ -327,13 +327,17 @@ export class Control implements ControlNode, PeerHost {
     this.#logins++;
     if (auth.method === 'userPass') peer.user = auth.user;
     const remote = this.table.fields.remote.view(peer.slot);
-    this.#report({
-      type: 'authenticate',
-      id: ask,
-      auth,
-      localAddress: formatAddress(remote, ADDRESS.local),
-      peerAddress: formatAddress(remote, ADDRESS.remote),
-    });
+    const own = auth.method === 'userPass' ? { ...auth, password: takeAway(auth.password) } : auth;
+    this.#report(
+      {
+        type: 'authenticate',
+        id: ask,
+        auth: own,
+        localAddress: formatAddress(remote, ADDRESS.local),
+        peerAddress: formatAddress(remote, ADDRESS.remote),
+      },
+      own.method === 'userPass' ? [own.password.buffer] : undefined,
+    );
   }
 
   online(peer: Peer, networkConfig: NetworkConfig | undefined): void {
@@ -403,6 +407,7 @@ export class Control implements ControlNode, PeerHost {
     const slot = packets.slot[i];
     const at = packets.offset[i];
     const content = packets.bytes.slice(at, at + packets.length[i]);
+    if (packets.kind[i] !== Kind.raw) packets.bytes.fill(0, at, at + packets.length[i]); // keys and passwords are in there
     if (slot < 0) {
       this.counters.strangers++;
       this.role.stranger(now, this.#stranger(packets, i, content));
@@ -509,6 +514,13 @@ export class Control implements ControlNode, PeerHost {
     fields.sealDestination.set(slot, parseIpv4(networkConfig.localIp));
     this.addon.indexSet(this.index, 'inside', ipv4Key(insideAddress), slot);
   }
+}
+
+/** Moves a secret into memory of its own, and zeroes it where it was. */
+function takeAway(secret: Uint8Array): Uint8Array<ArrayBuffer> {
+  const own = new Uint8Array(secret);
+  secret.fill(0);
+  return own;
 }
 
 /** Whether DTLS bytes begin with a ClientHello in plaintext, or a piece of one. */

@@ -33,6 +33,9 @@ export type ShardReport =
   | { type: 'statistics'; statistics: ShardStatistics }
   | { type: 'stopped' };
 
+/** What is in `transfer` is the receiver's from then on: no copy stays behind. */
+export type ReportSender = (report: ShardReport, transfer?: readonly ArrayBuffer[]) => void;
+
 export type ShardCommand =
   | { type: 'taskDone'; id: number; result: TaskResult }
   | { type: 'authorised'; id: number; grant: Grant | undefined; code: 'ACCESS_DENIED' | 'NO_ADDRESS' }

@@ -11,7 +11,7 @@ import { HEADER, VERDICTS } from './batch.ts';
 import { type Batches, createBatches } from './batches.ts';
 import { Control } from './control.ts';
 import { FairShare } from './fair-share.ts';
-import type { ShardReport, ShardStatistics } from './host.ts';
+import type { ReportSender, ShardStatistics } from './host.ts';
 import { SlotState } from './layout.ts';
 import { type CoalesceMode, createNativeNodes, type Nodes } from './nodes.ts';
 import { downlink, injectPackets, type Path, run, STAGES, uplink } from './pipeline.ts';
@@ -78,7 +78,7 @@ export class Shard {
   readonly #turnTimes = new Uint32Array(TURN_BUCKETS);
   #passSince: Micros | undefined;
 
-  constructor(addon: Addon, options: ShardOptions, report: (report: ShardReport) => void) {
+  constructor(addon: Addon, options: ShardOptions, report: ReportSender) {
     this.#addon = addon;
     this.#options = options;
     const { shard, shards, generation } = options;

@@ -160,7 +160,7 @@ class Loader {
         ...CLIENT_DEFAULTS,
         transport: scenario.transport,
         expresslane: { enabled: scenario.expresslane, rotationInterval: CLIENT_DEFAULTS.expresslane.rotationInterval },
-        credentials: { method: 'userPass', user, password },
+        credentials: { method: 'userPass', user, password: new TextEncoder().encode(password) },
       },
       remote: encodeAddress(address, portNumber, ''),
       tcp: { address, portNumber, caCert, serverName },

@@ -202,8 +202,10 @@ class ServerEngine {
     let granted = false;
     let why: string;
     try {
-      const login: LoginRequest = { auth: report.auth };
-      const outcome = (await this.#crypto.run(patient({ login }))) as {
+      const { auth } = report;
+      const login: LoginRequest = { auth };
+      const transferList = auth.method === 'userPass' ? [auth.password.buffer as ArrayBuffer] : [];
+      const outcome = (await this.#crypto.run(patient({ login }), { transferList })) as {
         granted: boolean;
         user: string;
         reason: string;

@@ -1,4 +1,4 @@
-/** Checks a login: the one place where user database and tokens meet. Runs in the crypto pool. */
+/** Checks a login, and zeroes its password: the one place where user database and tokens meet. Runs in the crypto pool. */
 import type { Auth } from '../wire/frames.ts';
 import { parseTokenKey, verifyToken } from './tokens.ts';
 import { parseUserDb, verifyPassword } from './users.ts';
@@ -23,9 +23,13 @@ export function createLogins(
   return async ({ auth }) => {
     switch (auth.method) {
       case 'userPass': {
-        if (!users) return { granted: false, user: auth.user, reason: 'there is no user database' };
-        const granted = verifyPassword(users, auth.user, auth.password);
-        return { granted, user: auth.user, reason: 'wrong user or password' };
+        const { user, password } = auth;
+        try {
+          if (!users) return { granted: false, user, reason: 'there is no user database' };
+          return { granted: verifyPassword(users, user, password), user, reason: 'wrong user or password' };
+        } finally {
+          password.fill(0);
+        }
       }
       case 'token':
       case 'versionedToken': {

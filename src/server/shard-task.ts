@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { MessagePort } from 'node:worker_threads';
 import { createNativeVault } from '../crypto/native-vault.ts';
 import type { Control } from '../datapath/control.ts';
-import type { ShardCommand, ShardReport, ShardStatistics } from '../datapath/host.ts';
+import type { ReportSender, ShardCommand, ShardStatistics } from '../datapath/host.ts';
 import { Shard, type ShardOptions } from '../datapath/shard.ts';
 import { checkLayout } from '../datapath/table.ts';
 import { CookieSecrets } from '../dtls/cookie.ts';
@@ -33,7 +33,7 @@ export interface ServerShardTask {
 export async function runServerShard(task: ServerShardTask, port: MessagePort): Promise<void> {
   const addon = loadAddon();
   checkLayout(addon);
-  const report = (message: ShardReport) => port.postMessage(message);
+  const report: ReportSender = (message, transfer = []) => port.postMessage(message, transfer);
   const shard = new Shard(addon, task.options, report);
   const { control } = shard;
   const vault = createNativeVault(addon);
@@ -98,7 +98,7 @@ export async function runServerShard(task: ServerShardTask, port: MessagePort): 
 
 type Answer = Extract<ShardCommand, { type: 'taskDone' | 'authorised' }>;
 
-function answer(control: Control, command: Answer, report: (report: ShardReport) => void): void {
+function answer(control: Control, command: Answer, report: ReportSender): void {
   if (command.type === 'taskDone') {
     control.taskDone(control.now(), command.id, command.result);
     return;

@@ -1,6 +1,6 @@
 // The server's side of a session (protocol specification §4.2 and §5.3): it waits for a login, has it checked, and answers.
 
-import { encodeFrame, type Frame } from '../wire/frames.ts';
+import { type Auth, encodeFrame, type Frame } from '../wire/frames.ts';
 import type { SessionId, Version } from '../wire/header.ts';
 import type { Micros } from '../wire/time.ts';
 import { Session } from './session.ts';
@@ -109,6 +109,7 @@ export class ServerSession extends Session {
   protected takeRole(now: Micros, frame: Frame): void {
     switch (frame.kind) {
       case 'authRequest':
+        if (this.state !== 'linkUp' || this.#checking) forget(frame.auth);
         if (this.state === 'online') {
           this.#welcome(); // our answer was lost (§4.2); the login stands
           return;
@@ -164,4 +165,9 @@ export class ServerSession extends Session {
     const sessionId = this.#sessionId;
     this.sendFrame(encodeFrame({ kind: 'authSuccess', localIp, peerIp, dnsIp, mtu: String(mtu), sessionId }), false);
   }
+}
+
+/** Zeroes a password that nobody will check. */
+function forget(auth: Auth): void {
+  if (auth.method === 'userPass') auth.password.fill(0);
 }

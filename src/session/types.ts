@@ -135,7 +135,7 @@ export const CLOSE_REASON = {
  * - `probe`: send it in one record, in a datagram that no router may fragment; one that the own interface refuses counts as sent.
  * - `pathMtu`: the longest inner packet that the path carries in one datagram is now `packet` bytes long, or nobody knows (0). What is longer
  *   goes through `sendLong`.
- * - `authenticate`: answer with `authorise` when the password or token has been checked.
+ * - `authenticate`: answer with `authorise` when the password or token has been checked. A password is a view: copy it, then zero it.
  * - `online`: the client has its network configuration; the server gets the event without one.
  * - `packet`: an inner packet that came by Data or DataFrag.
  * - `closed`: send close_notify `repeat` times if `notify`, then forget the session. Always the last output there is.

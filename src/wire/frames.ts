@@ -49,7 +49,8 @@ export type Echo = { kind: 'ping' | 'pong'; id: number; payload: Uint8Array };
 
 /** How a client says who it is (§3.5). Stock clients send `userPass` and `versionedToken`. */
 export type Auth =
-  | { method: 'userPass'; user: string; password: string }
+  /** A decoded password is a view into its record: whoever is done with it zeroes it. */
+  | { method: 'userPass'; user: string; password: Uint8Array }
   | { method: 'token'; token: string }
   | { method: 'versionedToken'; version: Version; token: string }
   | { method: 'custom'; payload: Uint8Array };
@@ -326,7 +327,7 @@ function decodeAuth(from: Reader): Auth {
       const userLength = limited(from.u8(), MAX_CREDENTIAL_LENGTH);
       const passwordLength = limited(from.u8(), MAX_CREDENTIAL_LENGTH);
       const user = decodeText(from.take(MAX_CREDENTIAL_LENGTH).subarray(0, userLength));
-      const password = decodeText(from.take(MAX_CREDENTIAL_LENGTH).subarray(0, passwordLength));
+      const password = from.take(MAX_CREDENTIAL_LENGTH).subarray(0, passwordLength);
       return { method: 'userPass', user, password };
     }
     case Method.token:
@@ -348,7 +349,8 @@ function encodeAuth(auth: Auth): Uint8Array {
   switch (auth.method) {
     case 'userPass': {
       const user = encodeText(auth.user, MAX_CREDENTIAL_LENGTH);
-      const password = encodeText(auth.password, MAX_CREDENTIAL_LENGTH);
+      const { password } = auth;
+      limited(password.length, MAX_CREDENTIAL_LENGTH);
       const to = new Writer(4 + 2 * MAX_CREDENTIAL_LENGTH).u8(Kind.authRequest).u8(Method.userPass);
       to.u8(user.length).u8(password.length);
       return to.padded(user, MAX_CREDENTIAL_LENGTH).padded(password, MAX_CREDENTIAL_LENGTH).bytes;
@@ -416,7 +418,7 @@ function decodeBoolean(from: Reader): boolean {
   return value === 1;
 }
 
-// A leading U+FEFF is part of a password like any other character.
+// A leading U+FEFF is part of a name like any other character.
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const toUtf8 = new TextEncoder();
 

@@ -12,7 +12,8 @@ describe('the crypto pool', () => {
 
   it('takes steps of handshakes before logins that wait, and a login now and then all the same', async () => {
     const finished: string[] = [];
-    const login = () => patient({ login: { auth: { method: 'userPass', user: 'alice', password: 'guess' } } });
+    const login = () =>
+      patient({ login: { auth: { method: 'userPass', user: 'alice', password: Buffer.from('guess') } } });
     const keygen = () => ({ task: { op: 'keygen', group: Group.x25519 } });
     const run = (name: string, job: object) => pool.run(job).then(() => finished.push(name));
     const warm = pool.run(keygen());

@@ -549,7 +549,7 @@ export class RigClient {
       groups: [Group.x25519],
       share: undefined,
     });
-    const credentials = { method: 'userPass' as const, user: `user${host}`, password: 'password' };
+    const credentials = { method: 'userPass' as const, user: `user${host}`, password: Buffer.from('password') };
     this.session = new ClientSession(
       {
         ...CLIENT_DEFAULTS,

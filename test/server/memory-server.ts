@@ -154,7 +154,7 @@ export class MemoryServer {
       }
       if (report.type !== 'authenticate') continue;
       const { auth } = report;
-      const granted = auth.method === 'userPass' && auth.password === 'password';
+      const granted = auth.method === 'userPass' && Buffer.from(auth.password).toString() === 'password';
       const networkConfig = { localIp: '10.125.0.5', peerIp: '10.125.0.6', dnsIp: '10.125.0.1', mtu: 1350 };
       const grant: Grant | undefined = granted ? { insideAddress: this.#nextAddress++, networkConfig } : undefined;
       this.control.authorised(now, report.id, grant, 'ACCESS_DENIED');
@@ -239,7 +239,7 @@ export class MemoryClient {
       groups: [Group.x25519],
       share: undefined,
     });
-    const login = { method: 'userPass' as const, user, password };
+    const login = { method: 'userPass' as const, user, password: Buffer.from(password) };
     const config = { ...CLIENT_DEFAULTS, transport: 'udp' as const, credentials: login, counters: createCounters() };
     const expresslane = { enabled: true, rotationInterval: 900_000_000 };
     this.session = new ClientSession({ ...config, expresslane }, VERSION_1_3, idleKeys());

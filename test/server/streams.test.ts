@@ -14,8 +14,8 @@ const PING = encodeFrame({ kind: 'ping', id: 0, payload: new Uint8Array(0) });
 const PONG = encodeFrame({ kind: 'pong', id: 0, payload: new Uint8Array(0) });
 const LOGIN = encodeFrame({
   kind: 'authRequest',
-  auth: { method: 'userPass', user: 'alice', password: 'password' },
-} as never);
+  auth: { method: 'userPass', user: 'alice', password: Buffer.from('password') },
+});
 
 /** A real acceptor on a loopback port of its own, over a control path without packets. */
 class StreamServer {

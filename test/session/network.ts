@@ -60,7 +60,7 @@ export function serverConfig(patch: Partial<ServerConfig> = {}): ServerConfig {
 }
 
 export function clientConfig(patch: Partial<ClientConfig> = {}): ClientConfig {
-  const credentials = { method: 'userPass', user: 'user', password: 'password' } as const;
+  const credentials = { method: 'userPass', user: 'user', password: Buffer.from('password') } as const;
   return { transport: 'udp', ...CLIENT_DEFAULTS, credentials, counters: createCounters(), ...patch };
 }
 

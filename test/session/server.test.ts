@@ -11,7 +11,8 @@ import { counted, hear, kinds, pass, said } from './drive.ts';
 import { MemoryKeys } from './keys.ts';
 import { Dice, NETWORK, packet, serverConfig } from './network.ts';
 
-const login: Frame = { kind: 'authRequest', auth: { method: 'userPass', user: 'user', password: 'password' } };
+const PASSWORD = new TextEncoder().encode('password');
+const login: Frame = { kind: 'authRequest', auth: { method: 'userPass', user: 'user', password: PASSWORD } };
 const granted = { granted: true, networkConfig: NETWORK, sessionId: 0xabcn } as const;
 const welcome = { kind: 'authSuccess', localIp: '10.125.0.5', peerIp: '10.125.0.6', dnsIp: '10.125.0.1', mtu: '1350' };
 
@@ -36,7 +37,7 @@ describe('login at the server', () => {
     const server = session();
     server.linkUp(0);
     deepEqual(hear(server, 0, login), [
-      { kind: 'authenticate', auth: { method: 'userPass', user: 'user', password: 'password' } },
+      { kind: 'authenticate', auth: { method: 'userPass', user: 'user', password: PASSWORD } },
     ]);
     server.authorise(4 * MS, granted);
     deepEqual(said(server), [

@@ -30,7 +30,7 @@ const VECTORS: [string, Frame, string][] = [
   ['Pong, empty', { kind: 'pong', id: 0xabcd, payload: hex('') }, '03 abcd 0000'],
   [
     'AuthRequest with user and password',
-    { kind: 'authRequest', auth: { method: 'userPass', user: 'me', password: 'secret' } },
+    { kind: 'authRequest', auth: { method: 'userPass', user: 'me', password: hex('736563726574') } },
     `04 01 02 06 6d65${zeros(48)} 736563726574${zeros(44)}`,
   ],
   [
@@ -171,7 +171,7 @@ describe('frames', () => {
     ['a user of 51 bytes', `04 01 33 06 ${'61'.repeat(100)}`, 'TOO_LARGE'],
     ['a password of 255 bytes', `04 01 02 ff ${'61'.repeat(100)}`, 'TOO_LARGE'],
     ['a user that is not UTF-8', `04 01 02 06 ff${zeros(49)} ${zeros(50)}`, 'BAD_TEXT'],
-    ['a password that ends inside a character', `04 01 00 01 ${zeros(50)} c3a9${zeros(48)}`, 'BAD_TEXT'],
+    ['a user that ends inside a character', `04 01 01 00 c3a9${zeros(48)} ${zeros(50)}`, 'BAD_TEXT'],
     ['method 0', '04 00', 'BAD_VALUE'],
     ['method 22', '04 16 0000', 'BAD_VALUE'],
     ['a token of 1,348 bytes', `04 02 0544 ${'61'.repeat(1348)}`, 'TOO_LARGE'],
@@ -202,14 +202,15 @@ describe('frames', () => {
     equal(frame.kind === 'authSuccess' && frame.localIp, 'a'.repeat(23));
   });
 
-  it('keeps a byte order mark in a password', () => {
-    const frame: Frame = { kind: 'authRequest', auth: { method: 'userPass', user: 'u', password: '\ufeffx' } };
+  it('keeps a byte order mark in a name, and a password as it came, UTF-8 or not', () => {
+    const password = hex('ff00c3');
+    const frame: Frame = { kind: 'authRequest', auth: { method: 'userPass', user: '\ufeffx', password } };
     deepEqual(decodeFrame(new Reader(encodeFrame(frame))), frame);
   });
 
   it('never lets a frame leave whose field does not fit', () => {
     const auth = (user: string) =>
-      encodeFrame({ kind: 'authRequest', auth: { method: 'userPass', user, password: '' } });
+      encodeFrame({ kind: 'authRequest', auth: { method: 'userPass', user, password: hex('') } });
     equal(auth('é'.repeat(25)).length, 104);
     throws(() => auth('é'.repeat(26)), isError('TOO_LARGE'));
     throws(() => encodeFrame({ kind: 'serverConfig', payload: new Uint8Array(1349) }), isError('TOO_LARGE'));
