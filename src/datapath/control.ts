@@ -9,7 +9,7 @@ import type { Addon, IndexHandle, LanesHandle } from '../native/index.ts';
 import type { NetworkConfig } from '../session/types.ts';
 import type { Auth } from '../wire/frames.ts';
 import type { SessionId } from '../wire/header.ts';
-import { HEADER_SIZE, rejectDatagram } from '../wire/header.ts';
+import { HEADER_SIZE } from '../wire/header.ts';
 import { type Micros, SECOND } from '../wire/time.ts';
 import { formatAddress, ipv4Key, parseIpv4 } from './address.ts';
 import { ADDRESS, type Batch, Flag, HEADER, Kind, Verdict } from './batch.ts';
@@ -18,14 +18,13 @@ import { createControlCounters } from './control-counters.ts';
 import { ControlShare } from './control-share.ts';
 import { Deadlines } from './deadlines.ts';
 import { GENERATIONS_PER_ENGINE, type Grant, type Peer, type PeerHost, type ReportSender } from './host.ts';
-import { cutOf, innerPackets } from './inner-packets.ts';
 import { SlotFlag, SlotState } from './layout.ts';
+import { cutOversized } from './oversized.ts';
 import { type ControlNode, wantsControl } from './pipeline.ts';
+import { Rejects } from './rejects.ts';
 import type { SessionTable, SlotPool } from './table.ts';
 import { UdpPeer } from './udp-peer.ts';
 
-/** Rejects per second and shard: enough for clients of a restarted server, not for a reflector (protocol specification §1.5). */
-const REJECTS_PER_SECOND = 200;
 /** Control datagrams and packets that may wait for a block; a peer that makes more than fit loses them, counted. */
 const MAX_WAITING = 4_096;
 const GSO_RETRY: Micros = 60 * SECOND;
@@ -93,8 +92,7 @@ export class Control implements ControlNode, PeerHost {
   /** Numbers of questions to the engine: never a predecessor's, or the answer to its question would log in somebody else. */
   #nextAsk: number;
   #logins = 0;
-  #trainsSeen = 0;
-  #rejects = { since: 0, sent: 0 };
+  readonly #rejects = new Rejects(this.counters);
   role!: Role;
 
   constructor(options: ControlOptions) {
@@ -120,7 +118,7 @@ export class Control implements ControlNode, PeerHost {
   /** Opened records first, then handshakes under way, then strangers. */
   vector(now: Micros): number {
     const { trainsIn, packets } = this.#batches;
-    let taken = this.#answerRejects(now, trainsIn);
+    let taken = this.#rejects.answer(now, trainsIn, this.transmitTo);
     const { verdict, flags, slot, train } = packets;
     const count = packets.header[HEADER.count];
     let raw = 0;
@@ -168,19 +166,7 @@ export class Control implements ControlNode, PeerHost {
   }
 
   oversized(now: Micros): void {
-    const { superpacketsIn } = this.#batches;
-    const { verdict, slot } = superpacketsIn;
-    for (let i = 0; i < superpacketsIn.header[HEADER.count]; i++) {
-      if (verdict[i] !== Verdict.divert) continue;
-      const peer = this.peers.get(slot[i]);
-      const cut = cutOf(superpacketsIn, i);
-      if (!(peer instanceof UdpPeer) || cut === false) {
-        this.counters.unknownSlot++;
-        continue;
-      }
-      for (const packet of innerPackets(superpacketsIn, i, cut)) peer.sendLong(now, packet);
-      this.reschedule(peer);
-    }
+    cutOversized(now, this.#batches.superpacketsIn, this.peers, this.counters, (peer) => this.reschedule(peer));
   }
 
   fill(): number {
@@ -382,9 +368,8 @@ export class Control implements ControlNode, PeerHost {
   }
 
   /** A datagram to somebody who has no slot. */
-  transmitTo(address: Uint8Array, datagram: Uint8Array): void {
+  readonly transmitTo = (address: Uint8Array, datagram: Uint8Array): void =>
     this.#wait(this.#datagrams, { slot: -1, address, bytes: datagram });
-  }
 
   // ---- inside -------------------------------------------------------------------------------------------------------
 
@@ -484,27 +469,6 @@ export class Control implements ControlNode, PeerHost {
     const begin = trainsIn.offset[packets.train[i]]; // moved on by whole datagrams when `packets` was full: floor works both ways
     const size = trainsIn.segmentSize[packets.train[i]];
     return size === 0 ? begin : begin + Math.floor((packets.offset[i] - begin) / size) * size;
-  }
-
-  /** @returns how many trains there were to reject */
-  #answerRejects(now: Micros, trains: Batch): number {
-    const consumed = trains.header[HEADER.consumed];
-    if (consumed < this.#trainsSeen) this.#trainsSeen = 0;
-    let rejected = 0;
-    for (let i = this.#trainsSeen; i < consumed; i++) {
-      if (trains.verdict[i] !== Verdict.reject) continue;
-      rejected++;
-      if (now - this.#rejects.since > SECOND) this.#rejects = { since: now, sent: 0 };
-      if (this.#rejects.sent++ >= REJECTS_PER_SECOND) {
-        this.counters.rejectsHeld++;
-        continue;
-      }
-      this.counters.rejectsSent++;
-      const from = i * ADDRESS.size;
-      this.transmitTo(trains.address.slice(from, from + ADDRESS.size), rejectDatagram());
-    }
-    this.#trainsSeen = consumed === trains.header[HEADER.count] ? 0 : consumed;
-    return rejected;
   }
 
   #enterLease(slot: number, { insideAddress, networkConfig }: Grant): void {

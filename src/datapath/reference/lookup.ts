@@ -11,7 +11,8 @@ const TCP_HEADERS = Ipv4.minLength + Tcp.minLength;
 
 /**
  * routes.lookup: inner destination → session, then translation and the MSS clamp. A superpacket is looked at once, however many
- * segments it has. Packets longer than the path carries (mssClamp + 40) are diverted. Sets `slot`; works in place; never throws. @returns superpackets that pass
+ * segments it has. Packets longer than the path carries (mssClamp + 40) are diverted. Sets `slot`; works in place; never throws.
+ * @returns superpackets that pass
  */
 export function lookup(lanes: ReferenceLanes, superpackets: Batch): number {
   let passing = 0;
