@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the addon against the headers of the pinned Node: `bin/build-native.sh [release|asan]`.
 # release -> build/Release, asan (AddressSanitizer and UndefinedBehaviorSanitizer) -> build-asan/build/Release.
+# Beside the addon, ringway.built says what it was built from and for which Node: src/native/index.ts compares.
 set -eu
 cd "$(dirname "$0")/.."
 kind=${1:-release}
@@ -23,7 +24,10 @@ case $kind in
     echo "build-native: expected release or asan but received $kind" >&2
     exit 2 ;;
 esac
+built="$(sh bin/native-digest.sh) $(sh bin/node --version)" # before the build: sources may change meanwhile
+rm -f "$directory/build/Release/ringway.built"
 gyp="sh bin/node node_modules/node-gyp/bin/node-gyp.js --directory $directory --nodedir $headers --release --loglevel warn"
 # configure rewrites the makefiles when sources come and go; make then rebuilds only what changed
 $gyp configure
-exec $gyp build --jobs "${RINGWAY_BUILD_JOBS:-2}"
+$gyp build --jobs "${RINGWAY_BUILD_JOBS:-2}"
+echo "$built" >"$directory/build/Release/ringway.built"

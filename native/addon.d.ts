@@ -107,7 +107,7 @@ export interface Addon {
   takeOver(handover: HandoverHandle, port: PortHandle, kind: 'udp' | 'tun', limit: number): number;
 
   // ---- native/kernel: what the keeper asks of the kernel -----------------------------------------------------------
-  /** Creates or attaches to `name` ('' = kernel chooses). multiQueue is tried first when queues > 1; EINVAL on an existing single-queue device falls back to one queue. */
+  /** Creates or attaches to `name` ('' = kernel chooses). multiQueue is tried first when queues > 1; EINVAL on an existing single-queue device falls back to one queue. EBUSY when any of its queues is open already. */
   openTun(options: { name: string; queues: number; vnetHeader: boolean; persist?: boolean }): { name: string; descriptors: number[]; existed: boolean; mtu: number };
   /** TUNSETOFFLOAD: CSUM|TSO4|TSO6 and, where the kernel has it, USO4|USO6; off = 0. @returns the mask in force (0 = refused or off) */
   tunOffload(descriptor: number, on: boolean): number;
@@ -122,7 +122,9 @@ export interface Addon {
   /** Another descriptor of the same open file: for an API that closes what it is given. */
   duplicateDescriptor(descriptor: number): number;
   setCloseOnExec(descriptor: number, on: boolean): void;
-  /** prctl(PR_SET_NO_NEW_PRIVS), PR_SET_DUMPABLE, RLIMIT_CORE 0: for an engine started without setpriv. */
+  /** PR_SET_DUMPABLE 0, RLIMIT_CORE 0: for whoever holds secrets. */
+  forbidDumps(): void;
+  /** forbidDumps, and PR_SET_NO_NEW_PRIVS: for an engine started without setpriv. */
   lockDown(): void;
   pinThread(cpu: number): void;
   /** CLOCK_MONOTONIC in microseconds, with fraction. The one clock of the datapath. */

@@ -66,13 +66,18 @@ napi_value set_close_on_exec(napi_env env, napi_callback_info info) {
   return fcntl(descriptor, F_SETFD, on ? FD_CLOEXEC : 0) == 0 ? undefined(env) : throw_errno(env, "fcntl(F_SETFD)", errno);
 }
 
-// lockDown(): no new privileges, no core dumps, not to be traced
-napi_value lock_down(napi_env env, napi_callback_info) {
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return throw_errno(env, "prctl(PR_SET_NO_NEW_PRIVS)", errno);
+// forbidDumps(): no core dumps, not to be traced
+napi_value forbid_dumps(napi_env env, napi_callback_info) {
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return throw_errno(env, "prctl(PR_SET_DUMPABLE)", errno);
   const rlimit none{0, 0};
   if (setrlimit(RLIMIT_CORE, &none) != 0) return throw_errno(env, "setrlimit(RLIMIT_CORE)", errno);
   return undefined(env);
+}
+
+// lockDown(): that, and no new privileges
+napi_value lock_down(napi_env env, napi_callback_info info) {
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return throw_errno(env, "prctl(PR_SET_NO_NEW_PRIVS)", errno);
+  return forbid_dumps(env, info);
 }
 
 // pinThread(cpu): the calling thread, which in a worker is the worker's
@@ -116,7 +121,8 @@ napi_value notify_systemd(napi_env env, napi_callback_info info) {
 }
 
 const Functions functions{
-  {"createMemfd", create_memfd}, {"closeDescriptor", close_descriptor}, {"duplicateDescriptor", duplicate_descriptor}, {"setCloseOnExec", set_close_on_exec}, {"lockDown", lock_down},
+  {"createMemfd", create_memfd}, {"closeDescriptor", close_descriptor}, {"duplicateDescriptor", duplicate_descriptor},
+  {"setCloseOnExec", set_close_on_exec}, {"forbidDumps", forbid_dumps}, {"lockDown", lock_down},
   {"pinThread", pin_thread}, {"monotonicMicros", monotonic_micros}, {"notifySystemd", notify_systemd},
 };
 

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -47,6 +48,47 @@ int mtu_of(const char* name) {
   return ioctl(socket.get(), SIOCGIFMTU, &request) == 0 ? request.ifr_mtu : -1;
 }
 
+// The attribute of a type among those of a message, or nullptr.
+const rtattr* attribute(const rtattr* first, int left, unsigned short type) {
+  for (const rtattr* each = first; RTA_OK(each, left); each = RTA_NEXT(each, left)) {
+    if ((each->rta_type & NLA_TYPE_MASK) == type) return each;
+  }
+  return nullptr;
+}
+const rtattr* nested(const rtattr* in, unsigned short type) {
+  return in ? attribute(static_cast<const rtattr*>(RTA_DATA(in)), static_cast<int>(RTA_PAYLOAD(in)), type) : nullptr;
+}
+
+// Open queues of a TUN device made with several (IFLA_TUN_NUM_QUEUES, since 4.17). 0 of any other device, and where it cannot be asked.
+uint32_t open_queues(unsigned index) {
+  const Descriptor socket{::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE)};
+  struct {
+    nlmsghdr header;
+    ifinfomsg link;
+  } question{};
+  question.header.nlmsg_len = sizeof question;
+  question.header.nlmsg_type = RTM_GETLINK;
+  question.header.nlmsg_flags = NLM_F_REQUEST;
+  question.link.ifi_index = static_cast<int>(index);
+  if (!socket.ok() || send(socket.get(), &question, sizeof question, 0) < 0) return 0;
+
+  alignas(nlmsghdr) char answer[16'384];
+  const ssize_t received = recv(socket.get(), answer, sizeof answer, 0);
+  const auto* header = reinterpret_cast<const nlmsghdr*>(answer);
+  if (received < 0 || !NLMSG_OK(header, static_cast<size_t>(received)) || header->nlmsg_type != RTM_NEWLINK) return 0;
+  const rtattr* link = attribute(IFLA_RTA(NLMSG_DATA(header)), static_cast<int>(IFLA_PAYLOAD(header)), IFLA_LINKINFO);
+  const rtattr* kind = nested(link, IFLA_INFO_KIND);
+  if (!kind || strncmp(static_cast<const char*>(RTA_DATA(kind)), "tun", RTA_PAYLOAD(kind)) != 0) return 0;
+  uint32_t sum = 0;
+  for (const unsigned short type : {IFLA_TUN_NUM_QUEUES, IFLA_TUN_NUM_DISABLED_QUEUES}) {
+    uint32_t count = 0;
+    const rtattr* each = nested(nested(link, IFLA_INFO_DATA), type);
+    if (each && RTA_PAYLOAD(each) >= sizeof count) memcpy(&count, RTA_DATA(each), sizeof count);
+    sum += count;
+  }
+  return sum;
+}
+
 napi_value opened(napi_env env, const char* name, std::vector<Descriptor>& queues, bool existed) {
   const int mtu = mtu_of(name);
   if (mtu < 0) return throw_errno(env, "ioctl(SIOCGIFMTU)", errno);
@@ -70,7 +112,10 @@ napi_value open_tun(napi_env env, napi_callback_info info) {
   const bool persist = options.boolean_or("persist", false);
   if (!args.ok()) return nullptr;
 
-  const bool existed = !name.empty() && if_nametoindex(name.c_str()) != 0;
+  const unsigned index = name.empty() ? 0 : if_nametoindex(name.c_str());
+  const bool existed = index != 0;
+  // the kernel refuses a second user only where the device has one queue
+  if (existed && open_queues(index) > 0) return throw_errno(env, "openTun", EBUSY);
   ifreq request{};
   memcpy(request.ifr_name, name.data(), name.size());
   const auto base = static_cast<short>(IFF_TUN | IFF_NO_PI | (vnet_header ? IFF_VNET_HDR : 0));

@@ -13,10 +13,9 @@ import { createCryptoPool } from '../datapath/crypto-pool.ts';
 import { GENERATIONS_PER_ENGINE, type ShardReport } from '../datapath/host.ts';
 import { ShardPool } from '../datapath/shard-pool.ts';
 import { SessionTable } from '../datapath/table.ts';
-import { RingwayError } from '../errors.ts';
-import { joinKeeper, type Keeper } from '../keeper/engine-side.ts';
+import { type Keeper, runEngine } from '../keeper/engine-side.ts';
 import type { ClientStart } from '../keeper/protocol.ts';
-import { type Addon, loadAddon } from '../native/index.ts';
+import type { Addon } from '../native/index.ts';
 import { createLog, type Logger } from '../observe/log.ts';
 import { serveMetrics } from '../observe/reports.ts';
 import { type EngineStatistics, ownUse } from '../observe/statistics.ts';
@@ -216,15 +215,4 @@ function groupsOf(config: ClientConfig): number[] {
   return [...(config.keyshare === 'p521mlkem1024' ? hybrids.reverse() : hybrids), ...others];
 }
 
-const keeper = joinKeeper();
-const start = await keeper.started;
-try {
-  if (start.role !== 'client')
-    throw new RingwayError('ENGINE_ROLE', 'a server was to be started as a client', 'use ringway server');
-  const addon = loadAddon();
-  addon.lockDown();
-  new ClientEngine(addon, keeper, start).run();
-} catch (error) {
-  if (!(error instanceof RingwayError)) throw error;
-  await keeper.fatal(error);
-}
+await runEngine('client', (addon, keeper, start) => new ClientEngine(addon, keeper, start).run());

@@ -1,5 +1,4 @@
 /** What differs between keeping a server and keeping a client: which files, which descriptors, what is done to the host. */
-import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { loadClientConfig } from '../config/client.ts';
 import type { Layers } from '../config/layers.ts';
@@ -8,6 +7,7 @@ import { type Loaded, loadServerConfig } from '../config/server.ts';
 import type { ClientConfig, Config, ServerConfig } from '../config/types.ts';
 import { RingwayError } from '../errors.ts';
 import type { Kernel } from './kernel.ts';
+import { lookUp } from './lookup.ts';
 import type { ClientFiles, ClientStart, EngineStart, ServerFiles, ServerStart } from './protocol.ts';
 import { openClientResources, openServerResources, type Resources } from './resources.ts';
 
@@ -20,11 +20,17 @@ export interface Prepared<C extends Config> {
   start(base: Base): EngineStart;
 }
 
+/** What a preparation may take its time under: given up by `signal`, its waits said in a line each. */
+export interface Patience {
+  readonly signal: AbortSignal;
+  readonly say: (line: string) => void;
+}
+
 export interface Duty<C extends Config> {
   readonly role: C['role'];
   load(): Loaded<C>;
   /** Reads files and resolves names. @throws RingwayError FILE_…, SERVER_UNRESOLVABLE */
-  prepare(config: C): Promise<Prepared<C>>;
+  prepare(config: C, patience: Patience): Promise<Prepared<C>>;
   /** The new configuration with what descriptors already stand for kept from the old one, and the names of what was kept. */
   carryOver(old: C, next: C): { config: C; kept: string[] };
 }
@@ -70,14 +76,16 @@ export function clientDuty(
   return {
     role: 'client',
     load: () => loadClientConfig(configFile, given),
-    prepare: async (config) => {
+    prepare: async (config, patience) => {
       const files: ClientFiles = {
         caCerts: config.servers.map(({ caCert }) =>
           caCert.kind === 'pem' ? caCert.pem : readGuarded(caCert.path, 'ca_cert', 'unchecked'),
         ),
       };
       check(files);
-      const addresses = await Promise.all(config.servers.map(({ server, mode }) => resolve(server.host, mode)));
+      const addresses = await Promise.all(
+        config.servers.map(({ server, mode }) => resolve(server.host, mode, patience)),
+      );
       const families = addresses.map(([best]) => isIP(best) as 4 | 6);
       return {
         config,
@@ -117,10 +125,11 @@ function keep<C extends Config>(old: C, next: C, fixed: readonly (keyof C & stri
 }
 
 /** Best first: IPv4 before IPv6, as the stock programs are IPv4 at heart. A UDP socket has one family, and so have its addresses. */
-async function resolve(host: string, mode: 'tcp' | 'udp'): Promise<string[]> {
+async function resolve(host: string, mode: 'tcp' | 'udp', { signal, say }: Patience): Promise<string[]> {
   if (isIP(host) !== 0) return [host];
+  say(`looking up ${host}`);
   try {
-    const found = await lookup(host, { all: true, order: 'ipv4first' });
+    const found = await lookUp(host, signal);
     const usable = mode === 'udp' ? found.filter(({ family }) => family === found[0].family) : found;
     return usable.map(({ address }) => address);
   } catch (cause) {

@@ -80,6 +80,6 @@ export function inherit(own: Descriptors): { order: number[]; theirs: Descriptor
 }
 
 /** LW_CLIENT_PASSWORD and its like were for the keeper; everybody who may look into /proc sees an environment. */
-function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+export function withoutSecrets(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !/^(?:LW_SERVER_|LW_CLIENT_)/.test(name)));
 }

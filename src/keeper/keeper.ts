@@ -63,6 +63,8 @@ class Keeper<C extends Config> {
   #monitor: ChildProcess | undefined;
   #ready = false;
   #stopped = false;
+  /** Ends the wait for a name server, which may be half a minute. */
+  readonly #interrupt = new AbortController();
 
   constructor(duty: Duty<C>, means: Means) {
     this.#duty = duty;
@@ -74,15 +76,16 @@ class Keeper<C extends Config> {
 
   async run(): Promise<Ending> {
     const { role } = this.#duty;
+    this.#kernel = this.#means.kernel();
+    this.#kernel.forbidDumps(); // from here on there are secrets
     const { config, notices } = this.#duty.load();
     this.#config = config;
     this.#log = createLog('keeper', config);
     for (const { message, origin, code } of notices) this.#log.warn({ code, at: place(origin) }, message);
     let control: { close(): void } | undefined;
     try {
-      const prepared = await this.#duty.prepare(config);
-      if (this.#stopped) return { exitCode: 0 };
-      this.#kernel = this.#means.kernel();
+      const prepared = await Promise.race([this.#prepare(config), aborted(this.#interrupt.signal)]);
+      if (!prepared) return { exitCode: 0 };
       this.#resources = await prepared.open(this.#kernel);
       const { tun, tunExisted, notes } = this.#resources;
       for (const note of notes) this.#log.warn(note);
@@ -97,7 +100,15 @@ class Keeper<C extends Config> {
       control?.close();
       this.#host.undo();
       this.#resources?.close();
+      if (this.#resources || this.#interrupt.signal.aborted) this.#log.info('stopped');
     }
+  }
+
+  #prepare(config: C): Promise<Prepared<C>> {
+    return this.#duty.prepare(config, {
+      signal: this.#interrupt.signal,
+      say: (line) => this.#log.info(line),
+    });
   }
 
   #supervise(config: C, prepared: Prepared<C>): Supervisor {
@@ -175,6 +186,7 @@ class Keeper<C extends Config> {
 
   stop(): void {
     this.#stopped = true;
+    this.#interrupt.abort();
     this.#kernel?.notifySystemd('STOPPING=1');
     this.#supervisor?.stop();
   }
@@ -194,7 +206,7 @@ class Keeper<C extends Config> {
     for (const { message, origin, code } of loaded.notices) this.#log.warn({ code, at: place(origin) }, message);
     for (const name of kept)
       this.#log.warn({ code: 'CONFIG_NEEDS_RESTART', setting: name }, `${name} stays as it was until the next start`);
-    const prepared = await this.#duty.prepare(config);
+    const prepared = await this.#prepare(config);
     this.#ready = false;
     await supervisor.reload(this.#startOf(prepared));
     this.#config = config;
@@ -233,6 +245,10 @@ class Keeper<C extends Config> {
       ready: this.#ready,
     };
   }
+}
+
+function aborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(undefined)));
 }
 
 function asRingwayError(error: unknown): RingwayError {

@@ -15,6 +15,7 @@ export type Kernel = Pick<
   | 'closeDescriptor'
   | 'steerUdp'
   | 'steerTun'
+  | 'forbidDumps'
   | 'notifySystemd'
 >;
 
@@ -37,7 +38,7 @@ export function tunRefused(name: string, cause: unknown): RingwayError {
       return new RingwayError(
         'TUN_IN_USE',
         `${what}: another program has it`,
-        `stop that program, or set another tun_name`,
+        `stop it (sudo grep -ls 'iff:.${name}$' /proc/[0-9]*/fdinfo/* finds it), or set another tun_name`,
         { cause },
       );
     case 'ENOENT':

@@ -11,7 +11,7 @@ import type { Descriptors, TunDevice } from './protocol.ts';
 const BACKLOG = 4_096;
 /** A steering map is 8 bytes of kernel memory an address. */
 const LARGEST_STEERED_POOL = 2 ** 20;
-/** io_uring lets go of a socket 25 to 60 ms after its process ended (docs/linux-facts.md §4). */
+/** io_uring lets go of a descriptor 25 to 60 ms after its process ended (docs/linux-facts.md §4). */
 const LETTING_GO_MS = 20;
 const LETTING_GO_TRIES = 10;
 /** TUN_F_USO4 | TUN_F_USO6, linux/if_tun.h. */
@@ -31,7 +31,7 @@ export interface Resources {
 export async function openServerResources(kernel: Kernel, config: ServerConfig): Promise<Resources> {
   const opened = new Opened(kernel);
   try {
-    const tun = opened.tun(config.tunName ?? '', config.shards, config.tunOffload);
+    const tun = await opened.tun(config.tunName ?? '', config.shards, config.tunOffload);
     const { udp, tcp } = await opened.listeners(config);
     const steering = config.shards > 1 ? opened.steering(config, tun.queues, udp) : null;
     return opened.done(tun, { tun: tun.queues, udp, tcp, steering }, config.sessions);
@@ -49,7 +49,7 @@ export async function openClientResources(
 ): Promise<Resources> {
   const opened = new Opened(kernel);
   try {
-    const tun = opened.tun(config.tunName, config.shards, config.tunOffload);
+    const tun = await opened.tun(config.tunName, config.shards, config.tunOffload);
     const udp = config.servers.map(({ mode }, i) => (mode === 'udp' ? opened.outside(config, families[i]) : -1));
     return opened.done(tun, { tun: tun.queues, udp, tcp: [], steering: null }, config.sessions);
   } catch (error) {
@@ -82,10 +82,10 @@ class Opened {
     this.#kernel = kernel;
   }
 
-  tun(name: string, queues: number, offload: boolean): OpenTun {
+  async tun(name: string, queues: number, offload: boolean): Promise<OpenTun> {
     let tun: ReturnType<Kernel['openTun']>;
     try {
-      tun = this.#kernel.openTun({ name, queues, vnetHeader: offload });
+      tun = await patiently('EBUSY', () => this.#kernel.openTun({ name, queues, vnetHeader: offload }));
     } catch (cause) {
       throw tunRefused(name, cause);
     }
@@ -130,7 +130,8 @@ class Opened {
     const descriptors: number[] = [];
     try {
       // A group would take in a second server without a word: the port has to be free for one socket alone first.
-      if (portNumber !== 0) this.#kernel.closeDescriptor((await patiently(() => open(portNumber, false))).descriptor);
+      if (portNumber !== 0)
+        this.#kernel.closeDescriptor((await patiently('EADDRINUSE', () => open(portNumber, false))).descriptor);
       for (let shard = 0; shard < config.shards; shard++) {
         const socket = open(portNumber, config.shards > 1);
         this.#descriptors.push(socket.descriptor);
@@ -250,13 +251,13 @@ class Opened {
   }
 }
 
-/** A predecessor that has just died may hold its socket for some milliseconds. */
-async function patiently<T>(open: () => T): Promise<T> {
+/** A predecessor that has just died may hold its descriptors for some milliseconds. */
+async function patiently<T>(busy: string, open: () => T): Promise<T> {
   for (let left = LETTING_GO_TRIES; ; left--) {
     try {
       return open();
     } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'EADDRINUSE' || left === 0) throw cause;
+      if ((cause as NodeJS.ErrnoException).code !== busy || left === 0) throw cause;
       await wait(LETTING_GO_MS);
     }
   }

@@ -241,7 +241,7 @@ export class Supervisor {
   #condemn(engine: Engine, verdict: { code: string; message: string; advice: string }): void {
     if (engine === this.#current && !this.#stopping) {
       this.#fatal ??= new RingwayError(verdict.code, verdict.message, verdict.advice);
-    }
+    } else this.#around.log.warn({ code: verdict.code, advice: verdict.advice }, verdict.message);
     const cancel = this.#around.after(STOP_WITHIN_MS, () => engine.process.kill());
     void engine.process.exited.then(cancel);
   }

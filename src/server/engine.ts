@@ -16,10 +16,9 @@ import { SlotState } from '../datapath/layout.ts';
 import { sessionAges } from '../datapath/session-ages.ts';
 import { ShardPool } from '../datapath/shard-pool.ts';
 import { SessionTable } from '../datapath/table.ts';
-import { RingwayError } from '../errors.ts';
-import { joinKeeper, type Keeper } from '../keeper/engine-side.ts';
+import { type Keeper, runEngine } from '../keeper/engine-side.ts';
 import type { ServerStart } from '../keeper/protocol.ts';
-import { type Addon, loadAddon } from '../native/index.ts';
+import type { Addon } from '../native/index.ts';
 import { createLog, type Logger } from '../observe/log.ts';
 import { logStatisticsEvery, serveMetrics } from '../observe/reports.ts';
 import { type EngineStatistics, ownUse } from '../observe/statistics.ts';
@@ -237,15 +236,4 @@ class ServerEngine {
   }
 }
 
-const keeper = joinKeeper();
-const start = await keeper.started;
-try {
-  if (start.role !== 'server')
-    throw new RingwayError('ENGINE_ROLE', 'a client was to be started as a server', 'use ringway client');
-  const addon = loadAddon();
-  addon.lockDown();
-  new ServerEngine(addon, keeper, start).run();
-} catch (error) {
-  if (!(error instanceof RingwayError)) throw error;
-  await keeper.fatal(error);
-}
+await runEngine('server', (addon, keeper, start) => new ServerEngine(addon, keeper, start).run());

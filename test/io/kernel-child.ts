@@ -10,8 +10,9 @@ switch (process.argv[2]) {
     addon.pinThread(0);
     console.log(field('/proc/thread-self/status', /Cpus_allowed_list:\s*(\S+)/));
     break;
+  case 'forbidDumps':
   case 'lockDown': {
-    addon.lockDown();
+    addon[process.argv[2]]();
     const privileges = field('/proc/thread-self/status', /NoNewPrivs:\s*(\d)/);
     console.log(
       `no new privileges ${privileges}, core ${field('/proc/self/limits', /core file size\s+(\S+)\s+(\S+)/)}`,

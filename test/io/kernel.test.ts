@@ -20,7 +20,10 @@ function thrown(call: () => unknown): { code: string; errno: number; syscall: st
 }
 
 /** What a process of its own says, asked for what would change this one. */
-function inChild(call: 'pinThread' | 'lockDown' | 'notifySystemd', env: NodeJS.ProcessEnv = {}): string {
+function inChild(
+  call: 'pinThread' | 'forbidDumps' | 'lockDown' | 'notifySystemd',
+  env: NodeJS.ProcessEnv = {},
+): string {
   const script = join(import.meta.dirname, 'kernel-child.ts');
   const done = spawnSync(process.execPath, [script, call], { encoding: 'utf8', env: { ...process.env, ...env } });
   equal(done.status, 0, done.stderr);
@@ -93,6 +96,7 @@ describe('kernel calls', () => {
 
   it('pin the calling thread, lock the process down, and tell systemd', () => {
     equal(inChild('pinThread'), '0');
+    equal(inChild('forbidDumps'), 'no new privileges 0, core 0 0');
     equal(inChild('lockDown'), 'no new privileges 1, core 0 0');
     equal(inChild('notifySystemd', { NOTIFY_SOCKET: '' }), 'false');
     const path = join(tmpdir(), `rwio-notify-${process.pid}`);

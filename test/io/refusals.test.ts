@@ -171,6 +171,7 @@ describe('arguments', () => {
       'tableLayout',
       'mappings',
       'monotonicMicros',
+      'forbidDumps',
       'lockDown',
       'closeDescriptor',
       'setCloseOnExec',

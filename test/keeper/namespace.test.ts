@@ -3,7 +3,7 @@
  * and that nothing is left behind.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -14,6 +14,8 @@ import { createFolder, type Folder } from '../config/folder.ts';
 const MAIN = fileURLToPath(new URL('fixtures/main.ts', import.meta.url));
 const ADDON = process.env.RINGWAY_ADDON ?? fileURLToPath(new URL('../../build/Release/ringway.node', import.meta.url));
 const NOEXEC = 'route_mode: noexec\ndns_config_mode: noexec';
+/** Runs the rest with another list of name servers. */
+const BIND = 'mount --bind "$0" /etc/resolv.conf && exec "$@"';
 const NAMESPACE = `rwk-${process.pid}`;
 
 const missing =
@@ -46,11 +48,12 @@ class Program {
   readonly #child: ChildProcess;
   #waiting: (() => void)[] = [];
 
-  constructor(role: 'server' | 'client', file: string, env: Record<string, string> = {}) {
+  constructor(role: 'server' | 'client', file: string, env: Record<string, string> = {}, prefix: string[] = []) {
     const command = [
       'netns',
       'exec',
       NAMESPACE,
+      ...prefix,
       process.execPath,
       '--disable-warning=ExperimentalWarning',
       MAIN,
@@ -137,6 +140,12 @@ describe.skipIf(missing !== '')(`the keeper in a namespace${missing && ` (needs 
     const file = `${role === 'server' ? serverFile() : clientFile()}\ntun_name: rwkt\n${lines}${ringwayMap()}`;
     program = new Program(role, folder.write(`${role}.yaml`, file), env);
     return program;
+  }
+
+  /** Another server, beside `program`. */
+  function second(lines: string, shards = 2): Program {
+    const own = ringwayMap().replace('shards: 2', `shards: ${shards}`);
+    return new Program('server', folder.write('second.yaml', `${serverFile()}\n${lines}\n${own}`));
   }
 
   /** The fixture's report on itself, by way of the status of its keeper. */
@@ -256,23 +265,59 @@ describe.skipIf(missing !== '')(`the keeper in a namespace${missing && ` (needs 
     expect(link('rwkt')).toBeUndefined();
   });
 
-  it('is refused the port and the device of another instance', async () => {
+  it('is refused the port of another instance', async () => {
     await start('server').says(/keeper: ready/);
-    const first = program;
-    const port = start('server');
-    expect(await port.ended).toBe(1);
-    expect(port.lines.at(-1)).toMatch(/\[(TUN_IN_USE|TUN_KIND|PORT_IN_USE)\]$/);
-    const other = new Program('server', folder.write('b.yaml', `${serverFile()}\ntun_name: rwk2\n${ringwayMap()}`));
+    const other = second('tun_name: rwk2');
     expect(await other.ended).toBe(1);
-    expect(other.lines.at(-1)).toMatch(/\[PORT_IN_USE\]$/);
+    expect(other.lines.join('\n')).toMatch(/\[PORT_IN_USE\]$/m);
     expect(link('rwk2')).toBeUndefined();
-    program = first;
+  });
+
+  it.each([
+    ['made with several queues', '', 2],
+    ['made with several queues, of which it wants one', '', 1],
+    ['that was there, with one queue', 'one_queue', 2],
+    ['that was there, with several', 'multi_queue', 2],
+  ])('is refused the device of another instance, %s', async (_what, existing, shards) => {
+    const several = existing === 'multi_queue' ? [existing] : [];
+    if (existing) inside('tuntap', 'add', 'dev', 'rwkt', 'mode', 'tun', ...several);
+    try {
+      await start('server').says(/keeper: ready/);
+      const other = second('tun_name: rwkt\nbind_address: 127.0.0.1:27691', shards);
+      expect(await other.ended).toBe(1);
+      expect(other.lines.join('\n')).toMatch(/\[TUN_IN_USE\]$/m);
+      await program?.stop();
+      await start('server').says(/keeper: ready/); // and free again
+      await program?.stop();
+    } finally {
+      if (existing) inside('link', 'delete', 'rwkt');
+    }
+  });
+
+  it('says at its end that it has stopped, and keeps its memory out of core dumps before', async () => {
+    await start('server').says(/keeper: ready/);
+    const [{ status }] = await findKeepers(state);
+    expect(readFileSync(`/proc/${status.pid}/limits`, 'utf8')).toMatch(/^Max core file size +0 +0 /m);
+    expect(await program?.stop()).toBe(0);
+    expect(program?.lines.at(-1)).toMatch(/keeper: stopped/);
+  });
+
+  it('ends at once while a name server lets it wait', async () => {
+    inside('route', 'add', '192.0.2.0/24', 'dev', 'lo'); // takes every question, and answers none
+    const resolver = folder.write('resolv.conf', 'nameserver 192.0.2.1\noptions timeout:30 attempts:4\n');
+    const file = folder.write('client.yaml', clientFile().replace('127.0.0.1', 'vpn.example'));
+    program = new Program('client', file, {}, ['unshare', '-m', 'sh', '-c', BIND, resolver]);
+    await program.says(/keeper: looking up vpn\.example/);
+    program.signal('SIGINT');
+    expect(await program.ended).toBe(0);
+    expect(program.lines.at(-1)).toMatch(/keeper: stopped/);
+    inside('route', 'delete', '192.0.2.0/24', 'dev', 'lo');
   });
 
   it('prints a fatal error of the engine in one line and exits 1', async () => {
     const { ended, lines } = start('client', '', { ENGINE_DOES: 'fatal' });
     expect(await ended).toBe(1);
-    expect(lines.at(-1)).toBe('ringway: the server refused the login — check user and password [LOGIN_REFUSED]');
+    expect(lines).toContain('ringway: the server refused the login — check user and password [LOGIN_REFUSED]');
   });
 
   it('exits 1 where a certificate is missing, before anything was made', async () => {

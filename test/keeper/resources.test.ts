@@ -83,6 +83,8 @@ class ScriptedKernel implements Kernel {
     return { map: this.#give() };
   }
 
+  forbidDumps(): void {}
+
   notifySystemd(): boolean {
     return false;
   }
