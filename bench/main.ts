@@ -11,6 +11,7 @@ const BENCHMARKS: Record<string, () => Promise<{ bench(quick: boolean): Promise<
   handshakes: () => import('./handshakes.ts'),
   memory: () => import('./memory.ts'),
   nodes: () => import('./nodes.ts'),
+  pacing: () => import('./pacing.ts'),
   rest: () => import('./rest.ts'),
   stages: () => import('./stages.ts'),
   turns: () => import('./turns.ts'),

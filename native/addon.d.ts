@@ -20,6 +20,7 @@ export type HandoverHandle = Handle<'handover'>;
 export type SecretHandle = Handle<'secret'>;
 export type RecordKeysHandle = Handle<'recordKeys'>;
 export type SteeringHandle = Handle<'steering'>;
+export type PacerHandle = Handle<'pacer'>;
 export type FleetHandle = Handle<'fleet'>;
 export type TrafficHandle = Handle<'traffic'>;
 
@@ -195,6 +196,14 @@ export interface Addon {
    * @returns superpackets consumed so far
    */
   seal(lanes: LanesHandle, superpackets: BatchHandle, trains: BatchHandle, maxSegments: number, now: number): number;
+
+  // ---- native/pacer: between lookup and seal (docs/contracts.md) -------------------------------------------------------------
+  /** @param released whose arena (blocks >= 65,600) holds what waits @param trainSegments 1 to 128 @returns state: PACER_STATE of src/datapath/pacer.ts */
+  createPacer(lanes: LanesHandle, released: BatchHandle, trainSegments: number): { handle: PacerHandle; state: ArrayBuffer };
+  /** pacer.release: judges the passing entries of `superpackets` from header.consumed on when they are `fresh`, then appends what may leave to the pacer's batch. @param budget bytes, 2^32 − 1 = no limit @returns entries of that batch */
+  pacerRelease(pacer: PacerHandle, superpackets: BatchHandle, fresh: boolean, now: number, budget: number): number;
+  /** What waits in a slot that has been cleared is dropped (notOnline). */
+  pacerForget(pacer: PacerHandle, slot: number): void;
 
   // ---- native/secret: key schedule on handles (src/crypto/vault.ts) --------------------------------------------------------
   digest(hash: 'sha256' | 'sha384', chunks: readonly Uint8Array[]): Uint8Array;

@@ -9,19 +9,19 @@ namespace ringway {
 
 namespace verdict {
 enum : uint8_t {
-  pass, divert, elsewhere, handed_over, reject,
+  pass, divert, elsewhere, handed_over, reject, held,
   too_short, bad_magic, bad_version, version_mismatch, rejected_id, not_online, replayed, forged, no_key, malformed, not_ipv4,
   bad_inner_checksum, no_route, too_large, bad_gso, superseded, handover_full, no_block, send_failed, tun_refused, overload,
-  truncated,
+  truncated, pacer_full,
 };
 inline constexpr uint8_t first_drop = too_short;
 inline constexpr std::array names{
-  "pass", "divert", "elsewhere", "handedOver", "reject",
+  "pass", "divert", "elsewhere", "handedOver", "reject", "held",
   "tooShort", "badMagic", "badVersion", "versionMismatch", "rejectedId", "notOnline", "replayed", "forged", "noKey", "malformed", "notIpv4",
   "badInnerChecksum", "noRoute", "tooLarge", "badGso", "superseded", "handoverFull", "noBlock", "sendFailed", "tunRefused", "overload",
-  "truncated",
+  "truncated", "pacerFull",
 };
-static_assert(names.size() == truncated + 1);
+static_assert(names.size() == pacer_full + 1);
 }  // namespace verdict
 
 namespace flag {

@@ -113,6 +113,33 @@ void Segmenter::write(uint32_t segment, uint8_t* to) const {
   }
 }
 
+uint32_t Segmenter::slice_length(uint32_t first, uint32_t count) const {
+  if (header_length_ == 0) return total_;
+  return (count - 1) * segment_size_ + length(first + count - 1);
+}
+
+// Checksums are left as they are: of a superpacket they are made anew when it is cut.
+void Segmenter::slice(uint32_t first, uint32_t count, uint8_t* to) const {
+  const uint32_t bytes = slice_length(first, count);
+  std::memcpy(to, packet_, header_length_);
+  std::memcpy(to + header_length_, packet_ + header_length_ + size_t{first} * segment_size_, bytes - header_length_);
+  if (header_length_ == 0) return;
+  if (version6_) {
+    store16(to + ip6::payload_length, static_cast<uint16_t>(bytes - ip_length_));
+  } else {
+    store16(to + ip4::total_length, static_cast<uint16_t>(bytes));
+    store16(to + ip4::identification, static_cast<uint16_t>(identification_ + first));
+  }
+  uint8_t* transport = to + ip_length_;
+  if (!tcp_) {
+    store16(transport + udp::length, static_cast<uint16_t>(bytes - ip_length_));
+    return;
+  }
+  store32(transport + tcp::sequence, sequence_ + first * segment_size_);
+  if (first + count < segments_) transport[tcp::flags] &= static_cast<uint8_t>(~(tcp::fin | tcp::psh));
+  if (first > 0) transport[tcp::flags] &= static_cast<uint8_t>(~tcp::cwr);
+}
+
 // One packet, as it came; its checksum finished when the kernel left that to us.
 void Segmenter::write_alone(uint8_t* to) const {
   if (!hints_.needs_checksum) {

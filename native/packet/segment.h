@@ -31,6 +31,9 @@ class Segmenter {
   }
   // Writes segment i (length(i) bytes) to `to`, which must not overlap the superpacket.
   void write(uint32_t segment, uint8_t* to) const;
+  // `count` segments from `first` on as a superpacket of their own, which is cut into the same segments: as long as slice_length() says.
+  uint32_t slice_length(uint32_t first, uint32_t count) const;
+  void slice(uint32_t first, uint32_t count, uint8_t* to) const;
 
  private:
   void write_alone(uint8_t* to) const;

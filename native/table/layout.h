@@ -55,7 +55,7 @@ struct PublicSlot {
   double last_outside;
   double last_inside;
   uint32_t snapshot_length;
-  uint32_t reserved;
+  uint32_t pace_rate;
   uint8_t snapshot[704];
   uint8_t unused[288];
 };

@@ -45,7 +45,7 @@ constexpr FieldAt public_fields[] = {
   RINGWAY_FIELD(PublicSlot, "bytesSealed", bytes_sealed), RINGWAY_FIELD(PublicSlot, "laneSent", lane_sent),
   RINGWAY_FIELD(PublicSlot, "laneReceived", lane_received), RINGWAY_FIELD(PublicSlot, "lastOutside", last_outside),
   RINGWAY_FIELD(PublicSlot, "lastInside", last_inside), RINGWAY_FIELD(PublicSlot, "snapshotLength", snapshot_length),
-  RINGWAY_FIELD(PublicSlot, "reserved", reserved), RINGWAY_FIELD(PublicSlot, "snapshot", snapshot),
+  RINGWAY_FIELD(PublicSlot, "paceRate", pace_rate), RINGWAY_FIELD(PublicSlot, "snapshot", snapshot),
 };
 constexpr FieldAt secret_fields[] = {
   RINGWAY_FIELD(SecretSlot, "sendRecord", send_record), RINGWAY_FIELD(SecretSlot, "receiveRecord", receive_record),

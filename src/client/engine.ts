@@ -111,6 +111,8 @@ class ClientEngine {
         gro: chooseGro(config.gro, tun),
         sqpoll: config.sqpoll,
         zeroCopy: config.zeroCopy,
+        trainSegments: config.trainSegments,
+        paced: config.paceRate > 0,
         tun: descriptors.tun[0],
         vnetHeader: tun.vnetHeader,
         udp: server.mode === 'udp' ? descriptors.udp[this.#entry] : -1,
@@ -125,6 +127,7 @@ class ClientEngine {
       session: this.#session(server),
       tunLocalIp: config.tunLocalIp,
       tunDnsIp: config.tunDnsIp,
+      paceRate: config.paceRate,
       remote: server.mode === 'udp' ? encodeAddress(address, server.server.portNumber, '') : undefined,
       tcp:
         server.mode === 'tcp'

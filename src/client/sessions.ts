@@ -31,6 +31,8 @@ export interface ClientRoleOptions {
   readonly session: Omit<SessionConfig, 'counters'>;
   readonly tunLocalIp: string;
   readonly tunDnsIp: string;
+  /** Kilobits a second that the server is sent, 0 = as they come. */
+  readonly paceRate: number;
   readonly report: (report: ShardReport) => void;
 }
 
@@ -89,6 +91,7 @@ export class ClientRole implements Role {
     addon.claimSlot(lanes, SLOT);
     const { flags } = table.fields;
     flags.set(SLOT, flags.get(SLOT) & ~SlotFlag.noGso); // whoever was to try it again is gone
+    table.fields.paceRate.set(SLOT, this.#options.paceRate);
     const id = table.fields.currentId.view(SLOT);
     this.#ids = new ClientIds(new DataView(id.buffer, id.byteOffset, 8).getBigUint64(0));
     this.#peer(now, endpoint, session, protection).user = saved.user;
@@ -97,7 +100,7 @@ export class ClientRole implements Role {
 
   prepareSlot(version: Version, flags: number): void {
     const { addon, lanes, table } = this.#control;
-    addon.clearSlot(lanes, SLOT);
+    this.#control.clearSlot(SLOT);
     addon.claimSlot(lanes, SLOT);
     const { fields } = table;
     fields.flags.set(SLOT, flags);
@@ -125,7 +128,8 @@ export class ClientRole implements Role {
   online(_peer: Peer, networkConfig: NetworkConfig | undefined): void {
     if (!networkConfig) return;
     const { fields } = this.#control.table;
-    const { tunLocalIp, tunDnsIp, report } = this.#options;
+    const { tunLocalIp, tunDnsIp, paceRate, report } = this.#options;
+    fields.paceRate.set(SLOT, paceRate);
     fields.sealSource.set(SLOT, parseIpv4(networkConfig.localIp));
     fields.sealMatch.set(SLOT, parseIpv4(tunDnsIp));
     fields.sealReplace.set(SLOT, parseIpv4(networkConfig.dnsIp));

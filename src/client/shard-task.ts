@@ -19,6 +19,7 @@ export interface ClientShardTask {
   readonly session: Omit<SessionConfig, 'counters'>;
   readonly tunLocalIp: string;
   readonly tunDnsIp: string;
+  readonly paceRate: number;
   /** UDP: where the server is (40 bytes, ADDRESS). */
   readonly remote: Uint8Array | undefined;
   /** TCP: whom to dial. */
@@ -40,6 +41,7 @@ export async function runClientShard(task: ClientShardTask, port: MessagePort): 
     session: task.session,
     tunLocalIp: task.tunLocalIp,
     tunDnsIp: task.tunDnsIp,
+    paceRate: task.paceRate,
     report,
   });
   control.role = role;

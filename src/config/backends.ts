@@ -4,13 +4,29 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { DEFAULT_GROUPS } from '../crypto/groups.ts';
-import { choice, flag, groups, integer, key, listenAddress, optional, path, text, type Values } from './keys.ts';
+import {
+  bitRate,
+  choice,
+  flag,
+  groups,
+  integer,
+  key,
+  listenAddress,
+  optional,
+  path,
+  text,
+  type Values,
+} from './keys.ts';
 import type { Backends } from './types.ts';
 
 export const RINGWAY_MAP = 'ringway';
 export const RINGWAY_PREFIX = 'RINGWAY_';
 const MOST_SHARDS = 64;
 const MOST_SESSIONS = 2 ** 20;
+/** Datagrams of one UDP_SEGMENT send (UDP_MAX_SEGMENTS of linux/udp.h before 6.9). */
+const MOST_SEGMENTS = 64;
+/** Pacing for the internet: no train longer than what shallow buffers were seen to take, and never faster than the usual access link. */
+const INTERNET = { paceRate: 1_000_000, trainSegments: 16 } as const;
 
 const auto = () => choice('auto');
 
@@ -37,6 +53,19 @@ export const backendKeys = {
   zero_copy: key(flag(), false, 'io_uring: send from our memory; gains with a real network card only', {
     value: 'on|off',
   }),
+  pacing: key(choice('off', 'internet'), 'off', 'preset of the next two; internet: 1G and trains of 16', {
+    value: 'off|internet',
+  }),
+  pace_rate: key(bitRate().or(auto()), 'auto', 'what one session is sent at most, such as 200M; auto: as the preset', {
+    value: 'RATE|off',
+  }),
+  train_segments: key(
+    z.union([integer(1, MOST_SEGMENTS), auto()], { error: () => `a whole number from 1 to ${MOST_SEGMENTS}, or auto` }),
+    'auto',
+    'datagrams that leave together at most; auto: as the preset',
+    { value: 'N|auto' },
+  ),
+  user_rates: key(optional(path()), null, 'server: YAML file with a map of user to pace_rate', { value: 'FILE' }),
   shards: key(
     z.union([integer(1, MOST_SHARDS), auto()], { error: () => `a whole number from 1 to ${MOST_SHARDS}, or auto` }),
     'auto',
@@ -65,11 +94,22 @@ export function settleBackends(values: Values<typeof backendKeys>, role: 'server
     groups: values.groups === 'auto' ? DEFAULT_GROUPS : values.groups,
     sqpoll: values.sqpoll,
     zeroCopy: values.zero_copy,
+    ...settlePacing(values),
+    userRates: [],
     shards,
     sessions: role === 'client' ? Math.min(values.sessions, 64) : values.sessions,
     state: values.state === 'auto' ? defaultState() : values.state,
     metricsAddress: values.metrics_address,
     runAs: values.run_as,
+  };
+}
+
+/** What is said of rate and trains goes before the preset. */
+function settlePacing(values: Values<typeof backendKeys>): Pick<Backends, 'paceRate' | 'trainSegments'> {
+  const preset = values.pacing === 'internet' ? INTERNET : { paceRate: 0, trainSegments: MOST_SEGMENTS };
+  return {
+    paceRate: values.pace_rate === 'auto' ? preset.paceRate : values.pace_rate,
+    trainSegments: values.train_segments === 'auto' ? preset.trainSegments : values.train_segments,
   };
 }
 

@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { type Micros, MS, SECOND } from '../wire/time.ts';
 import {
   readBindAddress,
+  readBitRate,
   readByteSize,
   readCidr,
   readDeviceName,
@@ -94,6 +95,8 @@ export const someDuration = (): z.ZodType<Micros> =>
     return span === 0 ? new Wrong('a duration above zero, such as 10s') : span;
   });
 export const byteSize = (): z.ZodType<number> => read(readByteSize);
+/** Kilobits a second, 0 = off. */
+export const bitRate = (): z.ZodType<number> => read(readBitRate);
 export const endpoint = (): z.ZodType<Endpoint> => read(readEndpoint);
 export const bindAddress = (): z.ZodType<Endpoint> => read(readBindAddress);
 export const listenAddress = (): z.ZodType<Endpoint> => read(readListenAddress);

@@ -22,7 +22,7 @@ import { freeze, type Layers, type Merged, merge, type Notice, refuse, unknowns 
 import { logLevelFrom } from './log-level.ts';
 import { readGuarded } from './permissions.ts';
 import type { Problem } from './problem.ts';
-import { readCidr, readIpv4, Wrong } from './text.ts';
+import { readBitRate, readCidr, readIpv4, Wrong } from './text.ts';
 import type { Cidr, ServerConfig } from './types.ts';
 
 const MINUTE = 60 * SECOND;
@@ -113,6 +113,7 @@ export function loadServerConfig(configFile: string, layers: Omit<Layers, 'file'
   const logLevel = logLevelFrom(layers.env[`${SERVER_PREFIX}RUST_LOG`], values.log_level);
   const ipMap = values.ip_map ? mapFile(values.ip_map) : ipMapInline;
   const networks = ipMap ? readIpMap(ipMap, problems) : [];
+  const userRates = ours.values.user_rates ? readUserRates(ours.values.user_rates, problems) : [];
   conflicts(stock, problems);
   refuse(problems);
 
@@ -120,6 +121,7 @@ export function loadServerConfig(configFile: string, layers: Omit<Layers, 'file'
     role: 'server',
     configFile,
     ...settleBackends(ours.values, 'server'),
+    userRates,
     logLevel,
     logFormat: values.log_format,
     mode: values.mode,
@@ -210,6 +212,19 @@ function readIpMap(entries: ReadonlyMap<string, Written>, problems: Problem[]): 
     } else networks.push({ localIp, subnet });
   }
   return networks;
+}
+
+function readUserRates(path: string, problems: Problem[]): { user: string; paceRate: number }[] {
+  const rates: { user: string; paceRate: number }[] = [];
+  for (const [user, written] of readYaml(readGuarded(path, 'user_rates', 'public'), path)) {
+    const paceRate = readBitRate(written.written ?? '');
+    if (paceRate instanceof Wrong) {
+      const message = `user_rates cannot have ${user}: ${written.written ?? 'nothing'}`;
+      const advice = `expected: user: ${paceRate.expected}`;
+      problems.push({ code: 'CONFIG_VALUE', key: `user_rates.${user}`, origin: written.origin, message, advice });
+    } else rates.push({ user, paceRate });
+  }
+  return rates;
 }
 
 /** Unknown keys of the file, of the `ringway:` map and of the environment. */

@@ -72,6 +72,20 @@ export function readByteSize(text: string): number | Wrong {
   return bytes < 2 ** 31 ? bytes : new Wrong('a size below 2 GiB');
 }
 
+const RATE_UNITS: Readonly<Record<string, number>> = { k: 1, m: 1e3, g: 1e6 };
+const LEAST_RATE = 64;
+const MOST_RATE = 400e6;
+
+/** `200M`, `1.5G`, `500 kbit/s`: bits a second. @returns kilobits a second; 0 for `off` */
+export function readBitRate(text: string): number | Wrong {
+  const written = text.trim().toLowerCase();
+  if (written === 'off') return 0;
+  const parts = /^(\d+(?:\.\d+)?)\s*([kmg])(?:bit(?:\/s)?|bps)?$/.exec(written);
+  const kilobits = parts ? Math.round(Number(parts[1]) * RATE_UNITS[parts[2]]) : 0;
+  if (kilobits >= LEAST_RATE && kilobits <= MOST_RATE) return kilobits;
+  return new Wrong('a rate in bits a second from 64k to 400G, such as 200M, or off');
+}
+
 /** `X25519MLKEM768, x25519`: key-exchange groups by name, in order of preference. @returns their codes */
 export function readGroups(text: string): readonly number[] | Wrong {
   const known = new Map([...GROUPS.values()].map(({ name, code }) => [name.toLowerCase(), code]));

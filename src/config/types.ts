@@ -40,6 +40,12 @@ export interface Backends {
   readonly sqpoll: boolean;
   /** io_uring: SENDMSG_ZC. Loopback and veth copy all the same, and it costs more there. */
   readonly zeroCopy: boolean;
+  /** Kilobits a second that a session is sent outside, 0 = as they come. */
+  readonly paceRate: number;
+  /** Datagrams of one send, 1 to 64. */
+  readonly trainSegments: number;
+  /** Server: users with a `paceRate` of their own. */
+  readonly userRates: readonly { readonly user: string; readonly paceRate: number }[];
   /** Threads that carry packets, 1 to 64. `auto` in the file: one per core for a server, one for a client. */
   readonly shards: number;
   /** Slots of the session table, 1 to 1,048,576. Memory is touched only where sessions live. */

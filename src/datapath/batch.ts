@@ -77,6 +77,7 @@ export const VERDICTS = [
   'elsewhere', // belongs to another shard: hand over
   'handedOver',
   'reject', // unknown session: answer with Lightway's reject datagram
+  'held', // copied into the pacer's queue of its session
   'tooShort',
   'badMagic',
   'badVersion',
@@ -99,6 +100,7 @@ export const VERDICTS = [
   'tunRefused',
   'overload',
   'truncated',
+  'pacerFull', // its session has too much waiting at the pacer already
 ] as const;
 
 export type VerdictName = (typeof VERDICTS)[number];

@@ -16,6 +16,10 @@ const RECEIVE_BLOCKS = 64;
 const TRANSMIT_BLOCKS = 128;
 /** What session.control may put between two transmits: small datagrams and packets, packed into these. */
 const CONTROL_BLOCKS = 32;
+/** What may wait at the pacer, all sessions together. Memory is touched only where something waits. */
+const PACER_BLOCKS = 1_024;
+/** Superpackets the pacer lets go at once. */
+const RELEASED = 256;
 
 /** The batches of one shard. Arenas are native mappings: made once, never collected under the kernel's hands. */
 export interface Batches<B extends Batch = Batch> {
@@ -24,6 +28,7 @@ export interface Batches<B extends Batch = Batch> {
   readonly controlPackets: B; // packets that came as frames: TCP sessions, fragments
   readonly superpacketsOut: B; // gro.coalesce → tun.transmit
   readonly superpacketsIn: B; // tun.receive → lanes.seal
+  readonly released: B; // pacer.release → lanes.seal
   readonly trainsOut: B; // lanes.seal, session.control → udp.transmit
 }
 
@@ -47,6 +52,7 @@ export function createBatches(addon: Addon, copies = false): Batches {
     controlPackets: arena(TUN_BLOCK, CONTROL_BLOCKS)(1_024),
     superpacketsOut: arena(TUN_BLOCK, TRANSMIT_BLOCKS)(PACKETS),
     superpacketsIn: arena(TUN_BLOCK, RECEIVE_BLOCKS)(2 * VECTOR),
+    released: arena(TUN_BLOCK, PACER_BLOCKS)(RELEASED),
     trainsOut: arena(TUN_BLOCK, TRANSMIT_BLOCKS)(1_024),
   };
 }

@@ -62,6 +62,8 @@ export interface ControlOptions {
   readonly sendProbe?: (address: Uint8Array, datagram: Uint8Array) => void;
   /** Of this shard's life: see `#nextAsk`. */
   readonly generation: number;
+  /** A slot has been cleared: nothing that waits for it may reach its next session. */
+  readonly cleared?: (slot: number) => void;
 }
 
 /** Takes whole frames for a TCP session, copied. @returns false when they were dropped: too much waits for the peer already */
@@ -80,6 +82,7 @@ export class Control implements ControlNode, PeerHost {
   readonly #batches: Batches;
   readonly #report: ReportSender;
   readonly #sendProbe: ControlOptions['sendProbe'];
+  readonly #cleared: ((slot: number) => void) | undefined;
   readonly #deadlines = new Deadlines();
   readonly #share = new ControlShare();
   readonly #asked = new Map<number, { peer: Peer; id: number }>();
@@ -104,6 +107,7 @@ export class Control implements ControlNode, PeerHost {
     this.#batches = options.batches;
     this.#report = options.report;
     this.#sendProbe = options.sendProbe;
+    this.#cleared = options.cleared;
     this.#nextAsk = (options.generation % GENERATIONS_PER_ENGINE) * ASKS_PER_LIFE;
   }
 
@@ -250,9 +254,14 @@ export class Control implements ControlNode, PeerHost {
   takeSlot(): number {
     const slot = this.#pool.take();
     if (slot < 0) return -1;
-    this.addon.clearSlot(this.lanes, slot);
+    this.clearSlot(slot);
     this.addon.claimSlot(this.lanes, slot);
     return slot;
+  }
+
+  clearSlot(slot: number): void {
+    this.addon.clearSlot(this.lanes, slot);
+    this.#cleared?.(slot);
   }
 
   /** A cleared slot that never had a peer here. */
@@ -382,7 +391,7 @@ export class Control implements ControlNode, PeerHost {
   #reclaim(): void {
     if (this.#freed.length === 0) return;
     for (const slot of this.#freed) {
-      this.addon.clearSlot(this.lanes, slot);
+      this.clearSlot(slot);
       this.#pool.give(slot);
     }
     this.#freed.length = 0;
@@ -471,8 +480,9 @@ export class Control implements ControlNode, PeerHost {
     return size === 0 ? begin : begin + Math.floor((packets.offset[i] - begin) / size) * size;
   }
 
-  #enterLease(slot: number, { insideAddress, networkConfig }: Grant): void {
+  #enterLease(slot: number, { insideAddress, networkConfig, paceRate }: Grant): void {
     const { fields } = this.table;
+    fields.paceRate.set(slot, paceRate);
     fields.insideAddress.set(slot, insideAddress);
     fields.openSource.set(slot, insideAddress);
     fields.sealDestination.set(slot, parseIpv4(networkConfig.localIp));

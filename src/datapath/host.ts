@@ -17,6 +17,8 @@ export const GENERATIONS_PER_ENGINE = 256;
 export interface Grant {
   readonly insideAddress: number;
   readonly networkConfig: NetworkConfig;
+  /** Kilobits a second that it is sent outside, 0 = as they come. */
+  readonly paceRate: number;
 }
 
 export type ShardReport =

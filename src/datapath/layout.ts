@@ -67,7 +67,7 @@ export const PUBLIC_FIELDS = [
   ['lastInside', 'f64', 1], // Micros of the last inner packet either way
   // control state, written by session.control before the output of a transition leaves
   ['snapshotLength', 'u32', 1],
-  ['reserved', 'u32', 1],
+  ['paceRate', 'u32', 1], // kbit/s outside, of what seal sends; 0 = no pacing
   ['snapshot', 'u8', 704],
 ] as const satisfies readonly Field[];
 

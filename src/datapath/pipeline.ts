@@ -13,7 +13,9 @@ import { type Batches, nativeBatch, VECTOR } from './batches.ts';
 import type { FairShare } from './fair-share.ts';
 import { LIMIT } from './limits.ts';
 import type { CoalesceMode, Nodes } from './nodes.ts';
+import { PACER_STATE, type Pacer } from './pacer.ts';
 import { type StageCounters, UNTIMED } from './stages.ts';
+import type { Turns } from './turns.ts';
 
 /** What session.control does with a vector: everything that is not bulk data. */
 export interface ControlNode {
@@ -58,6 +60,12 @@ export interface Path {
   /** What `locate` may let through. */
   readonly limits: Uint32Array;
   readonly fair: FairShare;
+  readonly pacer: Pacer;
+  /** Some session may have a rate. */
+  readonly paced: boolean;
+  readonly turns: Turns;
+  /** `superpacketsIn` has not been at the pacer yet. */
+  fresh: boolean;
   /** How many entries the step that has just returned worked on. */
   entries: number;
   readonly stages: StageCounters;
@@ -113,18 +121,28 @@ const lanes = {
     return trainsIn.header[HEADER.consumed] < count;
   },
 
+  /** Those that passed the pacer first: what it has released since was behind them. */
   seal: (path: Path, now: Micros) => {
-    const { batches, nodes, maxSegments } = path;
-    const { superpacketsIn, trainsOut } = batches;
-    const count = superpacketsIn.header[HEADER.count];
-    const before = superpacketsIn.header[HEADER.consumed];
+    const { superpacketsIn, released } = path.batches;
     path.entries = 0;
-    if (before >= count) return false;
-    const consumed = nodes.seal(superpacketsIn, trainsOut, maxSegments, now);
-    path.entries = consumed - before;
-    return consumed < count && consumed > before;
+    if (sealFrom(path, superpacketsIn, now) && isHeld(superpacketsIn)) return path.entries > 0;
+    if (sealFrom(path, released, now) && isHeld(released)) return path.entries > 0;
+    return false;
   },
 };
+
+/** @returns whether there was anything to seal */
+function sealFrom(path: Path, superpackets: Batch, now: Micros): boolean {
+  const before = superpackets.header[HEADER.consumed];
+  if (!isHeld(superpackets)) return false;
+  path.entries += path.nodes.seal(superpackets, path.batches.trainsOut, path.maxSegments, now) - before;
+  return true;
+}
+
+/** Not all of it has been sealed: the socket is full. */
+export function isHeld({ header }: Batch): boolean {
+  return header[HEADER.consumed] < header[HEADER.count];
+}
 
 const session = {
   control: (path: Path, now: Micros) => {
@@ -159,13 +177,14 @@ const gro = {
 
 const tun = {
   receive: (path: Path) => {
-    const { addon, port, batches, handover } = path;
-    const { superpacketsIn } = batches;
+    const { addon, port, batches, handover, turns } = path;
+    const { superpacketsIn, released } = batches;
     path.entries = 0;
-    if (superpacketsIn.header[HEADER.consumed] < superpacketsIn.header[HEADER.count]) return false; // held: the socket is full
+    if (isHeld(superpacketsIn) || isHeld(released)) return false;
     addon.clear(nativeBatch(superpacketsIn));
-    if (path.queuedOut > 0) return false; // let the device's own queue fill: it drops for the sender to see
-    if (path.ready & 2) addon.tunReceive(port, VECTOR);
+    path.fresh = true;
+    if (path.queuedOut > 0 && !turns.taken) return false; // let the device's own queue fill: it drops for the sender to see
+    if (path.ready & 2) addon.tunReceive(port, turns.taken ? 2 * VECTOR : VECTOR);
     if (handover && path.ready & 4) addon.takeOver(handover, port, 'tun', VECTOR);
     path.entries = superpacketsIn.header[HEADER.count];
     return false;
@@ -185,7 +204,7 @@ const routes = {
     const { superpacketsIn } = batches;
     const count = superpacketsIn.header[HEADER.count];
     path.entries = 0;
-    if (count === 0 || superpacketsIn.header[HEADER.consumed] > 0) return false;
+    if (count === 0 || !path.fresh) return false;
     path.entries = count;
     if (nodes.lookup(superpacketsIn) < count) {
       handOver(path, superpacketsIn, 'tun');
@@ -195,8 +214,26 @@ const routes = {
   },
 };
 
+const pacer = {
+  /** Comes after the lookup and before the seal: what waits has no number yet, and what is dropped never had one. */
+  release: (path: Path, now: Micros) => {
+    const { addon, batches, pacer: pacing, turns } = path;
+    const { superpacketsIn, released } = batches;
+    const { fresh } = path;
+    path.entries = 0;
+    path.fresh = false;
+    if (isHeld(released) || (isHeld(superpacketsIn) && !fresh)) return false;
+    const waits = pacing.state[PACER_STATE.pieces] > 0;
+    const budget = turns.vector(now, superpacketsIn, path.queuedOut > 0, waits);
+    if (!path.paced && !turns.taken && !waits) return false;
+    addon.clear(nativeBatch(released));
+    path.entries = pacing.release(superpacketsIn, fresh, now, path.queuedOut > 0 ? 0 : budget);
+    return false;
+  },
+};
+
 export const uplink = [udp.receive, lanes.open, session.control, guard.admit, gro.coalesce, tun.transmit] as const;
-export const downlink = [tun.receive, routes.lookup, lanes.seal, udp.transmit] as const;
+export const downlink = [tun.receive, routes.lookup, pacer.release, lanes.seal, udp.transmit] as const;
 
 /** Entries of other shards go to them; what their rings cannot take is dropped here, and counted. */
 function handOver({ addon, handover, lanes, nodes }: Path, batch: Batch, kind: 'udp' | 'tun'): void {
@@ -211,7 +248,7 @@ function handOver({ addon, handover, lanes, nodes }: Path, batch: Batch, kind: '
 export const STAGES: readonly string[] = [...uplink, ...downlink].map(nameOf);
 
 function nameOf(step: Step): string {
-  const subjects = { udp, lanes, session, guard, gro, tun, routes };
+  const subjects = { udp, lanes, session, guard, gro, tun, routes, pacer };
   for (const [subject, verbs] of Object.entries(subjects))
     for (const [verb, other] of Object.entries(verbs)) if (other === step) return `${subject}.${verb}`;
   return '';

@@ -7,17 +7,20 @@ import type { Addon, HandoverHandle, IndexHandle, LanesHandle, PortHandle } from
 import { type StageStatistics, TURN_BUCKETS, turnBucket } from '../observe/statistics.ts';
 import { type Micros, MS } from '../wire/time.ts';
 import { chooseAead, type ShardAead } from './backends.ts';
-import { HEADER, VERDICTS } from './batch.ts';
+import { VERDICTS } from './batch.ts';
 import { type Batches, createBatches } from './batches.ts';
 import { Control } from './control.ts';
 import { FairShare } from './fair-share.ts';
 import type { ReportSender, ShardStatistics } from './host.ts';
 import { SlotState } from './layout.ts';
 import { type CoalesceMode, createNativeNodes, type Nodes } from './nodes.ts';
-import { downlink, injectPackets, type Path, run, STAGES, uplink } from './pipeline.ts';
-import { createNobleNodes } from './reference/nodes.ts';
+import { createNativePacer, PACER_STATE, type Pacer } from './pacer.ts';
+import { downlink, injectPackets, isHeld, type Path, run, STAGES, uplink } from './pipeline.ts';
+import type { ReferenceBatch } from './reference/memory.ts';
+import { createNoblePath, type NobleOptions } from './reference/nodes.ts';
 import { StageCounters } from './stages.ts';
 import { SessionTable, SlotPool } from './table.ts';
+import { Turns } from './turns.ts';
 
 /** Longest wait in the kernel between two busy turns: long enough to gather a vector, short enough to be no delay. */
 const BUSY_WAIT_US = 50;
@@ -29,8 +32,8 @@ const LOOP_PASS: Micros = 1 * MS;
 const CLOSED_AT_ONCE = 512;
 /** Time for those to leave; stock programs give all of them 200 ms (protocol specification §11.6). */
 const LAST_WORDS: Micros = 50 * MS;
-/** Datagrams of one UDP_SEGMENT send: 64 before Linux 6.9. */
-const MAX_SEGMENTS = 64;
+/** A departure so near is waited for in the kernel: the event loop's timers know whole milliseconds. */
+const NEAR: Micros = 2 * MS;
 /** Shortest train of each bucket (TRAIN_BUCKETS), as the port names them. */
 const TRAIN_STARTS = [1, 2, 4, 8, 16, 32, 64];
 /** What the port drops and counts by itself: its counter, the stage, the verdict. */
@@ -51,6 +54,10 @@ export interface ShardOptions {
   readonly gro: CoalesceMode;
   readonly sqpoll: boolean;
   readonly zeroCopy: boolean;
+  /** Datagrams of one UDP_SEGMENT send, at most 64 (the kernel's limit before Linux 6.9). */
+  readonly trainSegments: number;
+  /** Sessions may have a rate (`paceRate` of their slots). */
+  readonly paced: boolean;
   readonly tun: number;
   readonly vnetHeader: boolean;
   readonly udp: number;
@@ -100,10 +107,13 @@ export class Shard {
     const { port, io, note } = openPort(addon, options, batches, handover);
     this.io = io;
     this.note = note;
-    const { counters } = lanes;
-    const nodes = mapping.secret
-      ? createNobleNodes(addon, { ...options, table, secret: mapping.secret, index: this.#index, counters })
-      : createNativeNodes(addon, lanes.handle, counters);
+    const { nodes, pacer } = createPath(
+      addon,
+      batches,
+      lanes,
+      { ...options, table, index: this.#index },
+      mapping.secret,
+    );
     this.control = new Control({
       addon,
       lanes: lanes.handle,
@@ -114,6 +124,7 @@ export class Shard {
       report,
       sendProbe: (address, datagram) => void addon.sendProbe(port, address, datagram), // refused for its size: as good as lost
       generation,
+      cleared: (slot) => pacer.forget(slot),
     });
     this.#path = {
       addon,
@@ -121,10 +132,10 @@ export class Shard {
       lanes: lanes.handle as LanesHandle,
       handover,
       batches,
-      nodes: nodes as Nodes, // of the kind that made the batches
+      nodes,
       control: this.control,
       gro: options.gro,
-      maxSegments: MAX_SEGMENTS,
+      maxSegments: options.trainSegments,
       hasUdp: options.udp >= 0,
       ready: 0,
       pressed: false,
@@ -133,6 +144,10 @@ export class Shard {
       entries: 0,
       limits: lanes.limits,
       fair: new FairShare(lanes, () => addon.portCounters(port).socketDrops),
+      pacer,
+      paced: options.paced,
+      turns: new Turns(),
+      fresh: false,
       stages: new StageCounters(STAGES, lanes.counters),
     };
   }
@@ -203,14 +218,29 @@ export class Shard {
     path.pressed = (before & path.ready & 1) !== 0;
     if (path.ready & 5 || path.queuedIn > 0) run(uplink, path, now);
     if (control.hasOutput && control.fillPackets()) injectPackets(path, now);
-    const held = batches.superpacketsIn.header[HEADER.consumed] < batches.superpacketsIn.header[HEADER.count];
-    if (path.ready !== 0 || held || path.queuedOut > 0 || control.hasOutput) run(downlink, path, now);
+    const departs = this.#departure <= now && path.queuedOut === 0;
+    const held = isHeld(batches.superpacketsIn) || isHeld(batches.released);
+    if (path.ready !== 0 || departs || held || path.queuedOut > 0 || control.hasOutput) run(downlink, path, now);
     const deadline = control.nextDeadline();
     if (deadline !== undefined && deadline <= now) {
       control.advance(now);
       if (control.hasOutput) run(downlink, path, now);
     }
-    return path.ready !== 0 || (control.hasOutput && path.queuedOut === 0);
+    return path.ready !== 0 || departs || (control.hasOutput && path.queuedOut === 0);
+  }
+
+  /** How long a turn without work may wait in the kernel. */
+  #wait(now: Micros): number {
+    return this.#isNear(now) ? Math.max(0, Math.min(LOOP_PASS, this.#departure - now)) : BUSY_WAIT_US;
+  }
+
+  #isNear(now: Micros): boolean {
+    return this.#departure - now < NEAR && this.#path.queuedOut === 0;
+  }
+
+  /** When the next train of the pacer may leave. */
+  get #departure(): Micros {
+    return this.#path.pacer.state[PACER_STATE.deadline];
   }
 
   /** Turns until all that waits has left, or the socket has not taken it for too long. */
@@ -235,8 +265,9 @@ export class Shard {
     this.#passSince = undefined;
     let now = began;
     for (let idle = 0; idle < IDLE_TURNS; ) {
-      const worked = this.turn(now, idle === 0 ? 0 : BUSY_WAIT_US);
-      idle = worked ? 0 : idle + 1;
+      const worked = this.turn(now, idle === 0 ? 0 : this.#wait(now));
+      // With a train about to leave the shard does not go to sleep: the wait in the kernel is exact, a timer is not.
+      idle = worked ? 0 : this.#isNear(now) ? 1 : idle + 1;
       now = this.#addon.monotonicMicros();
       if (worked) this.#turnTimes[turnBucket(now - last)]++;
       last = now;
@@ -256,8 +287,10 @@ export class Shard {
     }
     this.#armed = true;
     clearTimeout(this.#timer);
-    const deadline = this.control.nextDeadline();
-    if (deadline === undefined) return;
+    // a departure before its time, as the timer fires late: the rest is waited for awake
+    const departure = this.#path.queuedOut === 0 ? this.#departure - NEAR : Number.POSITIVE_INFINITY;
+    const deadline = Math.min(this.control.nextDeadline() ?? Number.POSITIVE_INFINITY, departure);
+    if (deadline === Number.POSITIVE_INFINITY) return;
     this.#timer = setTimeout(this.#due, Math.max(0, Math.min((deadline - now) / 1000, 2 ** 30)));
   }
 
@@ -268,6 +301,26 @@ export class Shard {
 
   readonly #due = (): void => {
     if (!this.#scheduled) this.#busy();
+  };
+}
+
+/** Nodes and pacer of one kind, which is that of the batches. @param secret the other half of the table, for the reference nodes */
+function createPath(
+  addon: Addon,
+  batches: Batches,
+  lanes: ReturnType<Addon['createLanes']>,
+  options: Omit<NobleOptions, 'counters' | 'secret'>,
+  secret: ArrayBuffer | undefined,
+): { nodes: Nodes; pacer: Pacer } {
+  const { handle, counters } = lanes;
+  if (secret)
+    return createNoblePath(addon, batches as Batches<ReferenceBatch>, { ...options, secret, counters }) as {
+      nodes: Nodes;
+      pacer: Pacer;
+    };
+  return {
+    nodes: createNativeNodes(addon, handle, counters),
+    pacer: createNativePacer(addon, handle, batches.released, options.trainSegments),
   };
 }
 

@@ -7,7 +7,7 @@ import type { Micros } from '../wire/time.ts';
 import { FIRST_DROP, VERDICTS } from './batch.ts';
 
 /**
- * One turn in so many is timed. Two reads of the clock a stage, 50 to 100 ns each, make up to 2 µs for a turn through ten stages:
+ * One turn in so many is timed. Two reads of the clock a stage, 50 to 100 ns each, make up to 2 µs for a turn through eleven stages:
  * 30 ns a turn when it is done every 61st time, where a single system call costs 500 or more. A prime, so that no rhythm of the
  * traffic (a superpacket every other turn) keeps step with it.
  */

@@ -52,7 +52,7 @@ export interface Ends {
 /** Verdicts of the way up at the loader: what seals. Everything else drops what came down. */
 const SEALING: readonly string[] = ['noKey', 'tooLarge', 'badGso', 'noRoute', 'sendFailed'];
 /** The server's stages on the way down (`src/datapath/pipeline.ts`); all others are of the way up. */
-const DOWNWARD: readonly string[] = ['tun.receive', 'routes.lookup', 'lanes.seal', 'udp.transmit'];
+const DOWNWARD: readonly string[] = ['tun.receive', 'routes.lookup', 'pacer.release', 'lanes.seal', 'udp.transmit'];
 
 export function findLosses(way: 'up' | 'down', before: Look, after: Look, ends: Ends): Found[] {
   const found: Found[] = [];

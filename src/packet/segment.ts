@@ -74,6 +74,42 @@ export function segmentLength(length: number, cut: Cut, index: number): number {
   return cut.headerLength + Math.min(cut.segmentSize, length - cut.headerLength - index * cut.segmentSize);
 }
 
+/** How many bytes `count` segments from `first` on make as a superpacket of their own. */
+export function sliceLength(length: number, cut: Cut, first: number, count: number): number {
+  return (count - 1) * cut.segmentSize + segmentLength(length, cut, first + count - 1);
+}
+
+/**
+ * Those segments as a superpacket, which is cut into the same ones. Its checksums stay as they were: cutting makes them anew.
+ */
+export function slice(
+  bytes: Uint8Array,
+  ip: number,
+  length: number,
+  cut: Cut,
+  first: number,
+  count: number,
+): Uint8Array {
+  const { ipLength, headerLength, segmentSize } = cut;
+  const part = new Uint8Array(sliceLength(length, cut, first, count));
+  const from = ip + headerLength + first * segmentSize;
+  part.set(bytes.subarray(ip, ip + headerLength));
+  part.set(bytes.subarray(from, from + part.length - headerLength), headerLength);
+  if (cut.version === 4) {
+    writeU16(part, Ipv4.totalLength, part.length);
+    writeU16(part, Ipv4.id, (readU16(part, Ipv4.id) + first) & 0xffff);
+  } else writeU16(part, Ipv6.payloadLength, part.length - ipLength);
+  if (cut.protocol === Protocol.udp) {
+    writeU16(part, ipLength + Udp.length, part.length - ipLength);
+    return part;
+  }
+  const sequence = ipLength + Tcp.sequence;
+  writeU32(part, sequence, (readU32(part, sequence) + first * segmentSize) >>> 0);
+  if (first + count < cut.segments) part[ipLength + Tcp.flags] &= ~(TcpFlag.fin | TcpFlag.psh);
+  if (first > 0) part[ipLength + Tcp.flags] &= ~TcpFlag.cwr;
+  return part;
+}
+
 /** Writes segment `index` to `target` at `to`. @returns its length */
 export function writeSegment(
   bytes: Uint8Array,

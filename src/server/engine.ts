@@ -49,6 +49,7 @@ class ServerEngine {
   readonly #cookieSeed = randomBytes(32);
   readonly #mtu: number;
   readonly #ready = new Set<number>();
+  readonly #userRates: ReadonlyMap<string, number>;
 
   constructor(addon: Addon, keeper: Keeper, start: ServerStart) {
     this.#addon = addon;
@@ -75,6 +76,7 @@ class ServerEngine {
       this.#steering = new Uint8Array(addon.attachSteering(map, entries).buffer);
     }
     this.#mtu = addon.tunMtu(start.tun.name);
+    this.#userRates = new Map(config.userRates.map(({ user, paceRate }) => [user, paceRate]));
     for (let slot = 0; slot < this.#table.usedSlots; slot++)
       if (this.#table.fields.state.get(slot) === SlotState.online) {
         const insideAddress = this.#table.insideAddress(slot);
@@ -132,6 +134,8 @@ class ServerEngine {
         gro: chooseGro(config.gro, tun),
         sqpoll: config.sqpoll,
         zeroCopy: config.zeroCopy,
+        trainSegments: config.trainSegments,
+        paced: config.paceRate > 0 || this.#userRates.size > 0,
         tun: descriptors.tun[shard % descriptors.tun.length], // a device with fewer queues is shared
         vnetHeader: tun.vnetHeader,
         udp: descriptors.udp[shard] ?? -1,
@@ -199,6 +203,7 @@ class ServerEngine {
     const refuse = (code: 'ACCESS_DENIED' | 'NO_ADDRESS') =>
       this.#shards.send(shard, { type: 'authorised', id: report.id, grant: undefined, code });
     let granted = false;
+    let user: string | undefined;
     let why: string;
     try {
       const { auth } = report;
@@ -210,6 +215,7 @@ class ServerEngine {
         reason: string;
       };
       granted = outcome.granted;
+      user = outcome.user;
       why = granted ? outcome.user : `${outcome.user}: ${outcome.reason}`;
     } catch (error) {
       why = (error as Error).message;
@@ -230,7 +236,8 @@ class ServerEngine {
     if (this.#steering && entry >= 0 && entry < this.#steering.length) this.#steering[entry] = shard;
     const { lightwayClientIp, lightwayServerIp, lightwayDnsIp } = this.#config;
     const networkConfig = { localIp: lightwayClientIp, peerIp: lightwayServerIp, dnsIp: lightwayDnsIp, mtu: this.#mtu };
-    const grant: Grant = { insideAddress, networkConfig };
+    const paceRate = this.#userRates.get(user ?? '') ?? this.#config.paceRate;
+    const grant: Grant = { insideAddress, networkConfig, paceRate };
     this.#log.info({ peer: report.peerAddress }, `${why} is online`);
     this.#shards.send(shard, { type: 'authorised', id: report.id, grant, code: 'ACCESS_DENIED' });
   }

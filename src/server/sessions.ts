@@ -144,7 +144,7 @@ export class ServerRole implements Role {
 
   /** Goes on with the sessions of this shard that an earlier engine left Online, and frees the slots of the others. */
   restore(now: Micros): number {
-    const { addon, lanes, table } = this.#control;
+    const { table } = this.#control;
     const { shard, shards } = this.#options;
     let restored = 0;
     for (let slot = shard; slot < table.usedSlots; slot += shards) {
@@ -154,7 +154,7 @@ export class ServerRole implements Role {
       if (peer) restored++;
       else {
         this.#forget(slot, '');
-        addon.clearSlot(lanes, slot);
+        this.#control.clearSlot(slot);
         this.#control.giveSlot(slot);
       }
     }

@@ -275,6 +275,8 @@ export class Rig {
       gro: 'inline',
       sqpoll: false,
       zeroCopy: false,
+      trainSegments: 64,
+      paced: true,
       tun: this.inside.descriptors[shard % this.inside.descriptors.length],
       vnetHeader: true,
       udp: this.#sockets[shard],
@@ -413,7 +415,7 @@ export class Rig {
       const insideAddress = this.#nextLease++;
       if (this.inside.steering) this.inside.steering[insideAddress & 255] = each.shard;
       const networkConfig = { localIp: CLIENT_INSIDE, peerIp: '10.125.0.6', dnsIp: '10.125.0.1', mtu: 1350 };
-      control.authorised(this.now, report.id, { insideAddress, networkConfig }, 'ACCESS_DENIED');
+      control.authorised(this.now, report.id, { insideAddress, networkConfig, paceRate: 0 }, 'ACCESS_DENIED');
     }
   }
 }

@@ -67,6 +67,8 @@ class Engine implements Surroundings {
         gro: 'inline',
         sqpoll: false,
         zeroCopy: false,
+        trainSegments: 64,
+        paced: true,
         tun: this.inside.descriptors[shard],
         vnetHeader: true,
         udp: sockets[shard],
@@ -153,7 +155,7 @@ class Engine implements Surroundings {
     const insideAddress = this.#nextLease++;
     if (this.inside.steering) this.inside.steering[insideAddress & 255] = shard;
     const networkConfig = { localIp: CLIENT_INSIDE, peerIp: '10.125.0.6', dnsIp: '10.125.0.1', mtu: 1350 };
-    const grant = { insideAddress, networkConfig };
+    const grant = { insideAddress, networkConfig, paceRate: 0 };
     this.#pool.send(shard, { type: 'authorised', id: report.id, grant, code: 'ACCESS_DENIED' });
   }
 }

@@ -9,7 +9,7 @@ describe('STAGES', () => {
   it('has every node of both pipelines under the name the architecture gives it, in order', () => {
     expect(STAGES).toEqual([
       ...['udp.receive', 'lanes.open', 'session.control', 'guard.admit', 'gro.coalesce', 'tun.transmit'],
-      ...['tun.receive', 'routes.lookup', 'lanes.seal', 'udp.transmit'],
+      ...['tun.receive', 'routes.lookup', 'pacer.release', 'lanes.seal', 'udp.transmit'],
     ]);
   });
 });

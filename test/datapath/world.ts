@@ -14,9 +14,11 @@ import {
 } from '../../src/datapath/layout.ts';
 import { type Limits, NO_LIMIT } from '../../src/datapath/limits.ts';
 import { createNativeNodes, type Nodes } from '../../src/datapath/nodes.ts';
+import { createNativePacer, type Pacer } from '../../src/datapath/pacer.ts';
 import { createReferenceLanes } from '../../src/datapath/reference/lanes.ts';
 import { createMemoryBatch, MemoryArena, wrapNativeBatch } from '../../src/datapath/reference/memory.ts';
 import { createReferenceNodes } from '../../src/datapath/reference/nodes.ts';
+import { ReferencePacer } from '../../src/datapath/reference/pacer.ts';
 import { SecretTable } from '../../src/datapath/reference/secrets.ts';
 import { SessionTable } from '../../src/datapath/table.ts';
 import type { Addon } from '../../src/native/index.ts';
@@ -28,6 +30,8 @@ export const GENERATION = 4;
 export const BLOCK_BYTES = 66_560; // 65,536 and room for headers, a multiple of 64
 export const BLOCKS = 32;
 export const CAPACITY = 96;
+/** So many that no queue is refused for want of them: the reference pacer counts no blocks. */
+const PACER_BLOCKS = 1024;
 
 export interface World {
   readonly nodes: Nodes;
@@ -42,6 +46,9 @@ export interface World {
   readonly toTun: Batch;
   readonly fromTun: Batch;
   readonly sealed: Batch;
+  readonly released: Batch;
+  /** One that has nothing waiting. */
+  createPacer(trainSegments: number): Pacer;
 }
 
 export interface WorldOptions {
@@ -57,6 +64,7 @@ export function createReferenceWorld({ single = -1, capacity = CAPACITY, blocks 
   const lanes = createReferenceLanes({ table, secrets, index, shard: 0, shards: 2, generation: GENERATION, single });
   const received = new MemoryArena(BLOCK_BYTES, blocks * 2); // trains, and packets which are copied
   const create = (arena = new MemoryArena(BLOCK_BYTES, blocks)) => createMemoryBatch(arena, capacity);
+  const released = create(new MemoryArena(BLOCK_BYTES, PACER_BLOCKS));
   return {
     nodes: createReferenceNodes(lanes) as Nodes,
     limits: lanes,
@@ -69,6 +77,8 @@ export function createReferenceWorld({ single = -1, capacity = CAPACITY, blocks 
     toTun: create(),
     fromTun: create(),
     sealed: create(),
+    released,
+    createPacer: (trainSegments) => new ReferencePacer(lanes, released, trainSegments) as Pacer,
   };
 }
 
@@ -87,6 +97,7 @@ export function createNativeWorld(
     return viewBatch(batch.buffer, capacity, new Uint8Array(arena.buffer), batch.handle);
   };
   const received = createArena(blocks * 2);
+  const released = create(createArena(PACER_BLOCKS));
   return {
     nodes: createNativeNodes(addon, lanes.handle, lanes.counters),
     limits: lanes,
@@ -99,6 +110,8 @@ export function createNativeWorld(
     toTun: create(),
     fromTun: create(),
     sealed: create(),
+    released,
+    createPacer: (trainSegments) => createNativePacer(addon, lanes.handle, released, trainSegments),
   };
 }
 
@@ -125,6 +138,7 @@ export function createNobleWorld(addon: Addon, options: WorldOptions = {}): Worl
     const view = viewBatch(batch.buffer, capacity, new Uint8Array(arena.buffer), batch.handle);
     return wrapNativeBatch(addon, view, { handle: arena.handle, blockSize: BLOCK_BYTES, blockCount: blocks });
   };
+  const released = create();
   return {
     nodes: createReferenceNodes(lanes) as Nodes,
     limits: lanes,
@@ -137,6 +151,8 @@ export function createNobleWorld(addon: Addon, options: WorldOptions = {}): Worl
     toTun: create(),
     fromTun: create(),
     sealed: create(),
+    released,
+    createPacer: (trainSegments) => new ReferencePacer(lanes, released, trainSegments) as Pacer,
   };
 }
 
@@ -197,7 +213,8 @@ export function setUp(world: World): void {
   world.nodes.counters.fill(0n);
   world.limits.arrivals.fill(0);
   world.limits.limits.set([NO_LIMIT, 0, 0, NO_LIMIT]);
-  for (const batch of [world.trains, world.packets, world.toTun, world.fromTun, world.sealed]) world.nodes.clear(batch);
+  const { trains, packets, toTun, fromTun, sealed, released } = world;
+  for (const batch of [trains, packets, toTun, fromTun, sealed, released]) world.nodes.clear(batch);
   for (let slot = 0; slot < SLOTS; slot++) {
     world.claim(slot);
     fields.state.set(

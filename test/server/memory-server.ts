@@ -156,7 +156,9 @@ export class MemoryServer {
       const { auth } = report;
       const granted = auth.method === 'userPass' && Buffer.from(auth.password).toString() === 'password';
       const networkConfig = { localIp: '10.125.0.5', peerIp: '10.125.0.6', dnsIp: '10.125.0.1', mtu: 1350 };
-      const grant: Grant | undefined = granted ? { insideAddress: this.#nextAddress++, networkConfig } : undefined;
+      const grant: Grant | undefined = granted
+        ? { insideAddress: this.#nextAddress++, networkConfig, paceRate: 0 }
+        : undefined;
       this.control.authorised(now, report.id, grant, 'ACCESS_DENIED');
     }
   }

@@ -1,6 +1,8 @@
 /** The reference nodes as a pipeline takes them: the oracle of the native ones, and `--aead noble`. */
 import type { Addon, IndexHandle } from '../../native/index.ts';
+import type { Batches } from '../batches.ts';
 import type { Nodes } from '../nodes.ts';
+import type { Pacer } from '../pacer.ts';
 import type { SessionTable } from '../table.ts';
 import { admit } from './admit.ts';
 import { coalesce } from './coalesce.ts';
@@ -9,6 +11,7 @@ import { locate } from './locate.ts';
 import { lookup } from './lookup.ts';
 import type { ReferenceBatch } from './memory.ts';
 import { open } from './open.ts';
+import { ReferencePacer } from './pacer.ts';
 import { seal } from './seal.ts';
 import { SecretTable } from './secrets.ts';
 
@@ -35,14 +38,19 @@ export interface NobleOptions {
   readonly shards: number;
   readonly generation: number;
   readonly single: number | undefined;
+  readonly trainSegments: number;
   /** Those of the addon's lanes, which handover counts with. */
   readonly counters: BigUint64Array;
 }
 
-/** The reference nodes on the table, the index and the batches of a real shard: batches must be of `createBatches(addon, true)`. */
-export function createNobleNodes(addon: Addon, options: NobleOptions): Nodes<ReferenceBatch> {
+/** The reference nodes and pacer on the table, the index and the batches of a real shard: batches must be of `createBatches(addon, true)`. */
+export function createNoblePath(
+  addon: Addon,
+  batches: Batches<ReferenceBatch>,
+  options: NobleOptions,
+): { nodes: Nodes<ReferenceBatch>; pacer: Pacer<ReferenceBatch> } {
   const { table, shard, shards, generation, single = -1, counters } = options;
-  const lanes = createReferenceLanes({
+  const made = createReferenceLanes({
     table,
     secrets: new SecretTable(options.secret),
     index: { get: (kind, key) => addon.indexGet(options.index, kind, key) },
@@ -51,5 +59,9 @@ export function createNobleNodes(addon: Addon, options: NobleOptions): Nodes<Ref
     generation,
     single,
   });
-  return createReferenceNodes({ ...lanes, counters });
+  const lanes = { ...made, counters };
+  return {
+    nodes: createReferenceNodes(lanes),
+    pacer: new ReferencePacer(lanes, batches.released, options.trainSegments),
+  };
 }
