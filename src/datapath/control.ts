@@ -5,6 +5,7 @@
 
 import { getSystemErrorName } from 'node:util';
 import type { CryptoTask, TaskResult } from '../crypto/tasks.ts';
+import { isClientHello } from '../dtls/records.ts';
 import type { Addon, IndexHandle, LanesHandle } from '../native/index.ts';
 import type { NetworkConfig } from '../session/types.ts';
 import type { Auth } from '../wire/frames.ts';
@@ -495,11 +496,4 @@ function takeAway(secret: Uint8Array): Uint8Array<ArrayBuffer> {
   const own = new Uint8Array(secret);
   secret.fill(0);
   return own;
-}
-
-/** Whether DTLS bytes begin with a ClientHello in plaintext, or a piece of one. */
-export function isClientHello(payload: Uint8Array): boolean {
-  return (
-    payload.length > 13 && payload[0] === Kind.handshake && payload[3] === 0 && payload[4] === 0 && payload[13] === 1
-  );
 }

@@ -69,3 +69,8 @@ function plaintext(bytes: Uint8Array): RawRecord {
   if (epoch !== 0 || bytes[1] !== 0xfe) return { kind: 'malformed' }; // DTLS 1.2 has plaintext headers in later epochs
   return { kind: 'plaintext', contentType: bytes[0], sequence, content: bytes.subarray(PLAINTEXT_HEADER) };
 }
+
+/** Whether a datagram's bytes begin with a ClientHello in plaintext, or a piece of one. */
+export function isClientHello(bytes: Uint8Array): boolean {
+  return bytes.length > 13 && bytes[0] === ContentType.handshake && bytes[3] === 0 && bytes[4] === 0 && bytes[13] === 1;
+}

@@ -291,3 +291,29 @@ describe('serverKeys', () => {
     }
   });
 });
+
+describe('pacing', () => {
+  const pacing = (lines: string, flags: Record<string, string> = {}) => {
+    const { paceRate, trainSegments, userRates } = load(lines, flags).config;
+    return { paceRate, trainSegments, userRates };
+  };
+
+  it('is off unless asked for, and what is said of rate and trains goes before the preset', () => {
+    expect(pacing('')).toEqual({ paceRate: 0, trainSegments: 64, userRates: [] });
+    expect(pacing('ringway: { pacing: internet }')).toEqual({ paceRate: 1_000_000, trainSegments: 16, userRates: [] });
+    expect(pacing('', { pacing: 'internet', pace_rate: '50M' })).toMatchObject({ paceRate: 50_000, trainSegments: 16 });
+    expect(pacing('', { pacing: 'internet', pace_rate: 'off' })).toMatchObject({ paceRate: 0, trainSegments: 16 });
+    expect(pacing('', { train_segments: '8' })).toMatchObject({ paceRate: 0, trainSegments: 8 });
+  });
+
+  it('reads rates of users from a file, and says which user has none that can be', () => {
+    const good = folder.write('rates.yaml', 'alice: 20M\n"bob smith": 1.5G\ncarol: off\n');
+    expect(pacing('', { user_rates: good }).userRates).toEqual([
+      { user: 'alice', paceRate: 20_000 },
+      { user: 'bob smith', paceRate: 1_500_000 },
+      { user: 'carol', paceRate: 0 },
+    ]);
+    const bad = folder.write('bad.yaml', 'alice: 20M\nmallory: 5\n');
+    expect(problemsOf('', { user_rates: bad })).toMatchObject([{ code: 'CONFIG_VALUE', key: 'user_rates.mallory' }]);
+  });
+});

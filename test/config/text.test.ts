@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import {
   nearest,
   readBindAddress,
+  readBitRate,
   readByteSize,
   readCidr,
   readDeviceName,
@@ -49,6 +50,23 @@ describe('readDuration', () => {
         expect(readDuration(text)).toBe(parts.reduce((sum, [count, [, scale]]) => sum + count * scale, 0));
       }),
     );
+  });
+});
+
+describe('readBitRate', () => {
+  it.each([
+    ['200M', 200_000],
+    ['1.5G', 1_500_000],
+    ['500 kbit/s', 500],
+    ['64k', 64],
+    ['400Gbps', 400_000_000],
+    ['off', 0],
+  ])('reads %s as %i kilobits a second', (text, kilobits) => {
+    expect(readBitRate(text)).toBe(kilobits);
+  });
+
+  it.each(['', '200', '63k', '401G', '-5M', '10MB', '1e6M', 'fast'])('refuses "%s"', (text) => {
+    expect(readBitRate(text)).toBeInstanceOf(Wrong);
   });
 });
 

@@ -2,6 +2,7 @@
  * A server's control path without a network: the real role, sessions, slots and addon, and clients in the same process. Datagrams
  * go by hand, so a test decides what is lost; time is handed in.
  */
+
 import { createPrivateKey } from 'node:crypto';
 import { DEFAULT_GROUPS, Group } from '../../src/crypto/groups.ts';
 import { createNativeVault } from '../../src/crypto/native-vault.ts';
@@ -12,7 +13,7 @@ import { Suite, type Vault } from '../../src/crypto/vault.ts';
 import { encodeAddress } from '../../src/datapath/address.ts';
 import { ADDRESS, HEADER } from '../../src/datapath/batch.ts';
 import { type Batches, createBatches, nativeBatch } from '../../src/datapath/batches.ts';
-import { Control, isClientHello } from '../../src/datapath/control.ts';
+import { Control } from '../../src/datapath/control.ts';
 import type { Grant, ShardReport } from '../../src/datapath/host.ts';
 import { PUBLIC_SLOT_BYTES, SECRET_SLOT_BYTES } from '../../src/datapath/layout.ts';
 import { SessionTable, SlotPool } from '../../src/datapath/table.ts';
@@ -20,6 +21,7 @@ import { UdpPeer } from '../../src/datapath/udp-peer.ts';
 import { DtlsClient } from '../../src/dtls/client.ts';
 import { CookieSecrets } from '../../src/dtls/cookie.ts';
 import { createMemoryProtection } from '../../src/dtls/memory-protection.ts';
+import { isClientHello } from '../../src/dtls/records.ts';
 import { loadAddon } from '../../src/native/index.ts';
 import { parseIpv4 } from '../../src/server/leases.ts';
 import { ServerRole } from '../../src/server/sessions.ts';
