@@ -1,33 +1,91 @@
 /**
- * `npm run bench [-- NAME...]`: all benchmarks, or those named; `--quick` runs each for a second, to see that it works. Every figure in
- * README and docs was printed by one of these.
+ * `npm run bench [-- NAME...]`: the table "How fast" of the vector datapath, or the benchmarks named. `--all` runs those beside the table
+ * too, `--quick` each for a second, to see that it works, `--json FILE` writes the rows. Every figure in README and docs was printed by
+ * one of these. Those of whole tunnels run in namespaces of their own: as root, or where users may make them.
  */
+import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import { goPrivate, isPrivate } from '../src/load/self.ts';
+import { loadAddon } from '../src/native/index.ts';
+import { draw, Table } from './table.ts';
+import { plan } from './tunnels.ts';
 
-/** What each measures stands at the head of its file. */
-const BENCHMARKS: Record<string, () => Promise<{ bench(quick: boolean): Promise<void> }>> = {
+interface Benchmark {
+  bench(quick: boolean, table: Table): Promise<void>;
+  /** Contenders of bench/rig/rig.py that it compares. */
+  readonly contenders?: readonly string[];
+}
+
+type Load = () => Promise<Benchmark>;
+
+/** In the order of the table. What each measures stands at the head of its file. */
+const TABLE: Readonly<Record<string, Load>> = {
+  flow: () => import('./flow.ts'),
+  flows: () => import('./flows.ts'),
+  offload: () => import('./offload.ts'),
+  nodes: () => import('./nodes.ts'),
+  dtls: () => import('./dtls.ts'),
+  shards: () => import('./shards.ts'),
+  steering: () => import('./steering.ts'),
+  calls: () => import('./calls.ts'),
+  idle: () => import('./idle.ts'),
+  allocation: () => import('./allocation.ts'),
+};
+
+const BESIDE: Readonly<Record<string, Load>> = {
   aead: () => import('./aead.ts'),
   attack: () => import('./attack.ts'),
   handshakes: () => import('./handshakes.ts'),
   memory: () => import('./memory.ts'),
-  nodes: () => import('./nodes.ts'),
   pacing: () => import('./pacing.ts'),
   rest: () => import('./rest.ts'),
   stages: () => import('./stages.ts'),
   turns: () => import('./turns.ts'),
 };
 
-const args = process.argv.slice(2);
-const quick = args.includes('--quick');
-const names = args.filter((arg) => !arg.startsWith('-'));
-const unknown = names.filter((name) => !(name in BENCHMARKS));
-if (unknown.length > 0) {
-  console.error(`no benchmark ${unknown.join(', ')}; there are: ${Object.keys(BENCHMARKS).join(', ')}`);
-  process.exit(2);
+/** What needs no namespaces. */
+const IN_MEMORY = ['aead', 'allocation', 'handshakes', 'memory', 'nodes', 'shards', 'stages'];
+
+const BENCHMARKS = { ...TABLE, ...BESIDE };
+const USAGE_EXIT = 2;
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { quick: { type: 'boolean' }, all: { type: 'boolean' }, json: { type: 'string' } },
+  });
+  const { quick = false, all = false, json } = values;
+  const unknown = positionals.filter((name) => !(name in BENCHMARKS));
+  if (unknown.length > 0) {
+    console.error(`no benchmark ${unknown.join(', ')}; there are: ${Object.keys(BENCHMARKS).join(', ')}`);
+    return USAGE_EXIT;
+  }
+  const names = positionals.length > 0 ? positionals : Object.keys(all ? BENCHMARKS : TABLE);
+  if (!isPrivate() && names.some((name) => !IN_MEMORY.includes(name))) return goPrivate();
+
+  const remark = quick ? 'quick: not a measurement' : '';
+  const [cpu] = cpus();
+  const machine = `node ${process.version}, ${cpus().length} x ${cpu.model.trim()}, ${loadAddon().about().cpu.join(' ')}`;
+  console.log(`${machine}${quick ? `, ${remark}` : ''}`);
+  const table = new Table();
+  const benchmarks = await Promise.all(names.map((name) => BENCHMARKS[name]()));
+  for (const { contenders = [] } of benchmarks) plan(contenders);
+  const failed: string[] = [];
+  for (const [i, { bench }] of benchmarks.entries()) {
+    console.log(`\n[${i + 1}/${names.length}] ${names[i]}`);
+    try {
+      await bench(quick, table);
+    } catch (error) {
+      failed.push(names[i]);
+      console.error(error);
+    }
+  }
+  for (const name of failed) table.miss('Failed', name, 'see above');
+  if (table.rows.length > 0) console.log(draw(table, process.stdout.isTTY, remark));
+  if (json !== undefined)
+    writeFileSync(json, `${JSON.stringify({ machine, quick, rows: table.json() }, undefined, 1)}\n`);
+  return failed.length > 0 ? 1 : 0;
 }
 
-const [cpu] = cpus();
-console.log(
-  `node ${process.version}, ${cpus().length} x ${cpu.model.trim()}${quick ? ', quick: not a measurement' : ''}`,
-);
-for (const name of names.length > 0 ? names : Object.keys(BENCHMARKS)) await (await BENCHMARKS[name]()).bench(quick);
+process.exit(await main());

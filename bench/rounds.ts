@@ -23,6 +23,7 @@ export interface Result {
   readonly name: string;
   readonly figure: Spread;
   /** Against the first contender, round by round. */
+  readonly ratios: readonly number[];
   readonly ratio: Spread;
 }
 
@@ -35,11 +36,10 @@ export async function interleave(contenders: readonly Contender[], rounds: numbe
       if (round >= 0) figures[i].push(figure);
     }
   }
-  return contenders.map(({ name }, i) => ({
-    name,
-    figure: spread(figures[i]),
-    ratio: spread(figures[i].map((figure, round) => figure / figures[0][round])),
-  }));
+  return contenders.map(({ name }, i) => {
+    const ratios = figures[i].map((figure, round) => figure / figures[0][round]);
+    return { name, figure: spread(figures[i]), ratios, ratio: spread(ratios) };
+  });
 }
 
 const short = (value: number) => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2));

@@ -231,8 +231,8 @@ export interface Addon {
   // ---- native/load: the load lab (docs/load.md) ------------------------------------------------------------------------------
   /** The outside of many clients on one thread: one connected UDP socket a slot (opened later), one epoll. @param bufferBytes of each socket, 0 = the kernel's own */
   createFleet(options: { slots: number; address: string; portNumber: number; bufferBytes: number }): FleetHandle;
-  /** @returns the local port number. @throws the kernel's refusal (EMFILE, EADDRNOTAVAIL ...) */
-  openOutside(fleet: FleetHandle, slot: number): number;
+  /** @param from local address, of the server's family; undefined: the kernel chooses. @returns the local port number. @throws the kernel's refusal (EMFILE, EADDRNOTAVAIL ...) */
+  openOutside(fleet: FleetHandle, slot: number, from?: string | undefined): number;
   closeOutside(fleet: FleetHandle, slot: number): void;
   closeFleet(fleet: FleetHandle): void;
   /** Waits until a socket has something, at most 1 s. @returns how many have */

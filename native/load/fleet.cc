@@ -10,6 +10,9 @@
 
 #include "io/message.h"
 
+#ifndef IP_BIND_ADDRESS_NO_PORT
+#define IP_BIND_ADDRESS_NO_PORT 24
+#endif
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
 #endif
@@ -34,7 +37,7 @@ Fleet::Fleet(Descriptor epoll, const sockaddr_storage& server, socklen_t server_
   read_name({reinterpret_cast<const uint8_t*>(&server_), server_bytes_}, address_);
 }
 
-uint16_t Fleet::open(uint32_t slot, const char*& failed) {
+uint16_t Fleet::open(uint32_t slot, const sockaddr_storage& from, socklen_t from_bytes, const char*& failed) {
   close(slot);
   failed = "socket";
   Descriptor socket{::socket(server_.ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)};
@@ -47,6 +50,12 @@ uint16_t Fleet::open(uint32_t slot, const char*& failed) {
   (void)set_option(socket.get(), IPPROTO_UDP, UDP_GRO, 1);  // before 5.0: single datagrams
   failed = "setsockopt(SO_RXQ_OVFL)";
   if (!set_option(socket.get(), SOL_SOCKET, SO_RXQ_OVFL, 1)) return 0;
+  if (from_bytes > 0) {
+    // the port is chosen when the server is known: each address then has all ports for each server
+    (void)set_option(socket.get(), SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    failed = "bind";
+    if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&from), from_bytes) != 0) return 0;
+  }
   failed = "connect";
   if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&server_), server_bytes_) != 0) return 0;
   failed = "getsockname";

@@ -26,7 +26,8 @@ class Fleet {
   Fleet(Descriptor epoll, const sockaddr_storage& server, socklen_t server_bytes, uint32_t slots, int buffer_bytes);
 
   // The local port number, or 0 and errno; `failed` names the system call.
-  uint16_t open(uint32_t slot, const char*& failed);
+  // From the server's own kind of address, `bytes` long and without a port; 0 bytes: the kernel chooses.
+  uint16_t open(uint32_t slot, const sockaddr_storage& from, socklen_t bytes, const char*& failed);
   void close(uint32_t slot);
   void close_all();
   // Sockets with something to read, after at most `wait_us`.
@@ -35,6 +36,7 @@ class Fleet {
   // From header.consumed on; stops at an entry whose socket is full. Returns the entries that are left.
   uint32_t transmit(Batch& batch);
 
+  sa_family_t family() const { return server_.ss_family; }
   uint32_t slots() const { return static_cast<uint32_t>(sockets_.size()); }
   const FleetCounters& counters() const { return counters_; }
 

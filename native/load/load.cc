@@ -17,6 +17,17 @@ namespace {
 
 constexpr double max_time = 1e15;  // Micros: 31 years
 
+// Bytes of the name, or 0 where the text is no address. `port_number` in network order.
+socklen_t write_name(const std::string& text, in_port_t port_number, sockaddr_storage& into) {
+  auto& v4 = reinterpret_cast<sockaddr_in&>(into);
+  auto& v6 = reinterpret_cast<sockaddr_in6&>(into);
+  const bool is_v4 = inet_pton(AF_INET, text.c_str(), &v4.sin_addr) == 1;
+  if (!is_v4 && inet_pton(AF_INET6, text.c_str(), &v6.sin6_addr) != 1) return 0;
+  into.ss_family = is_v4 ? AF_INET : AF_INET6;
+  (is_v4 ? v4.sin_port : v6.sin6_port) = port_number;
+  return is_v4 ? sizeof v4 : sizeof v6;
+}
+
 napi_value create_fleet(napi_env env, napi_callback_info info) {
   Args args{env, info, "createFleet"};
   Options options = args.options(0, "options");
@@ -26,17 +37,10 @@ napi_value create_fleet(napi_env env, napi_callback_info info) {
   const auto buffer_bytes = static_cast<int>(options.integer("bufferBytes", 0, 1 << 30));
   if (!args.ok()) return nullptr;
   sockaddr_storage server{};
-  auto& v4 = reinterpret_cast<sockaddr_in&>(server);
-  auto& v6 = reinterpret_cast<sockaddr_in6&>(server);
-  const bool is_v4 = inet_pton(AF_INET, text.c_str(), &v4.sin_addr) == 1;
-  if (!is_v4 && inet_pton(AF_INET6, text.c_str(), &v6.sin6_addr) != 1) {
-    return args.refuse_range("options.address", "must be an IPv4 or IPv6 address");
-  }
-  server.ss_family = is_v4 ? AF_INET : AF_INET6;
-  (is_v4 ? v4.sin_port : v6.sin6_port) = port_number;
+  const socklen_t bytes = write_name(text, port_number, server);
+  if (bytes == 0) return args.refuse_range("options.address", "must be an IPv4 or IPv6 address");
   Descriptor epoll{epoll_create1(EPOLL_CLOEXEC)};
   if (!epoll.ok()) return throw_errno(env, "epoll_create1", errno);
-  const socklen_t bytes = is_v4 ? sizeof v4 : sizeof v6;
   return make_handle(env, std::make_shared<Fleet>(std::move(epoll), server, bytes, slots, buffer_bytes));
 }
 
@@ -44,9 +48,15 @@ napi_value open_outside(napi_env env, napi_callback_info info) {
   Args args{env, info, "openOutside"};
   auto* fleet = args.handle<Fleet>(0, "fleet");
   const auto slot = static_cast<uint32_t>(args.integer(1, "slot", 0, fleet ? fleet->slots() - 1 : 0));
+  const std::string text = args.present(2) ? args.string(2, "from", 2, INET6_ADDRSTRLEN) : "";
   if (!args.ok()) return nullptr;
+  sockaddr_storage from{};
+  const socklen_t bytes = text.empty() ? 0 : write_name(text, 0, from);
+  if (!text.empty() && (bytes == 0 || from.ss_family != fleet->family())) {
+    return args.refuse_range("from", "must be an address of the server's family");
+  }
   const char* failed = nullptr;
-  const uint16_t port_number = fleet->open(slot, failed);
+  const uint16_t port_number = fleet->open(slot, from, bytes, failed);
   return port_number == 0 ? throw_errno(env, failed, errno) : to_js(env, uint32_t{port_number});
 }
 

@@ -10,7 +10,7 @@ import { renderRun } from '../load/report/run.ts';
 import { type Result, readResult } from '../load/result.ts';
 import { runLoad, type Show } from '../load/run.ts';
 import { DEFAULTS, type Direction, describeScenario, readScenario, type ScenarioFlags } from '../load/scenario.ts';
-import { goPrivate, isPrivate, loadFrom, setStage } from '../load/self.ts';
+import { goPrivate, isPrivate, loadFrom, MOST_ADDRESSES, setStage } from '../load/self.ts';
 import { runSink } from '../load/sink.ts';
 import { sideBySide, summaryTable } from '../load/table.ts';
 import { judge, parseThreshold, THRESHOLD_EXIT, type Threshold } from '../load/thresholds.ts';
@@ -28,6 +28,7 @@ export interface SelfFlags extends ScenarioFlags {
   readonly serverFlag: string[];
   readonly serverKey: string[];
   readonly tunSetting: string[];
+  readonly addresses: string;
   readonly serverCpus?: string;
   readonly loaderCpus?: string;
   readonly subject?: string;
@@ -46,6 +47,7 @@ interface Flags extends SelfFlags {
   readonly serverState?: string;
   readonly threads: string;
   readonly bufferKb: string;
+  readonly from?: string;
   readonly title?: string;
   readonly failIf: string[];
   readonly report?: string;
@@ -122,6 +124,10 @@ function addStage(command: Command): Command {
     .option('--server-state <DIR>', 'folder of the control socket of a Ringway server that runs here: for its counters')
     .option('--threads <N>', 'loader threads', '1')
     .option('--buffer-kb <N>', 'socket buffer of each client; 0: as the kernel has it', '0')
+    .option(
+      '--from <LIST>',
+      'local addresses, with commas, that clients take in turn (default: the one the kernel chooses)',
+    )
     .option('--shown-command <TEXT>', 'command line to be shown in the report');
   return addSelf(command);
 }
@@ -133,6 +139,7 @@ function addSelf(command: Command): Command {
     .option('--server-flag <WORD>', 'with --self: a flag of the server; may be repeated', gather, [])
     .option('--server-key <KEY=VALUE>', 'with --self: a key of its configuration file; may be repeated', gather, [])
     .option('--tun-setting <WORD>', 'with --self: given to `ip link set` for its device; may be repeated', gather, [])
+    .option('--addresses <N>', 'with --self: outside addresses that the clients share', '16')
     .option('--server-cpus <LIST>', 'with --self: the CPUs of the server, as of taskset')
     .option('--loader-cpus <LIST>', 'with --self: those of loader and sink')
     .option('--subject <TEXT>', 'what is under load, for the report');
@@ -192,6 +199,7 @@ function runOptions(direction: Direction, flags: Flags, scenario: ReturnType<typ
     serverName: flags.serverName ?? '',
     threads: parseCount(flags.threads, '--threads', 1, 64),
     bufferBytes: parseCount(flags.bufferKb, '--buffer-kb', 0, 1_000_000) * 1_024,
+    from: flags.from?.split(',').filter((address) => address !== '') ?? [],
     watch: flags.watch === undefined ? undefined : parseCount(flags.watch, '--watch', 1, 2 ** 22),
     statistics: serverStatistics(flags.serverState),
     subject: flags.subject ?? `server ${flags.server}`,
@@ -250,6 +258,7 @@ export function selfOptions(scenario: ReturnType<typeof readScenario>, flags: Se
     serverFlags: flags.serverFlag,
     serverKeys: Object.fromEntries(serverKeys),
     tunSettings: flags.tunSetting,
+    addresses: parseCount(flags.addresses, '--addresses', 1, MOST_ADDRESSES),
     serverCpus: flags.serverCpus,
     loaderCpus: flags.loaderCpus,
   };
@@ -263,6 +272,7 @@ function loaderWords(): string[] {
     '--server-flag',
     '--server-key',
     '--tun-setting',
+    '--addresses',
     '--server-cpus',
     '--loader-cpus',
   ];

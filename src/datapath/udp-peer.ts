@@ -8,7 +8,7 @@ import type { Opened } from '../dtls/protection.ts';
 import { ClientSession } from '../session/client.ts';
 import type { ServerSession } from '../session/server.ts';
 import type { Output as SessionOutput } from '../session/types.ts';
-import { type Micros, SECOND } from '../wire/time.ts';
+import { type Micros, MS, SECOND } from '../wire/time.ts';
 import { writeControlState } from './control-state.ts';
 import type { Grant, Peer, PeerHost } from './host.ts';
 import { SlotState } from './layout.ts';
@@ -19,6 +19,8 @@ import type { SessionTable } from './table.ts';
 const AGGRESSIVE = 3;
 /** How often an Online session is looked at for what has no deadline of its own: activity, key age. */
 const LOOK: Micros = 5 * SECOND;
+/** Looks are due at multiples of this, a shard's sessions together: a thousand idle ones wake it four times a second, not 200. */
+const LOOK_GRID: Micros = 250 * MS;
 /** Records of one send epoch after which new keys are asked for; the limit of AES-GCM is 2^24.5 (RFC 9147 §4.5.3). */
 const RECORDS_PER_EPOCH = 2 ** 23;
 /** IPv4 and TCP without options: what a packet is longer than its TCP segment. */
@@ -109,15 +111,16 @@ export class UdpPeer implements Peer {
     if (this.#online) {
       if (lastInside.get(this.slot) > this.#looked) this.session.insideActivity(now);
       this.#renewKeys(now);
-      if (now >= this.#looked + this.#lookWait) this.#looked = now;
+      if (now >= this.#nextLook) this.#looked = now;
     }
+    const repeats = (this.dtls.nextDeadline() ?? now + 1) <= now;
     this.dtls.advance(now);
     this.session.advance(now);
-    this.pump(now);
+    this.#pump(now, repeats);
   }
 
   nextDeadline(): Micros | undefined {
-    let at = this.#online ? this.#looked + this.#lookWait : Number.POSITIVE_INFINITY;
+    let at = this.#online ? this.#nextLook : Number.POSITIVE_INFINITY;
     at = Math.min(at, this.dtls.nextDeadline() ?? at, this.session.nextDeadline() ?? at);
     return at === Number.POSITIVE_INFINITY ? undefined : at;
   }
@@ -130,15 +133,24 @@ export class UdpPeer implements Peer {
 
   /** Lets outputs happen until there are none. Call it after anything was asked of `dtls` or `session` from outside. */
   pump(now: Micros): void {
+    this.#pump(now, true);
+  }
+
+  /** @param changed whether the control state may be another one even if there is no output and the session does not say so */
+  #pump(now: Micros, changed: boolean): void {
+    let outputs = 0;
     for (;;) {
       const below = this.dtls.drain();
       for (const output of below) this.#fromDtls(now, output, this.#repeat);
       if (this.#ended) break; // the connection is closed: what the session has to say to that can no longer be sent
       const above = this.session.drain();
       for (const output of above) this.#fromSession(now, output);
+      outputs += below.length + above.length;
       if (below.length + above.length === 0 || this.#ended) break;
     }
-    if (!this.#ended && this.#online && this.dtls.state === 'established') writeControlState(this.#table, this);
+    const isNew = changed || outputs > 0 || this.session.changed;
+    if (isNew && !this.#ended && this.#online && this.dtls.state === 'established')
+      writeControlState(this.#table, this);
     this.#flush();
   }
 
@@ -150,8 +162,10 @@ export class UdpPeer implements Peer {
     return this.#role === 'client' && !this.#online ? AGGRESSIVE : 1;
   }
 
-  get #lookWait(): Micros {
-    return Math.min(LOOK, (this.#keys.interval ?? LOOK) / 4);
+  get #nextLook(): Micros {
+    const wait = Math.min(LOOK, (this.#keys.interval ?? LOOK) / 4);
+    const grid = Math.min(wait, LOOK_GRID);
+    return Math.ceil((this.#looked + wait) / grid) * grid;
   }
 
   #fromDtls(now: Micros, output: DtlsOutput, repeat: number): void {

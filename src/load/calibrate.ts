@@ -158,6 +158,7 @@ function loaderTask(
     serverName: '',
     aead,
     bufferBytes: 0,
+    from: [],
     tickMs: TICK_MS,
   };
 }

@@ -34,7 +34,14 @@ export interface ClientsOptions {
   readonly session: Omit<SessionConfig, 'counters'>;
   /** UDP: the server, 40 bytes (ADDRESS). */
   readonly remote: Uint8Array;
-  readonly tcp: { address: string; portNumber: number; caCert: string; serverName: string };
+  readonly tcp: {
+    readonly address: string;
+    readonly portNumber: number;
+    readonly caCert: string;
+    readonly serverName: string;
+    /** Its local address; undefined: the kernel chooses. */
+    readonly from: (client: number) => string | undefined;
+  };
   readonly online: (client: number, insideAddress: number) => void;
   readonly ended: (client: number, code: string) => void;
   /** A deadline may have moved, or packets may wait. */
@@ -97,9 +104,11 @@ export class Clients implements Role {
   /** Dials by TCP; the session begins when TLS is up. */
   dial(client: number): void {
     const { tcp, ended } = this.#options;
+    const from = tcp.from(client);
     const socket = tls.connect({
       host: tcp.address,
       port: tcp.portNumber,
+      ...(from === undefined ? {} : { localAddress: from }),
       ca: tcp.caCert,
       minVersion: 'TLSv1.3',
       maxVersion: 'TLSv1.3',

@@ -56,6 +56,8 @@ export interface LoaderTask {
   readonly aead: 'ipsec-mb' | 'openssl';
   /** Of each client's socket; 0: the kernel's own. */
   readonly bufferBytes: number;
+  /** Local addresses, which clients take in turn; empty: the kernel chooses one for all. */
+  readonly from: readonly string[];
   readonly tickMs: number;
 }
 
@@ -163,7 +165,7 @@ class Loader {
         credentials: { method: 'userPass', user, password: new TextEncoder().encode(password) },
       },
       remote: encodeAddress(address, portNumber, ''),
-      tcp: { address, portNumber, caCert, serverName },
+      tcp: { address, portNumber, caCert, serverName, from: (client) => this.#from(client) },
       online: (client, insideAddress) => {
         this.#traffic.set('source', client, insideAddress);
         this.#traffic.set('online', client, 1);
@@ -280,11 +282,17 @@ class Loader {
     return Math.max(0, Math.min(until, this.#control.nextDeadline() ?? until) - now);
   }
 
+  /** Its own address; neighbours in number have different ones. */
+  #from(client: number): string | undefined {
+    const { from, traffic } = this.#task;
+    return from[(traffic.first + client) % from.length];
+  }
+
   #bareSessions(): Uint8Array {
     const { clients } = this.#task;
     const keys = new Uint8Array(clients * LANE_KEY);
     for (let client = 0; client < clients; client++) {
-      this.#addon.openOutside(this.#fleet, client);
+      this.#addon.openOutside(this.#fleet, client, this.#from(client));
       keys.set(this.#clients.bare(client), client * LANE_KEY);
       this.#traffic.set('source', client, parseIpv4('10.125.0.5'));
       this.#traffic.set('online', client, 1);
@@ -306,7 +314,7 @@ class Loader {
         continue;
       }
       try {
-        this.#addon.openOutside(this.#fleet, this.#begun);
+        this.#addon.openOutside(this.#fleet, this.#begun, this.#from(this.#begun));
       } catch (error) {
         this.#ended(this.#begun, (error as NodeJS.ErrnoException).code ?? 'SOCKET');
         continue;

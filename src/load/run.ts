@@ -45,6 +45,8 @@ export interface RunOptions {
   readonly serverName: string;
   readonly threads: number;
   readonly bufferBytes: number;
+  /** Local addresses of the clients; empty: the kernel chooses one for all. */
+  readonly from: readonly string[];
   /** Process of the server on this machine: its CPU and its namespace's counters become part of the result. */
   readonly watch: number | undefined;
   /** What a Ringway server counts; undefined: it does not tell. */
@@ -145,7 +147,7 @@ class Run {
   }
 
   #tasks(run: number, address: string): LoaderTask[] {
-    const { scenario, server, sink, user, password, caCert, serverName, threads, bufferBytes } = this.#options;
+    const { scenario, server, sink, user, password, caCert, serverName, threads, bufferBytes, from } = this.#options;
     const count = Math.min(threads, scenario.clients);
     const [a, b, c, d] = sink.host.split('.').map(Number);
     return Array.from({ length: count }, (_, thread) => {
@@ -177,6 +179,7 @@ class Run {
         serverName,
         aead: chooseAead(this.#addon, 'auto'),
         bufferBytes,
+        from,
         tickMs: TICK_MS,
       };
     });
@@ -352,7 +355,7 @@ class Run {
       ...run,
       scenario,
       heading: { title, command, release, subject },
-      configuration: { ...configuration, 'loader AEAD': chooseAead(this.#addon, 'auto') },
+      configuration: { ...configuration, ...this.#loader() },
       sameClock: this.#sameClock,
       serverPort: server.portNumber,
       sinkPort: this.#sinkPort,
@@ -363,6 +366,16 @@ class Run {
       columns: { loader, sink, online: loader.online },
       series: this.#watching.series,
     });
+  }
+
+  /** What the report says of the loader. */
+  #loader(): Record<string, string> {
+    const { from, threads } = this.#options;
+    return {
+      'loader AEAD': chooseAead(this.#addon, 'auto'),
+      'loader threads': String(threads),
+      'client addresses': String(Math.max(1, from.length)),
+    };
   }
 
   async close(): Promise<void> {

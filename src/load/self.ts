@@ -3,19 +3,22 @@
  * certificate and a user made on the spot. Runs inside bin/private.sh, so that namespaces and processes go with it, however it ends.
  */
 import { spawn } from 'node:child_process';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { RingwayError } from '../errors.ts';
-import { createCredentials, PASSWORD, SERVER_NAME, USER } from '../lab/credentials.ts';
+import { createCredentials, PASSWORD, SERVER_NAME, USER, useCheapHash } from '../lab/credentials.ts';
 import { Lab, NET_ADDRESS, SERVER_OUTSIDE } from '../lab/hosts.ts';
-import { kill, processTree, run } from '../lab/programs.ts';
+import { kill, processTree } from '../lab/programs.ts';
 import { ringway, SERVER_DEVICE, startServer, stateFolder } from '../lab/tunnel.ts';
 import type { Scenario } from './scenario.ts';
 
 const SERVER_PORT = 27690;
 const SINK_PORT = 5201;
 const CLI = fileURLToPath(new URL('../cli/main.ts', import.meta.url));
+
+/** The client's network is a /24, in which both ends have one already. */
+export const MOST_ADDRESSES = 200;
+const FIRST_ADDRESS = 16;
 
 export interface SelfOptions {
   readonly scenario: Pick<Scenario, 'transport' | 'expresslane' | 'clients'>;
@@ -27,6 +30,8 @@ export interface SelfOptions {
   readonly serverKeys: Readonly<Record<string, string | number | boolean>>;
   /** Given to `ip link set` for the server's TUN device. */
   readonly tunSettings: readonly string[];
+  /** How many outside addresses the clients share: a server spreads strangers over its shards by their addresses. */
+  readonly addresses: number;
   /** CPU lists as of taskset: the server's, and those of loader and sink; undefined: any. */
   readonly serverCpus: string | undefined;
   readonly loaderCpus: string | undefined;
@@ -46,9 +51,7 @@ export async function setStage(options: SelfOptions): Promise<Stage> {
   const lab = await Lab.create();
   try {
     const credentials = await createCredentials(lab.folder);
-    // The cheapest hash the servers take: a thousand logins are to measure the datapath, not the hash.
-    const hash = (await run(['openssl', 'passwd', '-6', '-salt', 'rounds=1000$ringway', PASSWORD])).trim();
-    await writeFile(credentials.users, `${USER}:${hash}\n`, { mode: 0o600 });
+    await useCheapHash(credentials);
     const end =
       serverCommand.length > 0
         ? { command: serverCommand, flags: serverFlags, keys: serverKeys }
@@ -57,6 +60,7 @@ export async function setStage(options: SelfOptions): Promise<Stage> {
     const tunnel = { mode: scenario.transport, expresslane: scenario.expresslane, credentials };
     const server = await startServer(lab, { ...tunnel, server: pinned, client: pinned });
     await lab.server.run('ip', 'link', 'set', SERVER_DEVICE, 'mtu', '1350', ...tunSettings);
+    const addresses = await addAddresses(lab, options.addresses);
     const control = `unix:${join(lab.folder, 'sink.sock')}`;
     const words = ['load', 'sink', '--listen', `${NET_ADDRESS}:${SINK_PORT}`, '--control', control];
     const sink = lab.net.start('sink', [...pin(loaderCpus), process.execPath, CLI, ...words]);
@@ -65,6 +69,7 @@ export async function setStage(options: SelfOptions): Promise<Stage> {
       ...['--server', `${SERVER_OUTSIDE}:${SERVER_PORT}`, '--sink', `${NET_ADDRESS}:${SINK_PORT}`],
       ...['--sink-control', control, '--user', USER, '--password', PASSWORD],
       ...['--ca-cert', credentials.authority, '--server-name', SERVER_NAME, '--watch', String(server.pid)],
+      ...['--from', addresses.join()],
       ...(serverCommand.length > 0 ? [] : ['--server-state', stateFolder(lab, 'server')]),
     ];
     return { lab, flags, loaderCpus, close: () => lab.close() };
@@ -72,6 +77,12 @@ export async function setStage(options: SelfOptions): Promise<Stage> {
     await lab.close();
     throw error;
   }
+}
+
+async function addAddresses(lab: Lab, count: number): Promise<string[]> {
+  const addresses = Array.from({ length: count }, (_, i) => `10.9.0.${FIRST_ADDRESS + i}`);
+  for (const address of addresses) await lab.client.run('ip', 'address', 'add', `${address}/24`, 'dev', 'c0');
+  return addresses;
 }
 
 const pin = (cpus: string | undefined): string[] => (cpus === undefined ? [] : ['taskset', '-c', cpus]);

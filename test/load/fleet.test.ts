@@ -43,6 +43,17 @@ describe('a fleet', () => {
     }
   });
 
+  it('sends from the address it is told, and refuses one of another family', async () => {
+    addon.openOutside(fleet, 0, '127.0.0.7');
+    const batch = createPool();
+    ok(addon.put(nativeBatch(batch), 0, 0, undefined, Uint8Array.of(1)));
+    addon.fleetTransmit(fleet, nativeBatch(batch));
+    const [, from] = (await once(server, 'message')) as [Buffer, { address: string }];
+    equal(from.address, '127.0.0.7');
+    throws(() => addon.openOutside(fleet, 1, '::1'), /openOutside: from must be an address of the server's family/);
+    throws(() => addon.openOutside(fleet, 1, '192.0.2.77'), { code: 'EADDRNOTAVAIL' });
+  });
+
   it('sends a train by one call, and it arrives as its datagrams', async () => {
     addon.openOutside(fleet, 1);
     const batch = createPool();
