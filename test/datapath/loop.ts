@@ -89,6 +89,8 @@ export class Loop {
         gro: 'inline',
         sqpoll: false,
         zeroCopy: false,
+        trainSegments: 64,
+        paced: false,
         tun: 0,
         vnetHeader: true,
         udp: 0,
