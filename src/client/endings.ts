@@ -17,10 +17,11 @@ const ENDINGS: Record<string, readonly [code: string, sentence: string, advice: 
 };
 
 export function endingError(code: string, reason: string, server: string): RingwayError {
-  const [name, sentence, advice] = ENDINGS[code] ?? [
-    'SESSION_ENDED',
-    'and this client could not go on',
-    'see the reason',
-  ];
-  return new RingwayError(name, `the server ${server} ${sentence} (${reason})`, advice);
+  const known = ENDINGS[code];
+  if (known) {
+    const [name, sentence, advice] = known;
+    return new RingwayError(name, `the server ${server} ${sentence}`, advice);
+  }
+  const message = `the session with the server ${server} has ended: ${reason} (${code})`;
+  return new RingwayError('SESSION_ENDED', message, `docs/errors.md says what ${code} means`);
 }

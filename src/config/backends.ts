@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { DEFAULT_GROUPS } from '../crypto/groups.ts';
+import type { Written } from './file.ts';
 import {
   bitRate,
   choice,
@@ -14,9 +15,12 @@ import {
   listenAddress,
   optional,
   path,
-  text,
   type Values,
+  word,
 } from './keys.ts';
+import type { Notice } from './layers.ts';
+import type { Problem } from './problem.ts';
+import { NAMES_OF_GROUPS } from './text.ts';
 import type { Backends } from './types.ts';
 
 export const RINGWAY_MAP = 'ringway';
@@ -42,7 +46,7 @@ export const backendKeys = {
   }),
   tun_offload: key(flag(), true, 'superpackets and checksums at the TUN device', { value: 'on|off' }),
   groups: key(
-    groups().or(auto()),
+    z.union([groups(), auto()], { error: () => `auto, or ${NAMES_OF_GROUPS}` }),
     'auto',
     'server: key exchange to ask for, best first; auto: X25519MLKEM768, then the cheap curves',
     {
@@ -79,13 +83,30 @@ export const backendKeys = {
   metrics_address: key(optional(listenAddress()), null, 'HTTP listener for Prometheus; a port alone: on 127.0.0.1', {
     value: 'IP:PORT',
   }),
-  run_as: key(text(), 'nobody', 'whom the engine runs as when started by root', { value: 'USER', verbatim: true }),
+  run_as: key(word(), 'nobody', 'whom the engine runs as when started by root', { value: 'USER', verbatim: true }),
 };
+
+/** The entries of the `ringway:` map: none where it is left out, or empty. */
+export function ownEntries(written: Written | undefined, problems: Problem[]): ReadonlyMap<string, Written> {
+  if (written && written.value !== null && !written.entries) {
+    const message = `${RINGWAY_MAP} cannot be ${written.written ?? 'a list'}`;
+    const advice = 'expected: a map of keys to values, each on a line of its own below it';
+    problems.push({ code: 'CONFIG_VALUE', key: RINGWAY_MAP, origin: written.origin, message, advice });
+  }
+  return written?.entries ?? new Map();
+}
+
+/** A client has one session, and with it one shard (docs/decisions/0005). */
+export function noteShards(values: { readonly shards?: number | 'auto' }, origin: Notice['origin']): Notice[] {
+  if (typeof values.shards !== 'number' || values.shards === 1) return [];
+  const message = `${RINGWAY_MAP}.shards is accepted, without effect: a client has one shard`;
+  return [{ code: 'CONFIG_INERT', key: `${RINGWAY_MAP}.shards`, origin, message }];
+}
 
 /** Settles what `auto` means on this machine. */
 export function settleBackends(values: Values<typeof backendKeys>, role: 'server' | 'client'): Backends {
   const cores = Math.min(availableParallelism(), MOST_SHARDS);
-  const shards = values.shards === 'auto' ? (role === 'server' ? cores : 1) : values.shards;
+  const shards = role === 'client' ? 1 : values.shards === 'auto' ? cores : values.shards;
   return {
     io: values.io,
     aead: values.aead,

@@ -1,10 +1,10 @@
 /** `ringway client`: every key of the stock client (protocol specification §11.3), in its order, with its default and meaning. */
 
 import { MS, SECOND } from '../wire/time.ts';
-import { backendKeys, RINGWAY_MAP, RINGWAY_PREFIX, settleBackends } from './backends.ts';
+import { backendKeys, noteShards, ownEntries, RINGWAY_MAP, RINGWAY_PREFIX, settleBackends } from './backends.ts';
 import { readYaml, type Written } from './file.ts';
 import {
-  byteSize,
+  bufferSize,
   choice,
   deviceName,
   duration,
@@ -19,12 +19,12 @@ import {
   text,
   type Values,
 } from './keys.ts';
-import { freeze, type Layers, merge, type Notice, refuse, unknowns } from './layers.ts';
+import { freeze, type Layers, type Merged, merge, type Notice, refuse, unknowns } from './layers.ts';
 import { logLevelFrom } from './log-level.ts';
 import { readGuarded } from './permissions.ts';
 import type { Origin, Problem } from './problem.ts';
 import { type Loaded, strangers } from './server.ts';
-import { readEndpoint, Wrong } from './text.ts';
+import { readPeer, Wrong } from './text.ts';
 import type { CaSource, ClientConfig, Endpoint, ServerEntry } from './types.ts';
 
 const MINUTE = 60 * SECOND;
@@ -41,8 +41,8 @@ export const serverEntryKeys = {
   server_dn: key(text(), '', 'expected certificate name', { verbatim: true }),
   cipher: key(choice('aes256', 'chacha20'), 'aes256', 'packet cipher'),
   user: key(optional(text()), null, 'login name', { verbatim: true }),
-  password: key(optional(text()), null, 'password', { verbatim: true }),
-  token: key(optional(text()), null, 'token', { verbatim: true }),
+  password: key(optional(text()), null, 'password', { verbatim: true, secret: true }),
+  token: key(optional(text()), null, 'token', { verbatim: true, secret: true }),
   outside_mtu: key(MTU, 1500, 'MTU of the path to the server'),
   ca_cert: key(optional(path()), null, 'authority, path or PEM'),
 };
@@ -52,12 +52,13 @@ export const clientKeys = {
   mode: key(choice('tcp', 'udp'), 'tcp', 'transport', { short: 'm', value: 'tcp|udp' }),
   server_dn: key(text(), '', 'expected certificate name; empty: not checked', { value: 'NAME', verbatim: true }),
   cipher: key(choice('aes256', 'chacha20'), 'aes256', 'packet cipher', { value: 'aes256|chacha20' }),
-  token: key(optional(text()), null, 'token to log in with', { value: 'TOKEN', verbatim: true }),
+  token: key(optional(text()), null, 'token to log in with', { value: 'TOKEN', verbatim: true, secret: true }),
   user: key(optional(text()), null, 'login name', { short: 'u', value: 'NAME', verbatim: true }),
   password: key(optional(text()), null, 'password; better kept in the file: others see arguments', {
     short: 'p',
     value: 'PASSWORD',
     verbatim: true,
+    secret: true,
   }),
   ca_cert: key(path(), './ca_cert.crt', 'authority that signs servers: a path, or the PEM itself', {
     value: 'FILE|PEM',
@@ -83,8 +84,8 @@ export const clientKeys = {
   preferred_connection_wait_interval: key(duration(), 0, 'how long the first of several servers is waited for', {
     value: 'TIME',
   }),
-  sndbuf: key(byteSize(), 8 * 2 ** 20, 'send buffer of the UDP socket', { value: 'SIZE' }),
-  rcvbuf: key(byteSize(), 8 * 2 ** 20, 'receive buffer of the UDP socket', { value: 'SIZE' }),
+  sndbuf: key(bufferSize(), 8 * 2 ** 20, 'send buffer of the UDP socket', { value: 'SIZE' }),
+  rcvbuf: key(bufferSize(), 8 * 2 ** 20, 'receive buffer of the UDP socket', { value: 'SIZE' }),
   enable_batch_receive: key(flag(), false, 'recvmmsg of the stock client', {
     inert: 'Ringway always receives in batches',
   }),
@@ -99,7 +100,7 @@ export const clientKeys = {
     value: 'LEVEL',
   }),
   enable_expresslane: key(flag(), false, 'Expresslane packets (UDP only)'),
-  expresslane_keys_rotation_interval: key(duration(), 15 * MINUTE, 'age at which Expresslane keys change', {
+  expresslane_keys_rotation_interval: key(someDuration(), 15 * MINUTE, 'age at which Expresslane keys change', {
     value: 'TIME',
   }),
   enable_pmtud: key(flag(), false, 'find the path MTU'),
@@ -117,16 +118,18 @@ const ALIAS = 'enable_inside_pkt_encoding_at_connect';
 /** @see loadServerConfig */
 export function loadClientConfig(configFile: string, layers: Omit<Layers, 'file'>): Loaded<ClientConfig> {
   const file = renamed(readYaml(readGuarded(configFile, 'config_file', 'secret'), configFile));
-  const own = file.get(RINGWAY_MAP)?.entries ?? new Map<string, Written>();
+  const problems: Problem[] = [];
+  const own = ownEntries(file.get(RINGWAY_MAP), problems);
   const stock = merge(clientKeys, { ...layers, file }, CLIENT_PREFIX);
   const ours = merge(backendKeys, { ...layers, file: own }, RINGWAY_PREFIX, `${RINGWAY_MAP}.`);
-  const problems = [...stock.problems, ...ours.problems];
-  const notices = [...stock.notices, ...ours.notices];
+  problems.push(...stock.problems, ...ours.problems);
+  const notices = [...stock.notices, ...ours.notices, ...noteShards(ours.values, ours.origins.shards)];
   const { values } = stock;
 
   const known = [...Object.keys(clientKeys), 'servers'];
   strangers(file, own, layers.env, CLIENT_PREFIX, known, values.accept_unknowns === true, problems, notices);
   const servers = entries(file.get('servers'), values, stock.origins, problems, notices);
+  conflicts(stock, servers, problems, notices);
   const logLevel = logLevelFrom(layers.env[`${CLIENT_PREFIX}RUST_LOG`], values.log_level);
   refuse(problems);
 
@@ -163,6 +166,30 @@ export function loadClientConfig(configFile: string, layers: Omit<Layers, 'file'
     enableInsidePktEncoding: values.enable_inside_pkt_encoding,
   };
   return { config: freeze(config), notices };
+}
+
+/** What one key says and another unsays. */
+function conflicts(
+  { values, origins }: Merged<typeof clientKeys>,
+  servers: readonly ServerEntry[],
+  problems: Problem[],
+  notices: Notice[],
+): void {
+  if (values.tun_local_ip !== undefined && values.tun_local_ip === values.tun_peer_ip)
+    problems.push({
+      code: 'CONFIG_CONFLICT',
+      key: 'tun_peer_ip',
+      origin: origins[origins.tun_peer_ip.layer === 'default' ? 'tun_local_ip' : 'tun_peer_ip'],
+      message: `tun_local_ip and tun_peer_ip are both ${values.tun_local_ip}`,
+      advice: 'give the two ends of the tunnel an address each',
+    });
+  if (values.fwmark && servers.some(({ mode }) => mode === 'tcp'))
+    notices.push({
+      code: 'CONFIG_INERT',
+      key: 'fwmark',
+      origin: origins.fwmark,
+      message: 'fwmark is without effect where mode is tcp: only sockets for UDP are marked',
+    });
 }
 
 type ClientValues = Values<typeof clientKeys>;
@@ -222,6 +249,7 @@ function entries(
       });
       return [];
     }
+    if (global.ca_cert === undefined) return []; // said already
     const own = { ...merged.values, server };
     return credentials(within, element.origin, entry(own, global), problems);
   });
@@ -229,7 +257,7 @@ function entries(
 
 /** The keys at the top of the file describe the only server. */
 function single(global: ClientValues, origins: ClientOrigins, problems: Problem[]): ServerEntry[] {
-  if (global.server === undefined || global.mode === undefined) return [];
+  if (global.server === undefined || global.mode === undefined || global.ca_cert === undefined) return [];
   if (global.server.trim() === '') {
     problems.push({
       code: 'CONFIG_MISSING',
@@ -240,7 +268,7 @@ function single(global: ClientValues, origins: ClientOrigins, problems: Problem[
     });
     return [];
   }
-  const server = readEndpoint(global.server);
+  const server = readPeer(global.server);
   if (server instanceof Wrong) {
     problems.push({
       code: 'CONFIG_VALUE',

@@ -26,6 +26,10 @@ export function readYaml(content: string, file: string): ReadonlyMap<string, Wri
     new ConfigError([{ code: 'CONFIG_SYNTAX', key: '', origin: at(offset), message, advice }]);
 
   const [error] = document.errors;
+  if (error?.code === 'DUPLICATE_KEY') {
+    const name = /^[^:\s]*/.exec(content.slice(error.pos[0]))?.[0] ?? '';
+    throw wrong(error.pos[0], `${name} is set a second time`, 'leave one of the two');
+  }
   if (error) throw wrong(error.pos[0], error.message.replace(/\s+/g, ' '), 'correct the YAML there');
 
   const visit = (node: Node | null | undefined, fallback: Origin): Written => {

@@ -11,13 +11,13 @@ import {
   readBindAddress,
   readBitRate,
   readByteSize,
-  readCidr,
   readDeviceName,
   readDuration,
-  readEndpoint,
   readGroups,
-  readIpv4,
+  readHostIpv4,
   readListenAddress,
+  readPeer,
+  readPool,
   Wrong,
 } from './text.ts';
 import type { Cidr, Endpoint } from './types.ts';
@@ -34,6 +34,8 @@ export interface Key<T> {
   readonly inert?: string;
   /** YAML would turn `password: 0123` into a number: keep what was written. */
   readonly verbatim?: boolean;
+  /** Never repeated in a message. */
+  readonly secret?: boolean;
   readonly fileOnly?: boolean;
 }
 
@@ -62,6 +64,7 @@ function refusal(reader: (text: string) => unknown): string {
   return answer instanceof Wrong ? answer.expected : 'a single value';
 }
 
+export const word = (): z.ZodType<string> => z.string({ error: () => 'a name' }).min(1, { error: () => 'a name' });
 export const text = (): z.ZodType<string> => z.string({ error: () => 'text' });
 
 export const path = (): z.ZodType<string> => z.string({ error: () => 'a path' }).min(1, { error: () => 'a path' });
@@ -97,13 +100,19 @@ export const someDuration = (): z.ZodType<Micros> =>
 export const byteSize = (): z.ZodType<number> => read(readByteSize);
 /** Kilobits a second, 0 = off. */
 export const bitRate = (): z.ZodType<number> => read(readBitRate);
-export const endpoint = (): z.ZodType<Endpoint> => read(readEndpoint);
+/** Of a socket, where the kernel would take 0 for its least. */
+export const bufferSize = (): z.ZodType<number> =>
+  read((written) => {
+    const bytes = readByteSize(written);
+    return bytes === 0 ? new Wrong('a size above zero, such as "15 MiB", 8MB or 65536') : bytes;
+  });
+export const endpoint = (): z.ZodType<Endpoint> => read(readPeer);
 export const bindAddress = (): z.ZodType<Endpoint> => read(readBindAddress);
 export const listenAddress = (): z.ZodType<Endpoint> => read(readListenAddress);
 export const groups = (): z.ZodType<readonly number[]> => read(readGroups);
 export const deviceName = (): z.ZodType<string> => read(readDeviceName);
-export const ipv4 = (): z.ZodType<string> => read(readIpv4);
-export const cidr = (): z.ZodType<Cidr> => read(readCidr);
+export const ipv4 = (): z.ZodType<string> => read(readHostIpv4);
+export const pool = (): z.ZodType<Cidr> => read(readPool);
 
 export function integer(least: number, most: number): z.ZodType<number> {
   return read((written) => {

@@ -86,7 +86,7 @@ export function check<T>(name: string, key: Key<T>, given: Given): { value: T } 
   const parsed = key.schema.safeParse(input);
   if (parsed.success) return { value: parsed.data };
   const expected = parsed.error.issues[0]?.message ?? 'another value';
-  const shown = key.verbatim ? 'this value' : (given.written ?? (given.value === null ? 'nothing' : 'a map or list'));
+  const shown = key.secret ? 'this value' : (given.written ?? (given.value === null ? 'nothing' : 'a map or a list'));
   return {
     problem: {
       code: 'CONFIG_VALUE',

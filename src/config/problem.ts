@@ -13,6 +13,7 @@ export type ProblemCode =
   | 'CONFIG_UNKNOWN_KEY'
   | 'CONFIG_VALUE' // a known key, a value it cannot have
   | 'CONFIG_CONFLICT' // two values that exclude each other
+  | 'IP_POOL_EMPTY'
   | 'CONFIG_MISSING'; // nothing where something is needed
 
 export interface Problem {

@@ -1,13 +1,12 @@
 /** `ringway server`: every key of the stock server (protocol specification §11.2), in its order, with its default and meaning. */
 
 import { MS, SECOND } from '../wire/time.ts';
-import { backendKeys, RINGWAY_MAP, RINGWAY_PREFIX, settleBackends } from './backends.ts';
+import { backendKeys, ownEntries, RINGWAY_MAP, RINGWAY_PREFIX, settleBackends } from './backends.ts';
 import { readYaml, type Written } from './file.ts';
 import {
   bindAddress,
-  byteSize,
+  bufferSize,
   choice,
-  cidr,
   deviceName,
   duration,
   flag,
@@ -16,6 +15,7 @@ import {
   key,
   optional,
   path,
+  pool,
   someDuration,
 } from './keys.ts';
 import { freeze, type Layers, type Merged, merge, type Notice, refuse, unknowns } from './layers.ts';
@@ -40,7 +40,7 @@ export const serverKeys = {
     value: 'NAME',
     verbatim: true,
   }),
-  ip_pool: key(cidr(), { address: '10.125.0.0', prefix: 16 }, 'network that clients get addresses from', {
+  ip_pool: key(pool(), { address: '10.125.0.0', prefix: 16 }, 'network that clients get addresses from', {
     value: 'CIDR',
   }),
   ip_map: key(optional(path()), null, 'YAML file with a map of local address to client network', { value: 'FILE' }),
@@ -49,7 +49,7 @@ export const serverKeys = {
   lightway_client_ip: key(ipv4(), '10.125.0.5', 'own address told to clients', { value: 'IP' }),
   lightway_dns_ip: key(ipv4(), '10.125.0.1', 'name server told to clients', { value: 'IP' }),
   enable_expresslane: key(flag(), false, 'Expresslane packets (UDP only)'),
-  expresslane_keys_rotation_interval: key(duration(), 15 * MINUTE, 'age at which Expresslane keys change', {
+  expresslane_keys_rotation_interval: key(someDuration(), 15 * MINUTE, 'age at which Expresslane keys change', {
     value: 'TIME',
   }),
   connection_age_expiration_interval: key(duration(), MINUTE, 'how often the age of sessions is looked at', {
@@ -70,7 +70,7 @@ export const serverKeys = {
   key_update_interval: key(someDuration(), 15 * MINUTE, 'age at which DTLS and TLS keys change', { value: 'TIME' }),
   bind_address: key(bindAddress(), { host: '0.0.0.0', portNumber: 27_690 }, 'outside address', { value: 'IP:PORT' }),
   proxy_protocol: key(flag(), false, 'expect a PROXY protocol v2 header (TCP only)'),
-  udp_buffer_size: key(byteSize(), 15 * 2 ** 20, 'size of UDP socket buffers', { value: 'SIZE' }),
+  udp_buffer_size: key(bufferSize(), 15 * 2 ** 20, 'size of UDP socket buffers', { value: 'SIZE' }),
   enable_batch_receive: key(flag(), false, 'recvmmsg of the stock server', { inert: ALWAYS_BATCHED }),
   enable_batch_send: key(flag(), false, 'sendmmsg of the stock server', { inert: ALWAYS_BATCHED }),
   accept_unknowns: key(flag(), false, 'ignore unknown keys', { short: 'a' }),
@@ -91,12 +91,13 @@ export function loadServerConfig(configFile: string, layers: Omit<Layers, 'file'
   const file = readYaml(readGuarded(configFile, 'config_file', 'public'), configFile);
   const mapWritten = file.get('ip_map');
   const ipMapInline = mapWritten?.entries;
-  const own = file.get(RINGWAY_MAP)?.entries ?? new Map<string, Written>();
+  const problems: Problem[] = [];
+  const own = ownEntries(file.get(RINGWAY_MAP), problems);
   const flat = ipMapInline ? new Map([...file].filter(([name]) => name !== 'ip_map')) : file;
 
   const stock = merge(serverKeys, { ...layers, file: flat }, SERVER_PREFIX);
   const ours = merge(backendKeys, { ...layers, file: own }, RINGWAY_PREFIX, `${RINGWAY_MAP}.`);
-  const problems = [...stock.problems, ...ours.problems];
+  problems.push(...stock.problems, ...ours.problems);
   const notices = [...stock.notices, ...ours.notices];
   const { values } = stock;
 
@@ -184,6 +185,17 @@ function conflicts({ values, origins }: Merged<typeof serverKeys>, problems: Pro
       'leave one of them out',
     );
   }
+  if (values.ip_pool && poolIsEmpty(values)) {
+    const { address, prefix } = values.ip_pool;
+    problems.push({
+      code: 'IP_POOL_EMPTY',
+      key: 'ip_pool',
+      origin: origins.ip_pool,
+      message: `ip_pool ${address}/${prefix} has no address to give`,
+      advice:
+        'choose a larger network: its first, its last, and the addresses of server, client, DNS and TUN are taken out of it',
+    });
+  }
   if (values.user_db === null && values.token_rsa_pub_key_pem === null) {
     problems.push({
       code: 'CONFIG_MISSING',
@@ -193,6 +205,16 @@ function conflicts({ values, origins }: Merged<typeof serverKeys>, problems: Pro
       advice: 'set user_db: FILE with lines of user:hash, or token_rsa_pub_key_pem: FILE',
     });
   }
+}
+
+function poolIsEmpty(values: Merged<typeof serverKeys>['values']): boolean {
+  const number = (address: string) => address.split('.').reduce((sum, byte) => sum * 256 + Number(byte), 0);
+  const size = 2 ** (32 - values.ip_pool.prefix);
+  const first = Math.floor(number(values.ip_pool.address) / size) * size;
+  const { lightway_server_ip, lightway_client_ip, lightway_dns_ip, tun_ip } = values;
+  const own = [lightway_server_ip, lightway_client_ip, lightway_dns_ip, tun_ip].flatMap((ip) => (ip ? number(ip) : []));
+  const taken = new Set([first, first + size - 1, ...own.filter((ip) => ip >= first && ip < first + size)]);
+  return taken.size >= size;
 }
 
 function mapFile(path: string): ReadonlyMap<string, Written> {

@@ -86,15 +86,15 @@ export function readBitRate(text: string): number | Wrong {
   return new Wrong('a rate in bits a second from 64k to 400G, such as 200M, or off');
 }
 
+export const NAMES_OF_GROUPS = `groups in order of preference, each once, of ${[...GROUPS.values()].map(({ name }) => name).join(', ')}`;
+
 /** `X25519MLKEM768, x25519`: key-exchange groups by name, in order of preference. @returns their codes */
 export function readGroups(text: string): readonly number[] | Wrong {
   const known = new Map([...GROUPS.values()].map(({ name, code }) => [name.toLowerCase(), code]));
   const codes = text.split(',').map((name) => known.get(name.trim().toLowerCase()));
   const all = codes.filter((code) => code !== undefined);
   if (all.length === codes.length && new Set(all).size === all.length) return all;
-  return new Wrong(
-    `groups in order of preference, each once, of ${[...GROUPS.values()].map(({ name }) => name).join(', ')}`,
-  );
+  return new Wrong(NAMES_OF_GROUPS);
 }
 
 /** `vpn.example:27690`, `10.9.0.2:27690`, `[2001:db8::1]:27690`. */
@@ -108,6 +108,15 @@ export function readEndpoint(text: string): Endpoint | Wrong {
   if (bracketed !== undefined && !isIPv6(bracketed))
     return new Wrong(`${expected}; only IPv6 addresses stand in brackets`);
   return { host: (bracketed ?? plain) as string, portNumber };
+}
+
+/** Whom a client calls. */
+export function readPeer(text: string): Endpoint | Wrong {
+  const endpoint = readEndpoint(text);
+  if (endpoint instanceof Wrong) return endpoint;
+  if (endpoint.portNumber === 0) return new Wrong('HOST:PORT with a port from 1 to 65535');
+  const isName = /^[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_.])?$/i.test(endpoint.host);
+  return isName || isIPv6(endpoint.host) ? endpoint : new Wrong('HOST:PORT, where the host is a name or an address');
 }
 
 /** Where a server listens: a literal address, as the stock server demands. */
@@ -137,6 +146,24 @@ export function readDeviceName(text: string): string | Wrong {
 export function readIpv4(text: string): string | Wrong {
   const written = text.trim();
   return isIPv4(written) ? written : new Wrong('an IPv4 address, such as 10.125.0.1');
+}
+
+/** An address that one host may have: not 0.x, 127.x, multicast or above. */
+export function readHostIpv4(text: string): string | Wrong {
+  const address = readIpv4(text);
+  return address instanceof Wrong || isHost(address) ? address : new Wrong('the IPv4 address of a host');
+}
+
+function isHost(address: string): boolean {
+  const first = Number(address.split('.')[0]);
+  return first >= 1 && first <= 223 && first !== 127;
+}
+
+/** A network of addresses that hosts may have. */
+export function readPool(text: string): Cidr | Wrong {
+  const pool = readCidr(text);
+  if (pool instanceof Wrong || (isHost(pool.address) && pool.prefix >= 8)) return pool;
+  return new Wrong('an IPv4 network of hosts, /8 or smaller, such as 10.125.0.0/16');
 }
 
 /** `10.125.0.0/16`. Host bits are kept; a bare address is a network of one. */

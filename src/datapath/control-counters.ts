@@ -1,6 +1,7 @@
 /** What session.control counts beside the verdicts of packets: one number an event. */
 export interface ControlCounters {
   strangers: number;
+  /** Trains from outside; packets for a stream that is gone. */
   unknownSlot: number;
   wrongAddress: number;
   rejectsSent: number;
@@ -10,6 +11,7 @@ export interface ControlCounters {
   /** Plaintext for established sessions, not heard because strangers had used up their share. */
   overload: number;
   outputLost: number;
+  /** Packets for a peer over TCP that does not read. */
   streamFull: number;
   gsoRefused: number;
   sessionsOpened: number;

@@ -23,6 +23,7 @@ import { SlotFlag, SlotState } from './layout.ts';
 import { cutOversized } from './oversized.ts';
 import { type ControlNode, wantsControl } from './pipeline.ts';
 import { Rejects } from './rejects.ts';
+import { packetsIn } from './stream-peer.ts';
 import type { SessionTable, SlotPool } from './table.ts';
 import { UdpPeer } from './udp-peer.ts';
 
@@ -194,8 +195,8 @@ export class Control implements ControlNode, PeerHost {
 
   stream(slot: number, bytes: Uint8Array): void {
     const write = this.#streams.get(slot);
-    if (!write) this.counters.unknownSlot++;
-    else if (!write(bytes)) this.counters.streamFull++;
+    if (!write) this.counters.unknownSlot += packetsIn(bytes);
+    else if (!write(bytes)) this.counters.streamFull += packetsIn(bytes);
   }
 
   gsoRefused(slot: number, errno: number): void {

@@ -76,7 +76,7 @@ export class ShardPool<Task> {
     return answers.filter((answer) => answer !== undefined);
   }
 
-  /** Ends all shards: with Goodbye to their sessions, or without a word when a successor takes over. */
+  /** Ends all shards and their threads: with Goodbye to their sessions, or without a word when a successor takes over. */
   async stop(how: 'stop' | 'yield'): Promise<void> {
     this.#stopping = true;
     const ended = this.#ports.map((port, shard) => {
@@ -87,6 +87,7 @@ export class ShardPool<Task> {
       });
     });
     await Promise.all(ended);
+    await this.#pool.destroy();
   }
 
   #run(shard: number): void {

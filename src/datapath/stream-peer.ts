@@ -20,6 +20,13 @@ const BACKLOG = 1 << 20;
  */
 const BACKLOG_OF_ANSWERS = 2 * BACKLOG;
 
+/** Data frames, `05 | length u16 | packet`, one behind the other as lanes.seal makes them: how many packets that is. */
+export function packetsIn(frames: Uint8Array): number {
+  let count = 0;
+  for (let at = 0; at + 3 <= frames.length; count++) at += 3 + ((frames[at + 1] << 8) | frames[at + 2]);
+  return count;
+}
+
 export class StreamPeer implements Peer {
   readonly slot: number;
   user = '';

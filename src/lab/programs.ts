@@ -15,6 +15,9 @@ export interface Exit {
   readonly signal: NodeJS.Signals | null;
 }
 
+const SET_UP = 'run: npm run setup (it installs what the lab needs)';
+const LOOK = 'run: bin/ringway doctor (it says what this machine lacks)';
+
 /** Runs to the end, whatever the exit code is. @throws RingwayError LAB_PROGRAM when it cannot be started or outlives `timeoutMs` */
 export function outcomeOf(command: readonly string[], timeoutMs = 60_000): Promise<Finished> {
   const [file, ...args] = command;
@@ -24,7 +27,8 @@ export function outcomeOf(command: readonly string[], timeoutMs = 60_000): Promi
       const code = error === null ? 0 : error.code;
       if (typeof code === 'number') return resolve({ code, stdout, stderr });
       const why = error?.killed ? `did not end within ${timeoutMs} ms` : error?.message;
-      reject(new RingwayError('LAB_PROGRAM', `${command.join(' ')}: ${why}`, 'npm run setup', { cause: error }));
+      const advice = code === 'ENOENT' ? SET_UP : LOOK;
+      reject(new RingwayError('LAB_PROGRAM', `${command.join(' ')}: ${why}`, advice, { cause: error }));
     });
   });
 }
@@ -33,7 +37,7 @@ export function outcomeOf(command: readonly string[], timeoutMs = 60_000): Promi
 export async function run(command: readonly string[], timeoutMs?: number): Promise<string> {
   const { code, stdout, stderr } = await outcomeOf(command, timeoutMs);
   if (code === 0) return stdout;
-  throw new RingwayError('LAB_PROGRAM', `${command.join(' ')}: exit code ${code}: ${stderr.trim()}`, 'npm run setup');
+  throw new RingwayError('LAB_PROGRAM', `${command.join(' ')}: exit code ${code}: ${stderr.trim()}`, LOOK);
 }
 
 /** A started program. Its lines (both streams) are kept; waiting for one is waiting for an event, with a bound. */

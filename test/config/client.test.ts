@@ -163,3 +163,39 @@ describe('clientKeys', () => {
     expect(Object.keys(clientKeys).sort()).toEqual(documentedKeys('11.3').sort());
   });
 });
+
+describe('a client is not started with', () => {
+  it.each([
+    ['server: 10.0.0.1:0', 'server', /server cannot be 10\.0\.0\.1:0/],
+    ['server: "-x:5"', 'server', /server cannot be -x:5/],
+    ['tun_name: a/b', 'tun_name', /tun_name cannot be a\/b/],
+    ['tun_name: ""', 'tun_name', /tun_name cannot be empty/],
+    ['tun_peer_ip: 0.0.0.0', 'tun_peer_ip', /tun_peer_ip cannot be 0\.0\.0\.0/],
+    ['tun_local_ip: 100.64.0.5', 'tun_peer_ip', /both 100\.64\.0\.5/],
+    ['sndbuf: 0', 'sndbuf', /sndbuf cannot be 0/],
+    ['rcvbuf: -4', 'rcvbuf', /rcvbuf cannot be -4/],
+    ['expresslane_keys_rotation_interval: 0s', 'expresslane_keys_rotation_interval', /cannot be 0s/],
+    ['ca_cert: ""', 'ca_cert', /ca_cert cannot be empty/],
+    ['keepalive_timeout: 5s\nkeepalive_timeout: 6s', '', /keepalive_timeout is set a second time/],
+  ])('%s', (line, key, message) => {
+    const replaced = new Set(line.split('\n').map((each) => each.split(':')[0]));
+    const rest = ENOUGH.split('\n').filter((each) => !replaced.has(each.split(':')[0]));
+    const [problem, ...others] = problemsOf([...rest, line].join('\n'));
+    expect(others).toEqual([]);
+    expect(problem).toMatchObject({ key, message: expect.stringMatching(message), origin: { layer: 'file' } });
+  });
+
+  it('a password that a message would repeat', () => {
+    const [problem] = problemsOf('server: a:1\nuser: u\npassword: {very: secret}\n');
+    expect(problem.message).toBe('password cannot be this value');
+  });
+
+  it('settings without effect, unless it is said', () => {
+    const { config, notices } = load(`${ENOUGH}mode: tcp\nfwmark: 7\nringway: {shards: 4}\n`);
+    expect(config.shards).toBe(1);
+    expect(notices.map(({ code, key }) => [code, key])).toEqual([
+      ['CONFIG_INERT', 'ringway.shards'],
+      ['CONFIG_INERT', 'fwmark'],
+    ]);
+  });
+});

@@ -172,12 +172,34 @@ describe('a mistake in a value', () => {
     ['tun_name: a/b', 'tun_name', 11],
     ['log_level: [warn]', 'log_level', 12],
     ['server_cert:', 'server_cert', 1],
+    ['udp_buffer_size: 0', 'udp_buffer_size', 18],
+    ['expresslane_keys_rotation_interval: 0s', 'expresslane_keys_rotation_interval', 37],
+    ['ip_pool: 0.0.0.0/0', 'ip_pool', 10],
+    ['ip_pool: 224.0.0.0/8', 'ip_pool', 10],
+    ['tun_ip: 0.0.0.0', 'tun_ip', 9],
+    ['lightway_dns_ip: 255.255.255.255', 'lightway_dns_ip', 18],
+    ['ringway: 5', 'ringway', 10],
+    ['ringway: {run_as: ""}', 'ringway.run_as', 19],
+    ['ringway: {groups: P-224}', 'ringway.groups', 19],
   ])('%s names the key and its place', (line, key, column) => {
     expect(problemsOf(`${line}\n`)).toMatchObject([{ code: 'CONFIG_VALUE', key, origin: { layer: 'file', line: 2 } }]);
     if (column > 1) expect(problemsOf(`${line}\n`)[0].origin).toEqual(file(2, column));
   });
 
+  it('an ip_pool without an address to give is refused where it stands', () => {
+    for (const line of ['ip_pool: 10.9.0.0/31', 'ip_pool: 10.125.0.4/30']) // of the second, .5 and .6 are the defaults' own
+      expect(problemsOf(`${line}\n`)).toMatchObject([{ code: 'IP_POOL_EMPTY', origin: file(2, 10) }]);
+    expect(problemsOf('ip_pool: 10.9.0.0/30\n')).toEqual([]);
+  });
+
+  it('a key that is set twice is named', () => {
+    expect(problemsOf('mode: udp\nmode: tcp\n')).toMatchObject([
+      { code: 'CONFIG_SYNTAX', message: 'mode is set a second time', origin: file(3, 1) },
+    ]);
+  });
+
   it('says what would be right', () => {
+    expect(problemsOf('ringway: {groups: P-224}\n')[0].advice).toContain('X25519MLKEM768');
     expect(problemsOf('mode: tpc\n')[0].advice).toContain('tcp | udp');
     expect(problemsOf('bind_address: vpn\n')[0].advice).toContain('0.0.0.0:27690');
   });

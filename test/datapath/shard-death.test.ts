@@ -141,6 +141,7 @@ class Engine implements Surroundings {
 
   async close(): Promise<void> {
     await this.#pool.stop('stop');
+    expect(this.#pool.threads).toHaveLength(0);
     for (const client of this.clients) client.socket.close();
     this.inside.close();
     for (const descriptor of [...this.#sockets, this.#memory.public, this.#memory.secret])

@@ -9,7 +9,9 @@ import { SERVER_DEFAULTS } from '../../src/session/types.ts';
 import { encodeFrame } from '../../src/wire/frames.ts';
 import { createMemory, MemoryServer, serverPem } from './memory-server.ts';
 
-const TRAIN = new Uint8Array(32_768).fill(1);
+const PACKETS = 24;
+const PACKET = encodeFrame({ kind: 'data', packet: new Uint8Array(1_362).fill(1) });
+const TRAIN = Buffer.concat(Array(PACKETS).fill(PACKET)); // as lanes.seal makes it
 const PING = encodeFrame({ kind: 'ping', id: 0, payload: new Uint8Array(0) });
 const PONG = encodeFrame({ kind: 'pong', id: 0, payload: new Uint8Array(0) });
 const LOGIN = encodeFrame({
@@ -89,7 +91,7 @@ describe('sessions over TCP', () => {
     const { streamFull } = control.counters;
     expect(streamFull).toBeGreaterThan(0);
     client.socket.resume();
-    const delivered = before + (trains - streamFull) * TRAIN.length;
+    const delivered = before + (trains * PACKETS - streamFull) * PACKET.length;
     for (let pongs = 1; pongs <= 2; pongs++) {
       client.socket.write(PING);
       await client.heard(delivered + pongs * PONG.length);
