@@ -18,18 +18,60 @@ interface Certificate {
   readonly facts: CertificateFacts;
 }
 
+/** A chain that was accepted, and until when nothing about it can change. */
+interface Accepted {
+  readonly chain: readonly Uint8Array[];
+  readonly trustAnchors: readonly Uint8Array[];
+  readonly serverName: string | undefined;
+  readonly key: KeyObject;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** The last chain accepted with each set of credentials: a client comes back to the same server, and a thousand of a load lab come at once. */
+const accepted = new WeakMap<Partial<ClientCredentials>, Accepted>();
+
 /** @throws Refusal with unknown_ca, certificate_expired, bad_certificate, unsupported_certificate or decrypt_error */
 export function verifyPeer(task: CryptoTask & { op: 'verifyPeer' }, credentials: Partial<ClientCredentials>): void {
   const { trustAnchors, now, serverName } = credentials;
   if (trustAnchors === undefined || now === undefined)
     throw new RangeError('Expected trustAnchors and now to verify with');
+  const before = accepted.get(credentials);
+  if (before !== undefined && isStillGood(before, task.chain, credentials, now())) {
+    verify(task.scheme, task.content, task.signature, before.key);
+    return;
+  }
   const chain = task.chain.slice(0, MAX_CERTIFICATES).map(read);
   if (chain.length === 0) throw new Refusal(CryptoAlert.badCertificate, 'the peer sent no certificate');
   const leaf = chain[0];
   verify(task.scheme, task.content, task.signature, publicKeyOf(leaf)); // cheapest way to lose a stranger
   checkLeaf(leaf);
-  checkPath(leaf, chain.slice(1), trustAnchors.map(read), now());
+  const path = findPath(leaf, chain.slice(1), trustAnchors.map(read), now());
   if (serverName !== undefined && serverName !== '') checkName(leaf, serverName);
+  accepted.set(credentials, {
+    chain: task.chain.map((der) => der.slice()),
+    trustAnchors,
+    serverName,
+    key: publicKeyOf(leaf),
+    from: Math.max(...path.map(({ x509 }) => Date.parse(x509.validFrom))),
+    to: Math.min(...path.map(({ x509 }) => Date.parse(x509.validTo))),
+  });
+}
+
+function isStillGood(
+  before: Accepted,
+  chain: readonly Uint8Array[],
+  { trustAnchors, serverName }: Partial<ClientCredentials>,
+  now: number,
+): boolean {
+  return (
+    before.trustAnchors === trustAnchors &&
+    before.serverName === serverName &&
+    now >= before.from &&
+    now <= before.to &&
+    before.chain.length === chain.length &&
+    before.chain.every((der, i) => Buffer.compare(der, chain[i]) === 0)
+  );
 }
 
 function read(der: Uint8Array): Certificate {
@@ -60,9 +102,16 @@ function checkLeaf(leaf: Certificate): void {
 /**
  * Depth-first from the leaf to any anchor. The most telling failure on the way is reported: a path that ends in an anchor
  * but is expired says so, instead of "unknown".
+ * @returns the path, anchor last
  */
-function checkPath(leaf: Certificate, given: Certificate[], anchors: Certificate[], now: number): void {
-  let failure = new Refusal(CryptoAlert.unknownCa, `no path from "${leaf.x509.subject}" to a trusted certificate`);
+function findPath(
+  leaf: Certificate,
+  given: Certificate[],
+  anchors: Certificate[],
+  now: number,
+): readonly Certificate[] {
+  let failure: Refusal | undefined;
+  let found: readonly Certificate[] = [];
   let budget = MAX_CERTIFICATES * MAX_PATH; // signatures verified at most
   const climb = (path: Certificate[]): boolean => {
     const top = path[path.length - 1];
@@ -77,9 +126,10 @@ function checkPath(leaf: Certificate, given: Certificate[], anchors: Certificate
     }
     return false;
   };
-  const accept = (path: Certificate[]): boolean => {
+  const accept = (path: readonly Certificate[]): boolean => {
     try {
       checkWhole(path, now);
+      found = path;
       return true;
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -87,7 +137,8 @@ function checkPath(leaf: Certificate, given: Certificate[], anchors: Certificate
       return false;
     }
   };
-  if (!climb([leaf])) throw failure;
+  if (climb([leaf])) return found;
+  throw failure ?? new Refusal(CryptoAlert.unknownCa, `no path from "${leaf.x509.subject}" to a trusted certificate`);
 }
 
 function issued(issuer: Certificate, subject: Certificate): boolean {

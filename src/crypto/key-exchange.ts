@@ -87,8 +87,9 @@ function split(shape: GroupShape, share: Uint8Array, kemLength: number): { curve
 function agree(privateKey: crypto.KeyObject, peer: Uint8Array, curve: Curve): Uint8Array {
   const publicKey = importPublic(peer, curve);
   const secret = attempt(curve, () => crypto.diffieHellman({ privateKey, publicKey }));
-  // RFC 8446 §7.4.2: an all-zero result means a point of small order. OpenSSL refuses too; this does not depend on it.
-  if (secret.every((byte) => byte === 0))
+  // RFC 8446 §7.4.2: an all-zero result means a point of small order. OpenSSL refuses too; this does not depend on it. The P-curves have
+  // none, and there a point whose x is 0 is as good as any other.
+  if (curve === 'x25519' && secret.every((byte) => byte === 0))
     throw new Refusal(CryptoAlert.illegalParameter, `${curve} result is all zero`);
   return secret;
 }

@@ -23,6 +23,7 @@ import { ServerSession } from '../session/server.ts';
 import { createCounters, type ServerConfig as SessionConfig } from '../session/types.ts';
 import { EMPTY, type SessionId, versionOf } from '../wire/header.ts';
 import type { Micros, Random } from '../wire/time.ts';
+import { HalfOpen, sourceOf } from './half-open.ts';
 
 /** Bytes of handshake in one datagram: what the stock server keeps to (protocol specification §2.6), and any path carries. */
 const HANDSHAKE_MTU = 1_200;
@@ -57,6 +58,7 @@ export class ServerRole implements Role {
   readonly helloDrops: Record<string, number> = {};
   readonly dtlsDrops = new Uint32Array(DTLS_DROPS);
   readonly sessionCounters = createCounters();
+  readonly halfOpen = new HalfOpen();
   readonly #options: ServerRoleOptions;
   readonly #control: Control;
   readonly #listener: ListenerOptions;
@@ -122,9 +124,12 @@ export class ServerRole implements Role {
     this.#rotate(now, peer);
   }
 
-  online(): void {}
+  online(peer: Peer): void {
+    this.halfOpen.settled(peer.slot);
+  }
 
   ended(peer: Peer): void {
+    this.halfOpen.settled(peer.slot);
     this.#forget(peer.slot, peer.user);
   }
 
@@ -209,6 +214,10 @@ export class ServerRole implements Role {
           this.#drop('busy');
           return;
         }
+        if (!this.halfOpen.hasRoom(sourceOf(stranger.address))) {
+          this.#drop('sourceFull');
+          return;
+        }
         // The client has begun anew from the same address: its old session is over, without a word that could confuse the new one.
         if (previous) this.#control.ended(previous, 'REPLACED', 'the client began a new session');
         this.#accept(now, stranger, answer.accepted, answer.applicationData);
@@ -239,6 +248,9 @@ export class ServerRole implements Role {
       this.#drop('tableFull');
       return;
     }
+    const source = sourceOf(stranger.address);
+    this.halfOpen.enter(source);
+    this.halfOpen.hold(slot, source);
     const { fields } = table;
     const version = versionOf(stranger.header[2], stranger.header[3]);
     fields.versionMajor.set(slot, version.major);

@@ -60,6 +60,7 @@ export async function runServerShard(task: ServerShardTask, port: MessagePort): 
     ? new StreamAcceptor({
         ...task.tcp,
         control,
+        halfOpen: role.halfOpen,
         shard: task.options.shard,
         session: task.session,
         wake: () => shard.wake(),

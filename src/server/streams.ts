@@ -11,17 +11,19 @@ import { StreamPeer } from '../datapath/stream-peer.ts';
 import { ServerSession } from '../session/server.ts';
 import { createCounters, type ServerConfig as SessionConfig } from '../session/types.ts';
 import { VERSION_1_1 } from '../wire/header.ts';
+import { type HalfOpen, sourceOf } from './half-open.ts';
 import { type ProxiedPeer, readProxyHeader } from './proxy.ts';
 
 /** Time for a TLS handshake; the stock server gives a session 60 s in all. */
 const HANDSHAKE_MS = 12_700;
-/** Handshakes a shard works on at once: each costs memory before anybody has logged in. */
+/** Connections of a shard that have not logged in yet: each costs memory. */
 const MAX_PENDING = 1_024;
 const GROUPS = 'X25519MLKEM768:X25519:P-256:P-384:P-521';
 const SUITES = 'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256';
 
 export interface StreamOptions {
   readonly control: Control;
+  readonly halfOpen: HalfOpen;
   readonly shard: number;
   readonly listener: number;
   readonly cert: string;
@@ -33,7 +35,7 @@ export interface StreamOptions {
 }
 
 export class StreamAcceptor {
-  readonly counters = { accepted: 0, proxyRefused: 0, tlsFailed: 0, overload: 0 };
+  readonly counters = { accepted: 0, proxyRefused: 0, tlsFailed: 0, overload: 0, sourceFull: 0 };
   readonly sessionCounters = createCounters();
   readonly #options: StreamOptions;
   readonly #context: tls.SecureContext;
@@ -64,7 +66,7 @@ export class StreamAcceptor {
   async #accept(socket: net.Socket): Promise<void> {
     this.counters.accepted++;
     socket.on('error', () => socket.destroy());
-    if (this.#pending >= MAX_PENDING) {
+    if (this.#pending + this.#options.halfOpen.sessions >= MAX_PENDING) {
       this.counters.overload++;
       socket.destroy();
       return;
@@ -81,50 +83,67 @@ export class StreamAcceptor {
         }
         peer = proxied;
       }
-      await this.#secure(socket, peer);
+      await this.#admit(socket, peer);
     } finally {
       this.#pending--;
     }
   }
 
-  #secure(socket: net.Socket, peer: ProxiedPeer): Promise<void> {
+  async #admit(socket: net.Socket, { address, portNumber }: ProxiedPeer): Promise<void> {
+    const { halfOpen } = this.#options;
+    const remote = encodeAddress(address, portNumber, socket.localAddress ?? '');
+    const source = sourceOf(remote);
+    if (!halfOpen.hasRoom(source)) {
+      this.counters.sourceFull++;
+      socket.destroy();
+      return;
+    }
+    halfOpen.enter(source);
+    const opened = await this.#secure(socket, (secure) => this.#open(secure, remote, source));
+    if (!opened) halfOpen.leave(source);
+  }
+
+  /** @param open called at once when the handshake is done: whatever the connection says next has somebody to hear it @returns what it says, or false */
+  #secure(socket: net.Socket, open: (secure: tls.TLSSocket) => boolean): Promise<boolean> {
     return new Promise((resolve) => {
       const secure = new tls.TLSSocket(socket, { isServer: true, secureContext: this.#context });
       const failed = () => {
         over();
+        resolve(false);
         this.counters.tlsFailed++;
         secure.destroy();
       };
       const over = () => {
         clearTimeout(timer);
         secure.off('close', failed);
-        resolve();
       };
       const timer = setTimeout(failed, HANDSHAKE_MS);
       secure.on('error', () => secure.destroy()); // told by 'close', once
       secure.once('close', failed);
       secure.once('secure', () => {
         over();
-        this.#open(secure, socket.localAddress ?? '', peer);
+        resolve(open(secure));
       });
     });
   }
 
-  #open(secure: tls.TLSSocket, localAddress: string, peer: ProxiedPeer): void {
-    const { control, wake, shard } = this.#options;
+  /** @returns false when the table is full */
+  #open(secure: tls.TLSSocket, remote: Uint8Array, source: string): boolean {
+    const { control, halfOpen, wake, shard } = this.#options;
     const slot = control.takeSlot();
     if (slot < 0) {
       this.counters.overload++;
       secure.destroy();
-      return;
+      return false;
     }
+    halfOpen.hold(slot, source);
     const now = control.now();
     const { fields } = control.table;
     fields.shard.set(slot, shard);
     fields.flags.set(slot, SlotFlag.stream);
     fields.versionMajor.set(slot, VERSION_1_1.major);
     fields.versionMinor.set(slot, VERSION_1_1.minor);
-    fields.remote.set(slot, encodeAddress(peer.address, peer.portNumber, localAddress));
+    fields.remote.set(slot, remote);
     fields.state.set(slot, SlotState.handshake);
     const session = new ServerSession(this.#config, VERSION_1_1, undefined);
     session.start(now);
@@ -135,5 +154,6 @@ export class StreamAcceptor {
     const streamPeer = new StreamPeer(slot, secure, session, control, control.table, changed);
     control.add(streamPeer, streamPeer.write);
     streamPeer.linkUp(now);
+    return true;
   }
 }

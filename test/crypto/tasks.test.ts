@@ -1,3 +1,4 @@
+import { createECDH, createPrivateKey } from 'node:crypto';
 import { x25519 } from '@noble/curves/ed25519.js';
 import { p256 } from '@noble/curves/nist.js';
 import { ml_kem768, ml_kem1024 } from '@noble/post-quantum/ml-kem.js';
@@ -85,6 +86,21 @@ describe('key exchange', () => {
     } as const;
     const { secret } = runTask(task, {}) as Result<'decapsulate'>;
     expect(Buffer.from(secret.subarray(66))).toEqual(Buffer.from(sharedSecret));
+  });
+
+  it('takes a secret of zeros on a P-curve, where a point with x = 0 is as good as any other', () => {
+    const y = '66485c780e2f83d72433bd5d84a06bb6541c2af31dae871728bf856a174f93f4'; // the root of P-256's b
+    const generator = createECDH('prime256v1');
+    generator.setPrivateKey(Buffer.from('01'.padStart(64, '0'), 'hex'));
+    const point = generator.getPublicKey();
+    const key = { kty: 'EC', crv: 'P-256', d: generator.getPrivateKey('base64url') };
+    const [px, py] = [point.subarray(1, 33), point.subarray(33)].map((each) => each.toString('base64url'));
+    const one = createPrivateKey({ key: { ...key, x: px, y: py }, format: 'jwk' });
+    const der = one.export({ format: 'der', type: 'pkcs8' });
+    const privateKey = new Uint8Array(Buffer.concat([Buffer.of(der.length >> 8, der.length & 0xff), der]));
+    const peerShare = new Uint8Array(Buffer.from(`04${'00'.repeat(32)}${y}`, 'hex'));
+    const result = runTask({ op: 'decapsulate', group: Group.secp256r1, privateKey, peerShare }, {});
+    expect(result).toEqual({ op: 'decapsulate', secret: new Uint8Array(32) });
   });
 
   it('throws on a group that is none: that is our own mistake', () => {
@@ -183,6 +199,25 @@ describe('verifying a peer', () => {
     expect(verify([leaf, intermediate], { now: () => TODAY - YEAR })).toMatchObject(alert(45));
     const old = issue({ name: 'old', ca: true, issuer: root, to: TODAY - 1_000 });
     expect(verify([issue({ name: 'leaf', issuer: old }), old])).toMatchObject(alert(45));
+  });
+
+  it('remembers a chain it has accepted, but neither past its time nor for another chain, name or signature', () => {
+    const expiry = { from: TODAY - 1_000_000, to: TODAY + 1_000_000 };
+    const leaf = issue({ name: 'leaf', issuer: root, dnsNames: ['vpn.example'], ...expiry });
+    const [scheme] = schemesOf(leaf.privateKey);
+    const { signature } = runTask({ op: 'sign', scheme, content }, leaf) as Result<'sign'>;
+    let now = TODAY;
+    const trusting = { trustAnchors: [root.der], serverName: 'vpn.example', now: () => now };
+    const task = { op: 'verifyPeer', chain: [leaf.der], scheme, content, signature } as const;
+    for (let time = 0; time < 2; time++) expect(runTask(task, trusting)).toEqual(accepted);
+    expect(runTask({ ...task, content: content.subarray(1) }, trusting)).toMatchObject(alert(51));
+    const cut = { ...task, chain: [leaf.der.slice(0, -1)] };
+    expect(runTask(cut, trusting)).toMatchObject(alert(42));
+    const other = { ...task, chain: [issue({ name: 'leaf', issuer: root, dnsNames: ['other.example'] }).der] };
+    expect(runTask(other, trusting).op).toBe('refused');
+    expect(runTask(task, { ...trusting, serverName: 'other.example' })).toMatchObject(alert(42));
+    now = TODAY + 1_000_001;
+    expect(runTask(task, trusting)).toMatchObject(alert(45));
   });
 
   it('compares the name only if one is asked for: alternative names, else the common name', () => {

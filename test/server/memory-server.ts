@@ -281,7 +281,7 @@ export class MemoryClient {
   /** What it has sent since the last call. */
   sent(): Uint8Array[] {
     const header = encodeHeader({ version: VERSION_1_3, aggressive: false, expresslane: false, sessionId: this.id });
-    return this.#out.splice(0).map((bytes) => Uint8Array.from([...header, ...bytes]));
+    return this.#out.splice(0).map((bytes) => new Uint8Array(Buffer.concat([header, bytes])));
   }
 }
 

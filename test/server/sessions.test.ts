@@ -122,7 +122,7 @@ describe('a server session over UDP', () => {
     const server = new MemoryServer(createMemory(600), 1, 1);
     const begin = (seed: number) => {
       const client = new MemoryClient(NOW, seed);
-      const address = encodeAddress('192.0.2.9', 5000 + seed, '192.0.2.1');
+      const address = encodeAddress(`192.0.2.${seed % 3}`, 5000 + seed, '192.0.2.1');
       const say = () => {
         const [hello] = client.sent();
         server.role.stranger(NOW, { payload: hello.slice(16), header: hello.slice(0, 16), address });
@@ -137,6 +137,34 @@ describe('a server session over UDP', () => {
     server.answer(NOW);
     begin(513);
     expect(server.control.peers.size).toBe(513);
+  }, 60_000);
+
+  it('begins no 257th handshake for one source, counts it, and goes on when one is over; other sources never notice', () => {
+    const server = new MemoryServer(createMemory(300), 1, 1);
+    const begin = (seed: number, from: string) => {
+      const client = new MemoryClient(NOW, seed);
+      const address = encodeAddress(from, 5000 + seed, '192.0.2.1');
+      for (let hellos = 0; hellos < 2; hellos++) {
+        const [hello] = client.sent();
+        server.role.stranger(NOW, { payload: hello.slice(16), header: hello.slice(0, 16), address });
+        for (const { datagram } of server.sent()) client.receive(NOW, datagram);
+      }
+      server.reports.length = 0; // nobody answers
+    };
+    for (let i = 0; i < 257; i++) begin(i, '192.0.2.9');
+    expect([server.control.peers.size, server.role.helloDrops]).toEqual([256, { sourceFull: 1 }]);
+    begin(257, '192.0.2.10');
+    expect(server.control.peers.size).toBe(257);
+    server.control.peers.get(0)?.close(NOW);
+    begin(258, '192.0.2.9');
+    expect([server.control.peers.size, server.role.helloDrops]).toEqual([257, { sourceFull: 1 }]);
+  }, 60_000);
+
+  it('forgets a source with its last half-open client: one that has logged in does not count', () => {
+    const server = new MemoryServer(createMemory(300), 1, 1);
+    for (let i = 0; i < 260; i++) settle(NOW, server, new MemoryClient(NOW, i), '192.0.2.9', 5000 + i);
+    expect([server.control.peers.size, server.role.helloDrops]).toEqual([260, {}]);
+    expect(server.role.halfOpen.sessions).toBe(0);
   }, 60_000);
 
   it('outlives a datagram that says Goodbye and closes the connection at once', () => {

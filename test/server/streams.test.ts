@@ -2,8 +2,10 @@ import { once } from 'node:events';
 import net from 'node:net';
 import tls from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
+import { encodeAddress } from '../../src/datapath/address.ts';
 import { SlotState } from '../../src/datapath/layout.ts';
 import { loadAddon } from '../../src/native/index.ts';
+import { sourceOf } from '../../src/server/half-open.ts';
 import { StreamAcceptor } from '../../src/server/streams.ts';
 import { SERVER_DEFAULTS } from '../../src/session/types.ts';
 import { encodeFrame } from '../../src/wire/frames.ts';
@@ -34,6 +36,7 @@ class StreamServer {
     this.acceptor = new StreamAcceptor({
       ...serverPem,
       control: this.memory.control,
+      halfOpen: this.memory.role.halfOpen,
       shard: 0,
       listener: descriptor,
       proxyProtocol: false,
@@ -110,7 +113,44 @@ describe('sessions over TCP', () => {
       await once(socket, 'close');
     }
     const client = await server.connect(); // accepted after them
-    expect(server.acceptor.counters).toEqual({ accepted: 3, proxyRefused: 0, tlsFailed: 2, overload: 0 });
+    expect(server.acceptor.counters).toEqual({
+      accepted: 3,
+      proxyRefused: 0,
+      tlsFailed: 2,
+      overload: 0,
+      sourceFull: 0,
+    });
+    client.socket.destroy();
+  });
+
+  it('are not begun for a source with 256 that have not logged in, and are again when one has or has gone', async () => {
+    server = new StreamServer();
+    const { role } = server.memory;
+    const source = sourceOf(encodeAddress('127.0.0.1', 1, ''));
+    for (let i = 0; i < 255; i++) role.halfOpen.enter(source);
+    const first = tls.connect({ host: '127.0.0.1', port: server.portNumber, rejectUnauthorized: false });
+    await once(first, 'secureConnect');
+    const refused = net.connect(server.portNumber, '127.0.0.1');
+    await once(refused.resume(), 'close');
+    expect(server.acceptor.counters).toMatchObject({ accepted: 2, sourceFull: 1, overload: 0 });
+    const outside = net.connect({ host: '127.0.0.1', port: server.portNumber, localAddress: '127.0.0.2' });
+    const elsewhere = tls.connect({ socket: outside, rejectUnauthorized: false });
+    await once(elsewhere, 'secureConnect');
+    first.write(LOGIN);
+    const client = await server.connect(); // the first has logged in
+    expect(role.halfOpen.hasRoom(source)).toBe(true);
+    for (const socket of [client.socket, first, elsewhere]) socket.destroy();
+  });
+
+  it('are not begun beyond 1,024 that have not logged in, wherever they come from', async () => {
+    server = new StreamServer();
+    const { halfOpen } = server.memory.role;
+    for (let slot = 1; slot <= 1_024; slot++) halfOpen.hold(slot, `source ${slot}`);
+    const refused = net.connect(server.portNumber, '127.0.0.1');
+    await once(refused.resume(), 'close');
+    expect(server.acceptor.counters).toMatchObject({ accepted: 1, sourceFull: 0, overload: 1 });
+    halfOpen.settled(1);
+    const client = await server.connect();
     client.socket.destroy();
   });
 });

@@ -47,26 +47,22 @@ function secretOf(group: number, privateKey: Uint8Array, peerShare: Uint8Array):
 const judge = (secret: Uint8Array | undefined, expected: unknown): Answer =>
   secret === undefined ? 'rejected' : equal(secret, bytes(expected)) ? 'accepted' : { refused: 'another secret' };
 
-/** A point whose x is 0: one in 2²⁵⁶ or fewer, and not told apart from a broken implementation. */
-const ZERO_SECRET = 'a secret of zeros';
-
 describeVectors(`key exchange${SKIPPED}`, () => {
   it.each([
-    ['secp256r1', 353],
-    ['secp384r1', 788],
-    ['secp521r1', 659],
+    ['secp256r1', 354],
+    ['secp384r1', 789],
+    ['secp521r1', 660],
   ] as const)('agrees over %s in every case, and takes uncompressed points only', async (name, run) => {
     const file = `ecdh_${name}_ecpoint_test.json`;
     const curve = CURVES[name];
     const found = await tally(file, (test) => {
       const secret = secretOf(curve.group, packed(curveKey(curve, bytes(test.private))), bytes(test.public));
-      const isZero = bytes(test.shared).every((byte) => byte === 0) && test.result === 'valid';
-      return isZero && secret === undefined ? { refused: ZERO_SECRET } : judge(secret, test.shared);
+      return judge(secret, test.shared);
     });
     report(file, 'runTask decapsulate', found);
     expect(found).toMatchObject({
       run,
-      refused: { [ZERO_SECRET]: 1 },
+      refused: {},
       wrong: [],
       acceptable: { 'CompressedPublic+CompressedPoint: rejected': 1 },
     });
