@@ -18,7 +18,7 @@ const LONG_FUNCTIONS: Readonly<Record<string, number>> = {};
 /** docs/architecture.md, from left to right: a folder may import from itself and from every row further down. */
 const LAYERS: readonly (readonly string[])[] = [
   ['cli', 'demo'],
-  ['keeper', 'server', 'client', 'load'],
+  ['keeper', 'server', 'client', 'load', 'calibrate'],
   ['datapath'],
   ['io'],
   ['config', 'observe', 'lab'],

@@ -24,6 +24,10 @@ const COMMANDS: Readonly<Record<string, readonly [about: string, Build]>> = {
     'find out what a Lightway server can carry, ours or the stock one',
     async () => (await import('./load.ts')).loadCommand(),
   ],
+  calibrate: [
+    'measure the backends on this machine and name the best combination',
+    async () => (await import('./calibrate.ts')).calibrateCommand(),
+  ],
   status: ['list running instances', async () => (await import('./status.ts')).statusCommand()],
   metrics: [
     'print what running instances count, for Prometheus',
