@@ -64,7 +64,7 @@ async function measure(
   const look = async () => {
     const reading = await meter.read();
     readings.push(reading);
-    screen.show(name, direction === 'up' ? 'client → net' : 'net → client', reading);
+    screen.show(name, direction, reading);
   };
   const beat = setInterval(() => void look(), process.stdout.isTTY ? 250 : 1_000);
   try {
@@ -138,9 +138,8 @@ async function main(): Promise<number> {
   });
   const all = async () => {
     const credentials = await createCredentials(lab.folder);
-    screen.say(
-      'client 10.9.0.1 ══ tunnel ══ 10.9.0.2 server 10.99.0.1 ── 10.99.0.2 net, each in a network namespace of its own',
-    );
+    screen.say('client 10.9.0.1 ══ tunnel ══ 10.9.0.2 server 10.99.0.1 ── 10.99.0.2 net');
+    screen.say('each in a network namespace of its own');
     lab.net.start('iperf3', ['iperf3', '--server', '--forceflush']);
     for (const mode of MODES) {
       const row = await carry(lab, credentials, mode, seconds);

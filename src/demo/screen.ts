@@ -1,4 +1,4 @@
-/** What the demo shows: a block that is drawn over itself on a terminal, a line a second anywhere else. */
+/** What the demo shows: a block that is drawn over itself on a terminal, a line a second anywhere else. Fits 80 columns. */
 import { styleText } from 'node:util';
 import logUpdate from 'log-update';
 import type { Reading } from './meter.ts';
@@ -14,7 +14,7 @@ export interface Row {
 }
 
 const BARS = '▁▂▃▄▅▆▇█';
-const HISTORY = 40;
+const NARROWEST = 80;
 const SHORTEST_SECONDS = 0.1; // a reading over less says nothing
 
 export class Screen {
@@ -30,18 +30,20 @@ export class Screen {
   }
 
   /** The reading of the moment. */
-  show(name: string, phase: string, reading: Reading): void {
+  show(name: string, direction: 'up' | 'down', reading: Reading): void {
     if (this.#over || reading.seconds < SHORTEST_SECONDS) return;
     const speed = (reading.upBits + reading.downBits) / reading.seconds;
     if (!this.#live) {
-      this.#lineASecond(`${name}, ${phase}: ${figures(reading)}`);
+      this.#lineASecond(inOneLine(name, direction, reading));
       return;
     }
+    const columns = Math.max(NARROWEST, process.stdout.columns);
     this.#history.push(speed);
-    if (this.#history.length > HISTORY) this.#history.shift();
+    if (this.#history.length > columns - 4) this.#history.shift();
     const highest = Math.max(...this.#history, 1);
     const curve = this.#history.map((value) => BARS[Math.min(7, Math.floor((value / highest) * 8))]).join('');
-    logUpdate(`${styleText('bold', name)}  ${phase}\n  ${figures(reading)}\n  ${styleText('cyan', curve)}\n`);
+    const phase = direction === 'up' ? 'client → net' : 'net → client';
+    logUpdate(`${styleText('bold', name)}  ${phase}\n  ${inWords(reading)}\n  ${styleText('cyan', curve)}\n`);
   }
 
   /** Forgets the curve: another tunnel begins. */
@@ -58,19 +60,34 @@ export class Screen {
   #lineASecond(line: string): void {
     if (performance.now() - this.#lastLine < 950) return;
     this.#lastLine = performance.now();
-    console.log(`  ${line}`);
+    console.log(line);
   }
 }
 
-function figures(reading: Reading): string {
-  const percent = (seconds: number) => `${Math.round((seconds / reading.seconds) * 100)} %`;
-  const { packets, systemCalls, seconds } = reading;
-  const packetFigures =
-    packets === undefined
-      ? ''
-      : `  ${amount(packets / seconds)} packets/s  ${perCall(packets, systemCalls)} packets/system call`;
-  const cpu = `CPU server ${percent(reading.serverCpu)} client ${percent(reading.clientCpu)}`;
-  return `${bits((reading.upBits + reading.downBits) / seconds)}${packetFigures}  ${cpu}`;
+function inWords(reading: Reading): string {
+  const { rate, packets, calls, server, client } = figures(reading);
+  return [rate, ...(packets ? [`${packets} packets/s`, `${calls} a call`] : []), `CPU ${server} + ${client} %`].join(
+    '  ',
+  );
+}
+
+/** For what is no terminal. */
+export function inOneLine(name: string, direction: 'up' | 'down', reading: Reading): string {
+  const { rate, packets, calls, server, client } = figures(reading);
+  const counted = packets ? [`${packets.padStart(7)} packets/s`, `${calls.padStart(5)}/call`] : [];
+  const start = `  ${name.padEnd(20)} ${direction === 'up' ? '↑' : '↓'} ${rate.padStart(12)}`;
+  return [start, ...counted, `CPU ${server}+${client} %`].join(' ');
+}
+
+function figures({ upBits, downBits, seconds, packets, systemCalls, serverCpu, clientCpu }: Reading) {
+  const percent = (busy: number) => String(Math.round((busy / seconds) * 100));
+  return {
+    rate: bits((upBits + downBits) / seconds),
+    packets: packets === undefined ? '' : amount(packets / seconds),
+    calls: perCall(packets, systemCalls),
+    server: percent(serverCpu),
+    client: percent(clientCpu),
+  };
 }
 
 export function bits(perSecond: number): string {
@@ -89,29 +106,35 @@ function perCall(packets: number | undefined, systemCalls: number | undefined): 
   return packets === undefined || !systemCalls ? '–' : (packets / systemCalls).toFixed(1);
 }
 
-const COLUMNS: readonly (readonly [title: string, (row: Row) => string])[] = [
-  ['', ({ name }) => name],
-  ['ping', ({ pingMs }) => (pingMs === undefined ? '–' : `${pingMs.toFixed(2)} ms`)],
-  ['up', ({ upBitsPerSecond: up }) => (up === undefined ? '–' : bits(up))],
-  ['down', ({ downBitsPerSecond: down }) => (down === undefined ? '–' : bits(down))],
-  ['packets', ({ whole }) => (whole?.packets === undefined ? '–' : amount(whole.packets))],
-  ['packets/call', ({ whole }) => perCall(whole?.packets, whole?.systemCalls)],
-  ['server CPU', ({ whole }) => (whole ? perGigabyte(whole.serverCpu, whole) : '–')],
-  ['client CPU', ({ whole }) => (whole ? perGigabyte(whole.clientCpu, whole) : '–')],
+const COLUMNS: readonly (readonly [title: string, unit: string, (row: Row) => string])[] = [
+  ['', '', ({ name }) => name],
+  ['ping', 'ms', ({ pingMs }) => (pingMs === undefined ? '–' : pingMs.toFixed(2))],
+  ['up', 'Gbit/s', ({ upBitsPerSecond: up }) => gigabits(up)],
+  ['down', 'Gbit/s', ({ downBitsPerSecond: down }) => gigabits(down)],
+  ['packets', '', ({ whole }) => (whole?.packets === undefined ? '–' : amount(whole.packets))],
+  ['packets', 'a call', ({ whole }) => perCall(whole?.packets, whole?.systemCalls)],
+  ['server', 's/GB', ({ whole }) => (whole ? perGigabyte(whole.serverCpu, whole) : '–')],
+  ['client', 's/GB', ({ whole }) => (whole ? perGigabyte(whole.clientCpu, whole) : '–')],
 ];
 
+function gigabits(perSecond: number | undefined): string {
+  return perSecond === undefined ? '–' : (perSecond / 1e9).toFixed(perSecond < 1e8 ? 4 : 2);
+}
+
+/** CPU seconds. */
 function perGigabyte(cpu: number, { upBits, downBits }: Reading): string {
-  return `${((cpu * 8e9) / Math.max(1, upBits + downBits)).toFixed(2)} s/GB`;
+  return ((cpu * 8e9) / Math.max(1, upBits + downBits)).toFixed(2);
 }
 
 /** The summary: a row a mode, and below it why a mode has none. */
 export function table(rows: readonly Row[]): string {
-  const cells = [COLUMNS.map(([title]) => title), ...rows.map((row) => COLUMNS.map(([, cell]) => cell(row)))];
+  const head = [COLUMNS.map(([title]) => title), COLUMNS.map(([, unit]) => unit)];
+  const cells = [...head, ...rows.map((row) => COLUMNS.map(([, , cell]) => cell(row)))];
   const widths = COLUMNS.map((_, column) => Math.max(...cells.map((line) => line[column].length)));
   const lines = cells.map((line) =>
-    line.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column]))).join('   '),
+    line.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column]))).join('  '),
   );
-  lines.splice(1, 0, '─'.repeat(Math.max(...lines.map((line) => line.length))));
+  lines.splice(head.length, 0, '─'.repeat(Math.max(...lines.map((line) => line.length))));
   const failures = rows
     .filter(({ failure }) => failure !== undefined)
     .map(({ name, failure }) => `${name}: ${failure}`);
