@@ -1,5 +1,6 @@
 // Bootstrap: plain JavaScript for Node 18 and newer, before anything is installed. In order: system packages, npm packages,
-// the addon. Each step looks first and acts only on a difference, so that a second run takes a fraction of a second.
+// the addon. Each step looks first and acts only on a difference. `bin/setup.mjs PURPOSE FILE` leaves in FILE the paths by which
+// bin/setup.sh sees the next time that nothing has changed.
 //   start  what the demo and the product need
 //   test   also what the tests need: a compiler with libFuzzer, the addon with sanitizers
 import { spawnSync } from 'node:child_process';
@@ -59,17 +60,21 @@ function step(title, command, args, options = {}) {
   return stop(`'${[command, ...args].join(' ')}' failed; its output is above`);
 }
 
-function present(probe) {
-  if (probe.startsWith('/')) return existsSync(probe);
-  return `${process.env.PATH}:/usr/sbin:/sbin`.split(':').some((directory) => {
+/** @returns where it is, or undefined */
+function pathOf(probe) {
+  if (probe.startsWith('/')) return existsSync(probe) ? probe : undefined;
+  const paths = `${process.env.PATH}:/usr/sbin:/sbin`.split(':').map((directory) => join(directory, probe));
+  return paths.find((path) => {
     try {
-      accessSync(join(directory, probe), constants.X_OK);
+      accessSync(path, constants.X_OK);
       return true;
     } catch {
       return false;
     }
   });
 }
+
+const present = (probe) => pathOf(probe) !== undefined;
 
 /** libFuzzer's runtime is a package of its own, with the compiler's version in its name (14 on Debian 12, 18 on Ubuntu 24.04). */
 function clangRuntime() {
@@ -89,8 +94,9 @@ function aptInstall(names, mayFail = false) {
   return step(`apt-get install ${names.join(' ')}`, 'apt-get', install, { env, mayFail });
 }
 
+const wanted = purpose === 'test' ? [...PACKAGES, ...TEST_PACKAGES] : PACKAGES;
+
 function systemPackages() {
-  const wanted = purpose === 'test' ? [...PACKAGES, ...TEST_PACKAGES] : PACKAGES;
   const missing = wanted.filter(([, probe]) => !present(probe)).map(([name]) => name);
   const optional = OPTIONAL_PACKAGES.filter(([name, probe]) => !present(probe) && !existsSync(`.cache/no-${name}`));
   const root = process.getuid() === 0 && present('apt-get');
@@ -148,13 +154,15 @@ function* filesUnder(folder) {
   }
 }
 
+const builtOf = (folder) => join(folder, folder === 'build' ? 'Release' : 'build/Release', 'ringway.built');
+
 /** The addon depends on its sources, on the pinned Node (lockfile) and on which optional library was there to link. */
 function addon(kind, folder) {
   const sources = ['binding.gyp', 'bin/build-native.sh', 'package-lock.json', ...[...filesUnder('native')].sort()];
   const libraries = OPTIONAL_PACKAGES.map(([name, probe]) => `${name}=${present(probe)}`).join(' ');
   const wanted = `${digest(sources)} ${process.arch} ${libraries}\n`;
   const file = join(folder, '.ringway-stamp');
-  if (stamped(file, wanted)) return;
+  if (stamped(file, wanted) && existsSync(builtOf(folder))) return;
   step(`building the addon (${kind})`, 'sh', ['bin/build-native.sh', kind]);
   stamp(file, wanted);
 }
@@ -168,3 +176,9 @@ systemPackages();
 npmPackages();
 addon('release', 'build');
 if (purpose === 'test') addon('asan', 'build-asan');
+if (process.argv[3]) {
+  const packages = wanted.map(([, probe]) => pathOf(probe));
+  const optional = OPTIONAL_PACKAGES.map(([, probe]) => (present(probe) ? probe : `!${probe}`));
+  const builds = ['build', ...(purpose === 'test' ? ['build-asan'] : [])].map(builtOf);
+  stamp(process.argv[3], `${[...packages, ...optional, 'node_modules/.bin', ...builds].join('\n')}\n`);
+}
