@@ -33,6 +33,10 @@ const COMMANDS: Readonly<Record<string, readonly [about: string, Build]>> = {
     'print what running instances count, for Prometheus',
     async () => (await import('./metrics.ts')).metricsCommand(),
   ],
+  doctor: [
+    'say what this machine lacks for a tunnel, or for a fast one',
+    async () => (await import('./doctor.ts')).doctorCommand(),
+  ],
   top: ['show what a running instance does, once a second', async () => (await import('./top.ts')).topCommand()],
 };
 

@@ -29,6 +29,13 @@ function ringway(args: readonly string[], program = RINGWAY) {
 }
 
 describe('bin/ringway', () => {
+  it('examines this machine, for people and for programs', () => {
+    const { status, stdout } = ringway(['doctor', '--json']);
+    const findings = JSON.parse(stdout) as { state: string; subject: string }[];
+    expect(findings.map(({ subject }) => subject)).toEqual(expect.arrayContaining(['kernel', 'aead', 'tun', 'udp']));
+    expect(status).toBe(findings.some(({ state }) => state === 'bad') ? 1 : 0);
+  });
+
   it('runs from any directory, and through a symbolic link', () => {
     const link = join(folder.path, 'rw');
     symlinkSync(RINGWAY, link);

@@ -1,0 +1,126 @@
+/**
+ * What this machine gives a tunnel, tried out rather than looked up: each part is opened for a moment as the product would, and closed
+ * again. A device and sockets of its own, named by the kernel; nothing of the host is changed.
+ */
+import { existsSync } from 'node:fs';
+import { arch, release } from 'node:os';
+import { join } from 'node:path';
+import { RingwayError } from '../errors.ts';
+import type { Addon } from '../native/index.ts';
+import { tunRefused } from './kernel.ts';
+
+/** `slow`: everything works, at a price. `bad`: a server or client cannot start. */
+export interface Finding {
+  readonly state: 'ok' | 'slow' | 'bad';
+  readonly subject: string;
+  readonly words: string;
+  /** What to do, unless all is well. */
+  readonly advice?: string;
+  /** The code of the error that a start would end with. */
+  readonly code?: string | undefined;
+}
+
+/** TUN_F_USO4 | TUN_F_USO6, linux/if_tun.h. */
+const USO = 0x60;
+const BUFFER = 15 * 2 ** 20; // udp_buffer_size of the stock server
+const UDP_BLOCK = 66_048;
+const SYSTEM_FOLDERS = '/usr/sbin:/usr/bin:/sbin:/bin';
+
+/** Everything an operator may have to mend, in the order a start would come upon it. */
+export function* examine(addon: Addon): Generator<Finding> {
+  yield { state: 'ok', subject: 'kernel', words: `Linux ${release()} ${arch()}` };
+  yield aead(addon);
+  yield program('ip', 'iproute2', 'bad', 'IP_MISSING');
+  yield program('setpriv', 'util-linux', 'slow');
+  yield* tun(addon);
+  yield* udp(addon);
+}
+
+function aead(addon: Addon): Finding {
+  const backends = addon.about().aead;
+  const words = `encrypts with ${backends[0]}`;
+  if (backends.includes('ipsec-mb') || arch() !== 'x64') return { state: 'ok', subject: 'aead', words };
+  const advice = 'apt install libipsec-mb-dev, then npm run setup';
+  return { state: 'slow', subject: 'aead', words: `${words}: ipsec-mb is not here, or not for this CPU`, advice };
+}
+
+function program(name: string, from: string, without: 'slow' | 'bad', code?: string): Finding {
+  const folders = `${process.env.PATH ?? ''}:${SYSTEM_FOLDERS}`.split(':');
+  const path = folders.map((folder) => join(folder, name)).find((each) => existsSync(each));
+  if (path) return { state: 'ok', subject: name, words: path };
+  const price = without === 'slow' ? ': the engine would keep the rights of its keeper' : '';
+  return { state: without, subject: name, words: `is not installed${price}`, advice: `apt install ${from}`, code };
+}
+
+/** Two queues and the offloads, then steering by the inner address. */
+function* tun(addon: Addon): Generator<Finding> {
+  let opened: ReturnType<Addon['openTun']>;
+  try {
+    opened = addon.openTun({ name: '', queues: 2, vnetHeader: true });
+  } catch (cause) {
+    const { message, advice, code } = tunRefused('', cause);
+    return yield { state: 'bad', subject: 'tun', words: message, advice, code };
+  }
+  const closing = [...opened.descriptors];
+  try {
+    const offloads = addon.tunOffload(opened.descriptors[0], true);
+    yield (offloads & USO) === USO
+      ? { state: 'ok', subject: 'tun', words: 'several queues, superpackets of TCP and UDP' }
+      : { state: 'slow', subject: 'tun', words: 'no superpackets of UDP', advice: 'they came with Linux 6.2' };
+    yield tried('steering of packets', STEERING, () => {
+      const { map } = addon.steerTun(opened.descriptors[0], { poolBase: 0x0a7d_0000, poolSize: 256, queues: 2 });
+      closing.push(map);
+      return 'to the shard of their session (eBPF)';
+    });
+  } finally {
+    for (const descriptor of closing) addon.closeDescriptor(descriptor);
+  }
+}
+
+/** A socket with its buffers and GRO, steering by session id, and a ring. */
+function* udp(addon: Addon): Generator<Finding> {
+  const options = { address: '127.0.0.1', portNumber: 0, reusePort: true, bufferBytes: BUFFER, packetInfo: false };
+  const socket = addon.openUdp({ ...options, gro: true, pmtu: 'omit', overflow: true });
+  try {
+    yield socket.gro
+      ? { state: 'ok', subject: 'udp', words: 'trains in and out (UDP_GRO, UDP_SEGMENT)' }
+      : { state: 'slow', subject: 'udp', words: 'datagrams come one by one', advice: 'UDP_GRO came with Linux 5.0' };
+    const buffer = `${Math.round(socket.receiveBuffer / 2 ** 20)} MiB`;
+    yield socket.receiveBuffer >= BUFFER
+      ? { state: 'ok', subject: 'socket buffers', words: buffer }
+      : {
+          state: 'slow',
+          subject: 'socket buffers',
+          words: `${buffer} of 15: bursts are dropped`,
+          advice: `sudo sysctl -w net.core.rmem_max=${BUFFER} net.core.wmem_max=${BUFFER}, or run as root`,
+        };
+    yield tried('steering of datagrams', STEERING, () => {
+      addon.steerUdp(socket.descriptor, 1);
+      return 'to the shard of their session (BPF)';
+    });
+    yield tried('io_uring', RING, () => {
+      const { handle: arena } = addon.createArena(UDP_BLOCK, 8);
+      const udpReceive = addon.createBatch(arena, 8).handle;
+      addon.closePort(
+        addon.openPort({ io: 'io_uring', tun: -1, vnetHeader: false, udp: socket.descriptor, udpReceive }),
+      );
+      return 'multishot receives, rings of buffers';
+    });
+  } finally {
+    addon.closeDescriptor(socket.descriptor);
+  }
+}
+
+const STEERING = 'packets are handed over between shards instead; give CAP_BPF or run as root';
+const RING =
+  'epoll is used instead; needs Linux 6.0, sysctl kernel.io_uring_disabled=0, and a container that allows it';
+
+function tried(subject: string, advice: string, attempt: () => string): Finding {
+  try {
+    return { state: 'ok', subject, words: attempt() };
+  } catch (cause) {
+    if (cause instanceof RingwayError) throw cause;
+    const { code = 'an error', syscall = '' } = cause as NodeJS.ErrnoException;
+    return { state: 'slow', subject, words: `the kernel answers ${code} to ${syscall}`, advice };
+  }
+}

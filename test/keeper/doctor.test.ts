@@ -1,0 +1,61 @@
+import { describe, expect, it } from 'vitest';
+import { examine } from '../../src/keeper/doctor.ts';
+import { type Addon, loadAddon } from '../../src/native/index.ts';
+
+/** The real addon, but for the calls that a script refuses with a code; counts what stays open. */
+function machine(refusals: Readonly<Record<string, string>>, changes: Readonly<Record<string, unknown>> = {}) {
+  const open = new Set<number>();
+  let next = 100;
+  const give = () => {
+    open.add(next);
+    return next++;
+  };
+  const calls: Record<string, (...args: never[]) => unknown> = {
+    openTun: () => ({ name: 'tun7', descriptors: [give(), give()], existed: false, mtu: 1500 }),
+    tunOffload: () => 0x67,
+    steerTun: () => ({ map: give() }),
+    openUdp: () => ({ descriptor: give(), portNumber: 1, sendBuffer: 2 ** 24, receiveBuffer: 2 ** 24, gro: true }),
+    steerUdp: () => undefined,
+    openPort: () => ({}),
+    closePort: () => undefined,
+    closeDescriptor: (descriptor: number) => void open.delete(descriptor),
+  };
+  const addon = { ...loadAddon() } as Record<string, unknown>;
+  for (const [name, call] of Object.entries(calls)) {
+    addon[name] = (...args: never[]) => {
+      const code = refusals[name];
+      if (code) throw Object.assign(new Error(`${name} refused`), { code, syscall: name });
+      return changes[name] ?? call(...args);
+    };
+  }
+  return { findings: [...examine(addon as never as Addon)], open };
+}
+
+describe('ringway doctor', () => {
+  it.each([
+    ['openTun', 'EPERM', 'tun', 'bad'],
+    ['steerTun', 'EPERM', 'steering of packets', 'slow'],
+    ['steerUdp', 'EPERM', 'steering of datagrams', 'slow'],
+    ['openPort', 'ENOSYS', 'io_uring', 'slow'],
+  ])('where the kernel refuses %s with %s says of %s that it is %s, and what to do', (call, code, subject, state) => {
+    const { findings, open } = machine({ [call]: code });
+    expect(findings.filter((finding) => finding.subject === subject)).toMatchObject([
+      { state, words: expect.stringContaining(code), advice: expect.stringMatching(/.{10}/) },
+    ]);
+    expect(open.size).toBe(0);
+  });
+
+  it('has nothing to say of a machine that has everything, and leaves nothing open', () => {
+    const { findings, open } = machine({});
+    expect(findings.filter(({ state, advice }) => (state === 'ok') !== (advice === undefined))).toEqual([]);
+    expect(findings.filter(({ subject }) => ['tun', 'udp', 'io_uring'].includes(subject))).toMatchObject(
+      Array(3).fill({ state: 'ok' }),
+    );
+    expect(open.size).toBe(0);
+  });
+
+  it('knows a device without superpackets of UDP', () => {
+    const { findings } = machine({}, { tunOffload: 0x07 });
+    expect(findings.find(({ subject }) => subject === 'tun')).toMatchObject({ state: 'slow' });
+  });
+});
