@@ -36,6 +36,7 @@ const TABLE: Readonly<Record<string, Load>> = {
 const BESIDE: Readonly<Record<string, Load>> = {
   aead: () => import('./aead.ts'),
   attack: () => import('./attack.ts'),
+  fairness: () => import('./fairness.ts'),
   handshakes: () => import('./handshakes.ts'),
   memory: () => import('./memory.ts'),
   pacing: () => import('./pacing.ts'),

@@ -99,7 +99,7 @@ bool Pacer::passes(Session& session, const Rate& rate, const Segmenter& segmente
     session.call = call_;
     session.passed = 0;
   }
-  if (limited_ && (left_ <= 0 || session.passed + uint64_t{length} > pace::quantum)) return false;
+  if (limited_ && session.passed + uint64_t{length} > quantum_) return false;
   if (rate.micros_per_byte > 0) {
     const uint32_t segments = segmenter.segments();
     if (segments > segments_of(rate, segmenter)) return false;
@@ -184,6 +184,7 @@ void Pacer::activate(uint32_t slot) {
   sessions_[slot].next_active = 0;
   (active_tail_ == 0 ? active_head_ : sessions_[active_tail_ - 1].next_active) = slot + 1;
   active_tail_ = slot + 1;
+  active_count_++;
 }
 
 // The index of its oldest piece, taken out of the queue; the reference to its block is the caller's.
@@ -226,7 +227,7 @@ void Pacer::rest(Session& session) {
 void Pacer::serve(uint32_t slot) {
   Session& session = sessions_[slot];
   const Rate rate = rate_of(lanes_->table->slot(slot));
-  session.deficit = std::min(session.deficit + pace::quantum, 2 * pace::quantum);
+  session.deficit = std::min(session.deficit + quantum_, 2 * pace::quantum);
   while (session.count > 0 && left_ > 0 && !released_->full() && pieces_[session.head - 1].length <= session.deficit) {
     if (rate.micros_per_byte > 0 && departure_of(session) > now_) {
       session.deficit = 0;
@@ -249,6 +250,8 @@ void Pacer::release(Batch& superpackets, bool fresh, double now, uint32_t budget
   now_ = now;
   limited_ = budget != pace::no_limit;
   left_ = limited_ ? budget : std::numeric_limits<int64_t>::max();
+  // one share more than there are sessions with something waiting: for those who come
+  quantum_ = budget == 0 ? 0 : std::min(pace::quantum, std::max(pace::least_quantum, budget / (active_count_ + 1)));
   const uint32_t count = superpackets.count();
   for (uint32_t i = superpackets.header->consumed; fresh && i < count; i++) {
     if (superpackets.verdict[i] == verdict::pass) arrive(superpackets, i);
@@ -267,6 +270,7 @@ void Pacer::release(Batch& superpackets, bool fresh, double now, uint32_t budget
     const uint32_t slot = active_head_ - 1;
     active_head_ = sessions_[slot].next_active;
     if (active_head_ == 0) active_tail_ = 0;
+    active_count_--;
     serve(slot);
   }
   tell();

@@ -14,7 +14,7 @@
 namespace ringway {
 
 namespace pace {
-inline constexpr uint32_t quantum = 65'536;            // bytes of a turn: no piece is longer
+inline constexpr uint32_t quantum = 65'536, least_quantum = 2'048;  // bytes of a turn; no piece is longer than the first
 inline constexpr uint32_t overhead = 84;               // of a datagram: IPv4, UDP, Lightway and Expresslane headers
 inline constexpr uint32_t piece_cost = 256;            // what a piece costs its session's bound beside its bytes
 inline constexpr uint32_t least_bound = 262'144, most_bound = 4'194'304;
@@ -106,13 +106,14 @@ class Pacer {
   uint32_t pieces_in_use_ = 0;
   uint64_t cost_ = 0;
   std::vector<Waiting> waiting_;
-  uint32_t active_head_ = 0, active_tail_ = 0;
+  uint32_t active_head_ = 0, active_tail_ = 0, active_count_ = 0;
   uint32_t train_segments_ = 64;
   uint32_t call_ = 0;
   // the call at hand
   double now_ = 0;
   int64_t left_ = 0;
   bool limited_ = false;
+  uint32_t quantum_ = 0;
 };
 
 }  // namespace ringway

@@ -8,23 +8,33 @@ import { type Batch, HEADER } from './batch.ts';
 import { VECTOR } from './batches.ts';
 import { UNLIMITED } from './pacer.ts';
 
+/** Superpackets of a full vector: not all that wait have come into the ring by the time it is looked at. */
+const FULL = VECTOR / 2;
 /** For so long the device must have given full vectors, or the socket taken nothing. */
 const LONG: Micros = 2_000;
+/** A vector that is not full ends nothing: the next one may have come while this one was worked on. */
+const GAP: Micros = 5_000;
 /** Two sessions in so much time: there is somebody to be fair to. */
 const TOGETHER: Micros = 100_000;
 /** After so much time without a full vector it is over. */
 const OVER: Micros = 20_000;
-/** What goes on in one turn, of the two vectors that it reads: half a millisecond's work on the machine of docs/linux-facts.md. */
-const TURN_BYTES = 16 * 65_536;
+/**
+ * While the device has more, a part of what a turn reads goes on, and of what the next one reads a smaller one: reading costs a quarter of the
+ * whole way and less (docs/linux-facts.md §1), so that the device is empty soon, and everybody's packets have been seen.
+ */
+const SHRINK = 0.75;
+const LEAST_PART = 1 / 16;
+/** Else all may go, up to so much in one turn. */
+const TURN_BYTES = 64 * 65_536;
 
 const NEVER = Number.NEGATIVE_INFINITY;
-/** Points in time, as elements: a field that holds a fraction is a new object each time it changes. */
-const AT = { longSince: 0, lastLong: 1, together: 2 } as const;
+/** Points in time, and the part, as elements: a field that holds a fraction is a new object each time it changes. */
+const AT = { longSince: 0, lastLong: 1, together: 2, part: 3 } as const;
 
 export class Turns {
   /** Sessions take turns now. */
   taken = false;
-  readonly #at = new Float64Array(3).fill(NEVER);
+  readonly #at = new Float64Array(4).fill(NEVER);
   #slot = -1;
 
   /**
@@ -34,17 +44,21 @@ export class Turns {
   vector(now: Micros, superpackets: Batch, blocked: boolean, waits: boolean): number {
     const at = this.#at;
     const count = superpackets.header[HEADER.count];
-    const long = blocked || count >= VECTOR;
-    if (!long) at[AT.longSince] = NEVER;
-    else {
-      if (at[AT.longSince] === NEVER) at[AT.longSince] = now;
+    const long = blocked || count >= FULL;
+    if (long) {
+      if (now - at[AT.lastLong] > GAP) at[AT.longSince] = now;
       at[AT.lastLong] = now;
     }
     if (count > 0) this.#look(now, superpackets, count);
     if (this.taken) this.taken = waits || now - at[AT.lastLong] < OVER;
     else this.taken = long && now - at[AT.longSince] >= LONG && now - at[AT.together] < TOGETHER;
-    if (!this.taken) return UNLIMITED;
-    return blocked ? 0 : TURN_BYTES;
+    if (!this.taken) {
+      at[AT.part] = 1;
+      return UNLIMITED;
+    }
+    if (blocked) return 0;
+    at[AT.part] = long ? Math.max(LEAST_PART, at[AT.part] * SHRINK) : 1;
+    return long ? Math.ceil(bytesOf(superpackets, count) * at[AT.part]) : TURN_BYTES;
   }
 
   #look(now: Micros, { slot }: Batch, count: number): void {
@@ -54,4 +68,10 @@ export class Turns {
       this.#slot = slot[i];
     }
   }
+}
+
+function bytesOf({ length }: Batch, count: number): number {
+  let bytes = 0;
+  for (let i = 0; i < count; i++) bytes += length[i];
+  return bytes;
 }

@@ -200,12 +200,21 @@ describe.each(backends)('pacer.release, $name', ({ create }) => {
     expect(paced.passed()).toHaveLength(5);
   });
 
-  it('takes turns between sessions when the budget is short: the small one waits for one quantum at most', () => {
+  it('takes turns between sessions when the budget is short: the greedy one waits until it has saved a superpacket', () => {
     const paced = new Paced(create());
     const greedy = Array.from({ length: 4 }, (_, i) => tcp(Slot.lane, 60_000, i));
     paced.step(1_000_000, [...greedy, small(Slot.records, 1), small(Slot.records, 2)], 0);
     paced.step(1_000_100, [], 60_200);
-    expect(paced.passed().map(({ slot }) => slot)).toEqual([Slot.lane, Slot.records, Slot.records]);
+    expect(paced.passed().map(({ slot }) => slot)).toEqual([Slot.records, Slot.records, Slot.lane]);
+  });
+
+  it('lets who has nothing waiting and sends little pass at once, while others take turns', () => {
+    const paced = new Paced(create());
+    const greedy = Array.from({ length: 4 }, (_, i) => tcp(Slot.lane, 60_000, i));
+    paced.step(1_000_000, greedy, 60_000);
+    paced.step(1_000_100, [tcp(Slot.lane, 60_000), small(Slot.records, 1), tcp(Slot.lane, 60_000)], 4_000);
+    expect(paced.passed().map(({ slot }) => slot)).toEqual([Slot.records, Slot.lane]);
+    expect([...paced.world.fromTun.verdict.slice(0, 3)]).toEqual([Verdict.held, Verdict.pass, Verdict.pacerFull]);
   });
 
   it('never paces a session over TCP', () => {

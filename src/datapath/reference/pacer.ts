@@ -12,6 +12,7 @@ import type { ReferenceBatch } from './memory.ts';
 
 /** The numbers of native/pacer/pacer.h. */
 const QUANTUM = 65_536;
+const LEAST_QUANTUM = 2_048;
 const OVERHEAD = 84;
 const PIECE_COST = 256;
 const LEAST_BOUND = 262_144;
@@ -81,6 +82,7 @@ export class ReferencePacer implements Pacer<ReferenceBatch> {
   #now: Micros = 0;
   #left = 0;
   #limited = false;
+  #quantum = 0;
 
   constructor(lanes: ReferenceLanes, released: ReferenceBatch, trainSegments: number) {
     this.#lanes = lanes;
@@ -94,6 +96,8 @@ export class ReferencePacer implements Pacer<ReferenceBatch> {
     this.#now = now;
     this.#limited = budget !== UNLIMITED;
     this.#left = this.#limited ? budget : Number.POSITIVE_INFINITY;
+    const share = Math.floor(budget / (this.#active.length + 1));
+    this.#quantum = budget === 0 ? 0 : Math.min(QUANTUM, Math.max(LEAST_QUANTUM, share));
     const { header, verdict } = superpackets;
     if (fresh)
       for (let i = header[HEADER.consumed]; i < header[HEADER.count]; i++)
@@ -165,7 +169,7 @@ export class ReferencePacer implements Pacer<ReferenceBatch> {
       session.call = this.#call;
       session.passed = 0;
     }
-    if (this.#limited && (this.#left <= 0 || session.passed + length > QUANTUM)) return false;
+    if (this.#limited && session.passed + length > this.#quantum) return false;
     if (rate.microsPerByte > 0) {
       if (shape.segments > this.#segmentsOf(rate, shape)) return false;
       const wire = wireOf(shape, 0, shape.segments);
@@ -236,7 +240,7 @@ export class ReferencePacer implements Pacer<ReferenceBatch> {
 
   #serve(session: Session): void {
     const rate = this.#rateOf(session.slot);
-    session.deficit = Math.min(session.deficit + QUANTUM, 2 * QUANTUM);
+    session.deficit = Math.min(session.deficit + this.#quantum, 2 * QUANTUM);
     while (session.pieces.length > 0 && this.#left > 0 && !this.#full()) {
       if (session.pieces[0].bytes.length > session.deficit) break;
       if (rate.microsPerByte > 0 && departureOf(session) > this.#now) {
