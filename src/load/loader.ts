@@ -377,7 +377,7 @@ class Loader {
     VERDICTS.forEach((name, i) => {
       if (this.#nodes.counters[i] > 0n) verdicts[name] = Number(this.#nodes.counters[i]);
     });
-    const { streamFull, outputLost } = this.#control.counters;
+    const { streamFull, unknownSlot, outputLost } = this.#control.counters;
     this.#say({
       type: 'tick',
       online: this.#online,
@@ -386,7 +386,7 @@ class Loader {
       snapshot: {
         totals: this.#traffic.totals(),
         histograms: this.#traffic.histograms(),
-        port: { ...this.#addon.fleetCounters(this.#fleet), streamFull, outputLost },
+        port: { ...this.#addon.fleetCounters(this.#fleet), streamFull, unknownSlot, outputLost },
         verdicts,
         at: now,
         cpuSeconds: (user + system) / SECOND,

@@ -54,6 +54,12 @@ const SEALING: readonly string[] = ['noKey', 'tooLarge', 'badGso', 'noRoute', 's
 /** The server's stages on the way down (`src/datapath/pipeline.ts`); all others are of the way up. */
 const DOWNWARD: readonly string[] = ['tun.receive', 'routes.lookup', 'pacer.release', 'lanes.seal', 'udp.transmit'];
 
+/** Packets that a session over TCP would have taken, in the words of `src/datapath/control-counters.ts`. */
+const STREAM_DROPS = [
+  ['streamFull', 'its buffer is full'],
+  ['unknownSlot', 'it has ended'],
+] as const;
+
 export function findLosses(way: 'up' | 'down', before: Look, after: Look, ends: Ends): Found[] {
   const found: Found[] = [];
   const exact = (where: string, reason: string, packets: number) => {
@@ -69,6 +75,10 @@ export function findLosses(way: 'up' | 'down', before: Look, after: Look, ends: 
     if (DOWNWARD.includes(stage) === (way === 'down'))
       for (const [reason, packets] of Object.entries(drops))
         if (reason !== 'socketFull') exact('server', `${stage} ${reason}`, packets); // that is the kernel's count, below
+  for (const [counter, reason] of STREAM_DROPS) {
+    if (way === 'up') exact('loader TCP connection', reason, ends.loaderPort[counter] ?? 0);
+    else exact('server TCP connection', reason, controlCount(after, counter) - controlCount(before, counter));
+  }
   if (way === 'up') {
     exact('loader socket', 'sendmsg refused', ends.loaderPort.sendErrors ?? 0);
     trains('server socket', 'SO_RXQ_OVFL', socketDrops(before.server, after.server, ends.serverPort), 'before');
@@ -98,6 +108,11 @@ function exactBefore(found: readonly Found[], before: Look, after: Look, ends: E
   );
   if (places.length !== 1) return [...found];
   return found.map((loss) => (loss === places[0] ? { ...loss, packets: missing, estimated: false } : loss));
+}
+
+/** A shard that was started again counts from zero: then what it counted before is lost, and nothing is made of it. */
+function controlCount({ statistics }: Look, counter: string): number {
+  return (statistics?.shards ?? []).reduce((sum, { control }) => sum + (control[counter] ?? 0), 0);
 }
 
 const datagramsIn = ({ shards }: EngineStatistics) =>

@@ -59,6 +59,15 @@ describe('ringway load --self', () => {
     carried(result.downlink);
   });
 
+  it('two loader threads share the clients: each is served from both, and every packet is accounted for', async () => {
+    const { result } = await load(['mixed', ...SMALL, '--threads', '2', '--addresses', '3']);
+    carried(result.uplink);
+    carried(result.downlink);
+    equal(result.clients.online, 8);
+    ok(result.uplink?.clientBits.length === 8 && result.uplink.clientBits.every((bits) => bits > 0));
+    deepEqual([result.configuration['loader threads'], result.configuration['client addresses']], ['2', '3']);
+  });
+
   it('windows carry more than the streams did, and lose little', async () => {
     const words = ['upload', ...SMALL, '--traffic', 'window', '--rate', 'max', '--burst', '8'];
     const { result } = await load(words);
