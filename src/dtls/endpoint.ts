@@ -82,6 +82,7 @@ export abstract class DtlsEndpoint implements Endpoint {
     this.#updater = new KeyUpdater({
       transmit: (now, body) => this.#sendKeyUpdate(now, body),
       advanceKeys: (direction) => this.#advanceKeys(direction),
+      receiveEpoch: () => this.#receiveEpoch,
     });
   }
 

@@ -10,18 +10,21 @@ import type { Direction } from './protection.ts';
 /** idle · ours is unacknowledged · the same, and an answer to the peer's is owed after it. */
 export type UpdateState = 'idle' | 'sent' | 'sentAndOwing';
 
-/** More generations than a session of years makes; keeps epochs within 16 bits. */
-const MAX_UPDATES = 65_000;
+/**
+ * Beyond more generations than a session of years makes; keeps epochs within 16 bits. Told by the epoch, which a snapshot holds, so that the next
+ * engine goes on counting.
+ */
+const LAST_EPOCH = 65_003;
 
 interface Steps {
   transmit(now: Micros, body: Uint8Array): void;
   advanceKeys(direction: Direction): void;
+  receiveEpoch(): number;
 }
 
 export class KeyUpdater {
   state: UpdateState = 'idle';
   readonly #steps: Steps;
-  #received = 0;
 
   constructor(steps: Steps) {
     this.#steps = steps;
@@ -45,7 +48,7 @@ export class KeyUpdater {
 
   received(now: Micros, body: Uint8Array): void {
     const wanted = decodeKeyUpdate(body);
-    if (++this.#received > MAX_UPDATES) throw new DtlsError(Alert.unexpectedMessage, 'too many key updates');
+    if (this.#steps.receiveEpoch() >= LAST_EPOCH) throw new DtlsError(Alert.unexpectedMessage, 'too many key updates');
     this.#steps.advanceKeys('receive');
     if (!wanted) return;
     if (this.state === 'idle') this.start(now, false);

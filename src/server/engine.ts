@@ -46,6 +46,10 @@ class ServerEngine {
   readonly #index: ReturnType<Addon['createIndex']>;
   readonly #handover: ReturnType<Addon['createHandover']> | undefined;
   readonly #steering: Uint8Array | undefined;
+  /**
+   * For all shards, and for those that take the place of one that died: a cookie given just before is still good, and a hello repeated with it
+   * finds the session it began, or begins it again. A new engine has a new one, and its clients begin anew.
+   */
   readonly #cookieSeed = randomBytes(32);
   readonly #mtu: number;
   readonly #ready = new Set<number>();

@@ -250,6 +250,23 @@ describe('a snapshot', () => {
     expect(texts(server.outputs)).toEqual(['revived']);
   });
 
+  it('goes on counting the key updates of a peer: the 65,001st ends the connection, whichever engine has heard the others', () => {
+    const { client, network } = established();
+    const snapshot = client.snapshot();
+    const view = new DataView(snapshot.buffer);
+    const update = Uint8Array.of(24, 0, 0, 1, snapshot[16], snapshot[17], 0, 0, 0, 0, 0, 1, 0);
+    const outputs = [65_002, 65_003].map((epoch) => {
+      view.setUint32(10, epoch);
+      const seal = () => ({ bytes: update, sequence: 0 });
+      const protection = { install() {}, update: () => epoch + 1, seal, open: () => undefined, drop() {} };
+      const restored = restoreEndpoint(snapshot, { vault, random: seededBytes(1), protection });
+      restored.receiveRecord(network.now, { epoch, sequence: 0, contentType: 22, content: update });
+      return restored.drain().filter(({ kind }) => kind !== 'datagram');
+    });
+    expect(outputs[0]).toEqual([{ kind: 'keysUpdated', direction: 'receive', epoch: 65_003 }]);
+    expect(outputs[1]).toMatchObject([{ kind: 'closed', alert: 10 }]);
+  });
+
   it('has 192 bytes, refuses other bytes, and says the same after restoring', () => {
     const { client, network } = established();
     const snapshot = client.snapshot();
