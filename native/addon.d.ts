@@ -62,6 +62,7 @@ export interface Addon {
     tun: number; // descriptor of a TUN queue; made without O_NONBLOCK (io_uring needs that; epoll sets what it needs per call)
     vnetHeader: boolean; // the TUN has IFF_VNET_HDR: 10-byte virtio_net_hdr on every read and write
     udp: number;
+    doors?: readonly number[]; // further sockets, at most two: for handshakes that go on, and for strangers; read only by doorReceive
     tunReceive?: BatchHandle; // superpackets in; blocks >= 65,536 + 64
     udpReceive?: BatchHandle; // trains in; blocks >= 65,536 + 512
     handover?: HandoverHandle;
@@ -73,13 +74,17 @@ export interface Addon {
   }): PortHandle;
   /** Cancels everything in flight, waits (bounded) until the kernel lets go, then frees the ring. Idempotent. The descriptors stay open: they are the keeper's. */
   closePort(port: PortHandle): void;
-  /** Waits in the kernel until something arrives or `waitUs` is over (0 = look only). @returns bits: 1 UDP, 2 TUN, 4 handover, 8 a blocked transmit may go on */
+  /** Waits in the kernel until something arrives or `waitUs` is over (0 = look only). @returns bits: 1 UDP, 2 TUN, 4 handover, 8 a blocked transmit may go on, 16 and 32 the doors that are watched */
   wait(port: PortHandle, waitUs: number): number;
   /** Idle: `callback()` runs once on this thread's event loop when wait() would return non-zero; arm again after it ran. Returns at once with true if work is there already (and does not arm). */
   arm(port: PortHandle, callback: () => void): boolean;
   disarm(port: PortHandle): void;
   /** Fills the port's udpReceive batch from entry 0 (it must have been cleared) with up to `limit` trains; sets offset, length, segmentSize (UDP_GRO, 0 = single), address, block; slot -1, verdict pass. @returns count */
   udpReceive(port: PortHandle, limit: number): number;
+  /** Bits of `doors` (1, 2): from now on wait and arm tell of these doors and of no other. None at first. One that is not watched costs nothing but what the kernel does with its datagrams. */
+  watchDoors(port: PortHandle, doors: number): void;
+  /** Appends up to `limit` trains of a door, copied, to the udpReceive batch: one recvmmsg of at most 16. What finds no block is counted like what the kernel drops there. @returns how many were received */
+  doorReceive(port: PortHandle, door: number, limit: number): number;
   /** Same for the tunReceive batch: offset and length are of the IP packet (the vnet header is parsed away); segmentSize, kind (GsoType, ECN masked), flags, checksumStart/Offset. */
   tunReceive(port: PortHandle, limit: number): number;
   /**
@@ -93,7 +98,7 @@ export interface Addon {
   tunTransmit(port: PortHandle, superpackets: BatchHandle): number;
   /** Sends one datagram that no router may fragment (IP_PMTUDISC_PROBE), past whatever is queued. @returns errno, 0 = sent; EMSGSIZE = larger than the interface */
   sendProbe(port: PortHandle, address: Uint8Array, bytes: Uint8Array): number;
-  /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_RXQ_OVFL), wakes, noBuffers, truncated, badVnet, receiveErrors, udpQueued, tunQueued, takenOver;
+  /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_RXQ_OVFL), wakes, noBuffers, truncated, badVnet, receiveErrors, udpQueued, tunQueued, takenOver, handshakeDrops and strangerDrops (SO_MEMINFO of the doors);
    * and trains by length: trainsIn1, trainsIn2 (2 to 3 datagrams), trainsIn4, trainsIn8 … trainsIn64 (64 and more), trainsOut1 … trainsOut64. */
   portCounters(port: PortHandle): Record<string, number>;
   /** Test seam: the next transmits on this port fail with these errnos, in order, before the kernel is asked (0 = let it through). */
@@ -134,8 +139,11 @@ export interface Addon {
   monotonicMicros(): number;
   /** READY=1 etc. to $NOTIFY_SOCKET; false when there is none. */
   notifySystemd(state: string): boolean;
-  /** Classic BPF on a SO_REUSEPORT group: socket = first byte of the Lightway session id mod shards when the id is neither zero nor ff…, else a hash of the source address. */
-  steerUdp(descriptor: number, shards: number): void;
+  /**
+   * Classic BPF on a SO_REUSEPORT group: socket = first byte of the Lightway session id mod shards when the id is neither zero nor ff…, else a hash of source address and
+   * port. doors: the group has `shards` sockets more for EMPTY ids that are no first ClientHello, and then `shards` for all that names no session; same hash.
+   */
+  steerUdp(descriptor: number, shards: number, doors?: boolean): void;
   /** eBPF on a TUN device: queue = map[inner destination − poolBase] (u8 per address) when inside the pool, else flow hash. Throws EPERM where BPF is refused. The map is handed on as a descriptor. */
   steerTun(tunDescriptor: number, options: { poolBase: number; poolSize: number; queues: number }): { map: number };
   attachSteering(map: number, poolSize: number): { handle: SteeringHandle; buffer: ArrayBuffer }; // u8 per address: shard

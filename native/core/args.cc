@@ -68,8 +68,9 @@ napi_value Args::function(size_t index, const char* name) {
   return nullptr;
 }
 
-napi_value Args::array(size_t index, const char* name, uint32_t max, uint32_t* length) {
-  napi_value value = at(index);
+napi_value Args::array(size_t index, const char* name, uint32_t max, uint32_t* length) { return array_of(at(index), name, max, length); }
+
+napi_value Args::array_of(napi_value value, const char* name, uint32_t max, uint32_t* length) {
   bool is_array = false;
   *length = 0;
   if (!value || napi_is_array(env_, value, &is_array) != napi_ok || !is_array) {

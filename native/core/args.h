@@ -67,6 +67,7 @@ class Args {
   double number_of(napi_value value, const char* name, double min, double max);
   bool boolean_of(napi_value value, const char* name);
   std::string string_of(napi_value value, const char* name, size_t min, size_t max);
+  napi_value array_of(napi_value value, const char* name, uint32_t max, uint32_t* length);
   size_t choice_of(napi_value value, const char* name, std::initializer_list<const char*> words);
   Holder* holder_of(napi_value value, const char* name, const char* type_name, const napi_type_tag& tag);
 

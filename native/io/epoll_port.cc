@@ -35,6 +35,10 @@ class EpollPort final : public Port {
     for (const auto& [descriptor, bit] : watched) {
       if (descriptor >= 0 && !watch(EPOLL_CTL_ADD, descriptor, EPOLLIN, bit)) return throw_errno(env, "epoll_ctl", errno);
     }
+    if (!doors_.open(options_.doors)) return throw_errno(env, "mmap", errno);
+    for (uint32_t door = 0; door < doors_.count(); door++) {
+      if (!watch(EPOLL_CTL_ADD, doors_.socket(door), EPOLLONESHOT, ready::udp << ready::door_shift << door)) return throw_errno(env, "epoll_ctl", errno);
+    }
     if (options_.tun >= 0 && !make_nonblocking()) return throw_errno(env, "fcntl(F_SETFL)", errno);
     open_ = true;
     return start_waker(epoll_.get());
@@ -110,6 +114,7 @@ class EpollPort final : public Port {
 
  protected:
   uint32_t look(double wait_us) override {
+    watch_doors();
     poll(is_ready() ? 0 : wait_us);
     return is_ready();
   }
@@ -158,7 +163,13 @@ class EpollPort final : public Port {
     if (!changed) ready_ |= ready::unblocked;
   }
 
+  void watch_door(uint32_t door) override {
+    const bool watched = watch(EPOLL_CTL_MOD, doors_.socket(door), EPOLLIN | EPOLLONESHOT, ready::udp << ready::door_shift << door);
+    if (!watched) doors_.something_came(door);  // then look for ourselves
+  }
+
   bool begin_idle() override {
+    watch_doors();
     poll(0);
     return !is_ready();
   }
@@ -183,7 +194,7 @@ class EpollPort final : public Port {
     return true;
   }
 
-  uint32_t is_ready() const { return ready_ | (handover_waits() ? ready::handover : 0); }
+  uint32_t is_ready() const { return ready_ | ready_doors() | (handover_waits() ? ready::handover : 0); }
 
   void poll(double wait_us) {
     std::array<epoll_event, 8> events;
@@ -196,6 +207,10 @@ class EpollPort final : public Port {
     counters_.system_calls++;
     for (int i = 0; i < count; i++) {
       const uint32_t bit = events[i].data.u32;
+      if (bit >> ready::door_shift) {
+        doors_.something_came(bit >> ready::door_shift >> 1);
+        continue;
+      }
       if (events[i].events & EPOLLOUT) {
         ready_ |= ready::unblocked;
         watch(EPOLL_CTL_MOD, bit == ready::udp ? options_.udp : options_.tun, EPOLLIN, bit);

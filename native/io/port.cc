@@ -37,6 +37,7 @@ uint32_t datagrams_in(uint32_t length, uint32_t segment_size) {
 
 Port::Port(napi_env env, const PortOptions& options) : Closing{Environment::of(env)}, options_{options}, environment_{Environment::of(env)} {
   segment_.resize(max_packet);
+  if (options.udp >= 0) last_drops_ = Doors::drops_of(options.udp);  // a predecessor has counted those
   sockaddr_storage name{};
   socklen_t bytes = sizeof name;
   if (options.udp >= 0 && getsockname(options.udp, reinterpret_cast<sockaddr*>(&name), &bytes) == 0) ipv6_socket_ = name.ss_family == AF_INET6;
@@ -48,21 +49,59 @@ bool Port::add_train(uint16_t block, uint32_t payload_bytes, size_t name_bytes, 
   Batch& batch = *options_.udp_receive;
   const uint8_t* start = batch.arena->start(block);
   const uint32_t i = batch.append(batch.arena->offset(block) + train_block::payload, payload_bytes, block);
-  uint8_t* element = batch.address_of(i);
-  read_name({start + train_block::name, std::min(name_bytes, train_block::name_bytes)}, element);
-  const Control control = read_control({start + train_block::control, std::min(control_bytes, train_block::control_bytes)}, element);
-  if (control.segment_size > 0 && control.segment_size < payload_bytes) batch.segment_size[i] = control.segment_size;
+  const Control control = describe_train(i, {start + train_block::name, std::min(name_bytes, train_block::name_bytes)},
+                                         {start + train_block::control, std::min(control_bytes, train_block::control_bytes)}, truncated);
   if (control.has_drops) {
     counters_.socket_drops += control.drops - last_drops_;  // the kernel counts in 32 bits
     last_drops_ = control.drops;
   }
-  counters_.train_in(datagrams_in(payload_bytes, batch.segment_size[i]));
-  counters_.udp_bytes_in += payload_bytes;
+  return !batch.full();
+}
+
+// What is told beside the bytes: columns and counters.
+Control Port::describe_train(uint32_t i, std::span<const uint8_t> name, std::span<const uint8_t> control, bool truncated) {
+  Batch& batch = *options_.udp_receive;
+  uint8_t* element = batch.address_of(i);
+  read_name(name, element);
+  const Control read = read_control(control, element);
+  if (read.segment_size > 0 && read.segment_size < batch.length[i]) batch.segment_size[i] = read.segment_size;
+  counters_.train_in(datagrams_in(batch.length[i], batch.segment_size[i]));
+  counters_.udp_bytes_in += batch.length[i];
   if (truncated) {
     batch.verdict[i] = verdict::truncated;
     counters_.truncated++;
   }
-  return !batch.full();
+  return read;
+}
+
+// Copied, as most are small and share a block: the arena's blocks are for those who have a session.
+uint32_t Port::door_receive(uint32_t door, uint32_t limit) {
+  Batch& batch = *options_.udp_receive;
+  const auto messages = doors_.receive(door, std::min(limit, batch.capacity - batch.count()), counters_);
+  for (size_t message = 0; message < messages.size(); message++) {
+    const uint8_t* start = doors_.block(message);
+    const msghdr& header = messages[message].msg_hdr;
+    const uint32_t bytes = messages[message].msg_len;
+    uint8_t* to = batch.reserve(bytes, 64);
+    if (!to) {
+      (door == 0 ? counters_.handshake_drops : counters_.stranger_drops)++;
+      continue;
+    }
+    memcpy(to, start + train_block::payload, bytes);
+    describe_train(batch.commit(bytes), {start + train_block::name, std::min<size_t>(header.msg_namelen, train_block::name_bytes)},
+                   {start + train_block::control, std::min<size_t>(header.msg_controllen, train_block::control_bytes)},
+                   header.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+  }
+  return static_cast<uint32_t>(messages.size());
+}
+
+void Port::watch_doors() {
+  const uint32_t doors = doors_.to_arm();
+  for (uint32_t door = 0; door < doors_.count(); door++) {
+    if ((doors >> door & 1) == 0) continue;
+    doors_.armed(door);
+    watch_door(door);
+  }
 }
 
 bool Port::add_packet(uint16_t block, uint32_t bytes) {

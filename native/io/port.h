@@ -1,4 +1,4 @@
-// A port set: TUN queue, UDP socket and wake-ups of one shard. What both backends share lives here: what an entry becomes, the order of
+// A port set: TUN queue, UDP socket, doors and wake-ups of one shard. What both backends share lives here: what an entry becomes, the order of
 // sends, replays, queues. A backend (io/uring_port.cc, io/epoll_port.cc) moves bytes and says how far it got.
 #pragma once
 
@@ -10,6 +10,7 @@
 #include "core/batch.h"
 #include "core/environment.h"
 #include "io/counters.h"
+#include "io/doors.h"
 #include "io/handover.h"
 #include "io/message.h"
 #include "io/segments.h"
@@ -20,6 +21,7 @@ namespace ringway {
 // wait()'s bits
 namespace ready {
 inline constexpr uint32_t udp = 1, tun = 2, handover = 4, unblocked = 8;
+inline constexpr uint32_t door_shift = 4;  // 16: the first door, 32: the second
 }
 
 // How a received datagram lies in its block, for both backends (it is what multishot RECVMSG writes: io_uring_recvmsg_out, name, control, payload).
@@ -33,6 +35,7 @@ inline constexpr size_t packet = 64, header = packet - vnet_header_bytes;
 
 struct PortOptions {
   int tun = -1, udp = -1;
+  std::vector<int> doors;
   bool vnet_header = false, sqpoll = false, zero_copy = false, multishot_read = true;
   std::shared_ptr<Batch> tun_receive, udp_receive;
   std::shared_ptr<Handover> handover;
@@ -76,6 +79,8 @@ class Port : public Environment::Closing {
   void disarm();
   virtual uint32_t udp_receive(uint32_t limit) = 0;
   virtual uint32_t tun_receive(uint32_t limit) = 0;
+  uint32_t door_receive(uint32_t door, uint32_t limit);
+  Doors& doors() { return doors_; }
   size_t udp_transmit(Batch& trains);
   size_t tun_transmit(Batch& superpackets);
   uint32_t take_over(HandoverKind kind, uint32_t limit);
@@ -83,7 +88,10 @@ class Port : public Environment::Closing {
   int send_probe(std::span<const uint8_t> bytes, const uint8_t* element);
 
   const PortOptions& options() const { return options_; }
-  const PortCounters& counters() const { return counters_; }
+  const PortCounters& counters() {
+    doors_.count_drops(counters_);
+    return counters_;
+  }
   void inject(bool udp, std::deque<int> errors) { (udp ? injected_udp_ : injected_tun_) = std::move(errors); }
 
  protected:
@@ -96,20 +104,25 @@ class Port : public Environment::Closing {
   virtual size_t write(std::span<const Write> writes, int& error) = 0;
   // Something could not leave: tell through ready::unblocked when it may. `later`: the kernel gives no sign (ENOBUFS), wait a moment.
   virtual void watch_blocked(bool udp, bool later) = 0;
+  virtual void watch_door(uint32_t door) = 0;  // until doors().something_came()
   virtual bool begin_idle() = 0;  // false: work is there. true: the waker's descriptor will tell
   virtual void end_idle() = 0;
 
   // Backends, on receiving: a filled block (its one reference is the entry's).
   bool add_train(uint16_t block, uint32_t payload_bytes, size_t name_bytes, size_t control_bytes, bool truncated);
   bool add_packet(uint16_t block, uint32_t bytes);
+  void watch_doors();
+  uint32_t ready_doors() const { return doors_.ready() << ready::door_shift; }
   bool handover_waits() const { return options_.handover && options_.handover->waits(options_.shard); }
   bool is_blocked() const { return !queued_trains_.empty() || !queued_packets_.empty(); }
+  // open(), for both.
   bool start_waker(int descriptor);
   // close(), for both: what is left in the queues goes back.
   void let_go();
 
   PortOptions options_;
   PortCounters counters_;
+  Doors doors_;
   Environment& environment_;
   Waker* waker_ = nullptr;
   bool open_ = false;
@@ -139,6 +152,7 @@ class Port : public Environment::Closing {
     bool singly;
   };
 
+  Control describe_train(uint32_t i, std::span<const uint8_t> name, std::span<const uint8_t> control, bool truncated);
   size_t run_trains(std::span<Train> trains, Batch* batch);
   void gather_sends(std::span<const Train> trains, size_t from);
   void train_failed(Train& train, const Send& failed, int error, Batch* batch);

@@ -38,6 +38,20 @@ bool check_receive(Args& args, const Batch* batch, int descriptor, const char* n
   return true;
 }
 
+// options.doors: descriptors, or none.
+std::vector<int> doors_of(Args& args, Options& options) {
+  std::vector<int> doors;
+  if (!options.present("doors")) return doors;
+  uint32_t length = 0;
+  napi_value array = args.array_of(options.get("doors"), "options.doors", Doors::most, &length);
+  for (uint32_t i = 0; i < length && args.ok(); i++) {
+    napi_value element = nullptr;
+    if (napi_get_element(args.env(), array, i, &element) != napi_ok) return {};
+    doors.push_back(static_cast<int>(args.integer_of(element, "options.doors", 0, INT32_MAX)));
+  }
+  return doors;
+}
+
 // openPort(options) -> port
 napi_value open_port(napi_env env, napi_callback_info info) {
   Args args{env, info, "openPort"};
@@ -47,6 +61,7 @@ napi_value open_port(napi_env env, napi_callback_info info) {
   wanted.tun = static_cast<int>(options.integer("tun", -1, INT32_MAX));
   wanted.vnet_header = options.boolean("vnetHeader");
   wanted.udp = static_cast<int>(options.integer("udp", -1, INT32_MAX));
+  wanted.doors = doors_of(args, options);
   wanted.tun_receive = options.shared_if_any<Batch>("tunReceive");
   wanted.udp_receive = options.shared_if_any<Batch>("udpReceive");
   wanted.handover = options.shared_if_any<Handover>("handover");
@@ -116,6 +131,27 @@ napi_value receive(napi_env env, napi_callback_info info, const char* name, bool
 napi_value udp_receive(napi_env env, napi_callback_info info) { return receive(env, info, "udpReceive", true); }
 napi_value tun_receive(napi_env env, napi_callback_info info) { return receive(env, info, "tunReceive", false); }
 
+// watchDoors(port, doors): wait() and arm() tell of these doors from now on, and of no other
+napi_value watch_doors(napi_env env, napi_callback_info info) {
+  Args args{env, info, "watchDoors"};
+  auto* port = open_port_of(args);
+  const auto doors = static_cast<uint32_t>(args.integer(1, "doors", 0, port ? (1 << port->doors().count()) - 1 : 0));
+  if (!args.ok()) return nullptr;
+  port->doors().watch(doors);
+  return undefined(env);
+}
+
+// doorReceive(port, door, limit) -> entries
+napi_value door_receive(napi_env env, napi_callback_info info) {
+  Args args{env, info, "doorReceive"};
+  auto* port = open_port_of(args);
+  const auto door = static_cast<uint32_t>(args.integer(1, "door", 0, Doors::most - 1));
+  const auto limit = static_cast<uint32_t>(args.integer(2, "limit", 0, max_limit));
+  if (!args.ok()) return nullptr;
+  if (door >= port->doors().count()) return args.refuse_range("door", "must be one of the port's doors");
+  return to_js(env, port->door_receive(door, limit));
+}
+
 napi_value transmit(napi_env env, napi_callback_info info, const char* name, const char* batch_name, bool udp) {
   Args args{env, info, name};
   auto* port = open_port_of(args);
@@ -143,7 +179,7 @@ napi_value send_probe(napi_env env, napi_callback_info info) {
 // portCounters(port) -> counts by name
 napi_value port_counters(napi_env env, napi_callback_info info) {
   Args args{env, info, "portCounters"};
-  const auto* port = args.handle<Port>(0, "port");
+  auto* port = args.handle<Port>(0, "port");
   if (!args.ok()) return nullptr;
   const PortCounters& counters = port->counters();
   napi_value result = new_object(env);
@@ -255,7 +291,7 @@ const Functions functions{
   {"openPort", open_port}, {"closePort", close_port}, {"wait", wait}, {"arm", arm}, {"disarm", disarm}, {"udpReceive", udp_receive},
   {"tunReceive", tun_receive}, {"udpTransmit", udp_transmit}, {"tunTransmit", tun_transmit}, {"portCounters", port_counters},
   {"injectErrors", inject_errors}, {"createHandover", create_handover}, {"attachHandover", attach_handover}, {"handOver", hand_over},
-  {"takeOver", take_over}, {"sendProbe", send_probe},
+  {"takeOver", take_over}, {"sendProbe", send_probe}, {"watchDoors", watch_doors}, {"doorReceive", door_receive},
 };
 
 }  // namespace

@@ -44,8 +44,10 @@ const char* UringPort::set_up() {
   event_ = Descriptor{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   if (!event_.ok()) return "eventfd";
   const int handover = options_.handover ? options_.handover->eventfd(options_.shard) : -1;
-  const int files[]{options_.tun, options_.udp, handover, timer_.get()};
-  if (refused(io_uring_register_files(&ring_, files, 4))) return "io_uring_register(FILES)";
+  if (!doors_.open(options_.doors)) return "mmap";
+  std::vector<int> files{options_.tun, options_.udp, handover, timer_.get()};
+  files.insert(files.end(), options_.doors.begin(), options_.doors.end());
+  if (refused(io_uring_register_files(&ring_, files.data(), static_cast<unsigned>(files.size())))) return "io_uring_register(FILES)";
   if (refused(io_uring_register_eventfd(&ring_, event_.get()))) return "io_uring_register(EVENTFD)";
   io_uring_cq_eventfd_toggle(&ring_, false);
   if (options_.udp >= 0 && !udp_.open(ring_, options_.udp_receive->arena, udp_group, 0)) return "io_uring_register(PBUF_RING)";
@@ -89,6 +91,7 @@ const char* UringPort::create_ring() {
 
 uint32_t UringPort::look(double wait_us) {
   rearm();
+  watch_doors();
   reap();
   const uint32_t known = is_ready();
   if (known || wait_us <= 0) {
@@ -103,6 +106,7 @@ uint32_t UringPort::look(double wait_us) {
 bool UringPort::begin_idle() {
   io_uring_cq_eventfd_toggle(&ring_, true);
   rearm();
+  watch_doors();
   submit_and_look();
   reap();
   if (is_ready() == 0) return true;
@@ -204,6 +208,9 @@ void UringPort::complete(const io_uring_cqe& cqe) {
       tun_out_armed_ = false;
       tun_unblocked_ = true;
       return;
+    case Kind::door:
+      doors_.something_came(index & 0xff);
+      return;
     case Kind::cancel:
       return;
   }
@@ -211,7 +218,7 @@ void UringPort::complete(const io_uring_cqe& cqe) {
 
 uint32_t UringPort::is_ready() {
   if (!is_blocked()) udp_unblocked_ = tun_unblocked_ = false;
-  return (udp_.pending() ? ready::udp : 0) | (tun_.pending() ? ready::tun : 0) | (handover_waits() ? ready::handover : 0) |
+  return ready_doors() | (udp_.pending() ? ready::udp : 0) | (tun_.pending() ? ready::tun : 0) | (handover_waits() ? ready::handover : 0) |
          (udp_unblocked_ || tun_unblocked_ ? ready::unblocked : 0);
 }
 

@@ -40,15 +40,16 @@ class UringPort final : public Port {
   size_t send(std::span<const Send> sends, int& error) override;
   size_t write(std::span<const Write> writes, int& error) override;
   void watch_blocked(bool udp, bool later) override;
+  void watch_door(uint32_t door) override;
   bool begin_idle() override;
   void end_idle() override;
 
  private:
-  static constexpr int fixed_tun = 0, fixed_udp = 1, fixed_handover = 2, fixed_timer = 3;
+  static constexpr int fixed_tun = 0, fixed_udp = 1, fixed_handover = 2, fixed_timer = 3, fixed_door = 4;
   static constexpr unsigned tun_group = 0, udp_group = 1;
 
   // What a completion answers, in its user_data; with the index of its request, and the hold of a zero-copy send.
-  enum class Kind : uint8_t { send = 1, write, tun_read, udp_receive, handover, timer, udp_writable, tun_writable, cancel };
+  enum class Kind : uint8_t { send = 1, write, tun_read, udp_receive, handover, timer, udp_writable, tun_writable, door, cancel };
   static constexpr uint64_t tagged(Kind kind, uint32_t index = 0, uint16_t hold = 0) {
     return static_cast<uint64_t>(kind) | uint64_t{index} << 8 | uint64_t{hold} << 40;
   }

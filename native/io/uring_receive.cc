@@ -34,6 +34,13 @@ void UringPort::rearm() {
   }
 }
 
+void UringPort::watch_door(uint32_t door) {
+  io_uring_sqe* sqe = next_sqe();
+  io_uring_prep_poll_add(sqe, fixed_door + static_cast<int>(door), POLLIN);
+  sqe->flags |= IOSQE_FIXED_FILE;
+  sqe->user_data = tagged(Kind::door, door);
+}
+
 void UringPort::arm_tun() {
   const uint32_t reads = read_multishot_ ? 1 : std::min(chained_reads, tun_.lent());
   for (uint32_t i = 0; i < reads; i++) {

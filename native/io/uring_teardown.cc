@@ -30,7 +30,7 @@ void UringPort::close() {
 }
 
 bool UringPort::in_flight() const {
-  return udp_armed_ || tun_armed_ > 0 || handover_armed_ || timer_armed_ || udp_out_armed_ || tun_out_armed_ || held_ > 0;
+  return udp_armed_ || tun_armed_ > 0 || handover_armed_ || timer_armed_ || doors_.armed() != 0 || udp_out_armed_ || tun_out_armed_ || held_ > 0;
 }
 
 // Asked again every round: a request that was just running is missed by one cancellation, and the end of a hard-linked read starts the

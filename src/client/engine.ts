@@ -116,6 +116,7 @@ class ClientEngine {
         tun: descriptors.tun[0],
         vnetHeader: tun.vnetHeader,
         udp: server.mode === 'udp' ? descriptors.udp[this.#entry] : -1,
+        doors: [],
         table: descriptors.table,
         index: this.#index.id,
         handover: undefined,

@@ -1,7 +1,7 @@
 /**
- * The strangers' share of a shard: a fifth of the time, so that floods of them cannot starve packets, nor packets them. Only what nobody
- * has proved is held to it: datagrams without a session, and plaintext for sessions that are established. Opened records always get through,
- * and so do handshakes under way, which a cookie has let in.
+ * What nobody has proved has a share of a shard's time, so that floods cannot starve packets, nor packets those who want to log in: datagrams
+ * without a session, and plaintext for sessions that are established. Opened records always get through, and so do handshakes under way, which
+ * a cookie has let in. Where strangers have a door of their own (doors.ts), first ClientHellos have a smaller share for themselves.
  *
  * It holds whether or not the shard looks busy: where a flood and a shard take turns on one CPU, the socket is found empty after every burst.
  */
@@ -9,6 +9,8 @@ import type { Micros } from '../wire/time.ts';
 
 /** Of the time (docs/architecture.md, a shard's turn). */
 const SHARE = 1 / 5;
+/** Of strangers with a door of their own: enough for thousands a second, and no more than established sessions can spare (docs/decisions/0011). */
+export const STRANGERS_SHARE = 1 / 20;
 /** Most that can be saved up: what a burst may take in one go, and so the delay it may cause. Full after 10 ms of silence. */
 const MOST: Micros = 2_000;
 /** What one datagram takes: a guess before the first is measured, and the bounds of the estimate. */
@@ -17,6 +19,8 @@ const LEAST_COST: Micros = 5;
 const MOST_COST: Micros = 250;
 /** The most that is charged for one: a collection in between, or another process, is not its fault. */
 const MOST_CHARGE: Micros = 500;
+/** What must be saved up before more are heard when all has been spent: they are cheaper by the dozen. */
+const ENOUGH: Micros = 500;
 /** Weight of the newest measurement. */
 const WEIGHT = 1 / 8;
 
@@ -26,14 +30,38 @@ const SINCE = 1;
 const COST = 2;
 
 export class ControlShare {
+  readonly #share: number;
   readonly #numbers = Float64Array.of(MOST, Number.NEGATIVE_INFINITY, FIRST_COST);
+  #spent = false;
+
+  /** @param share of the time */
+  constructor(share = SHARE) {
+    this.#share = share;
+  }
 
   /** A vector begins. @param now of the clock that measures what is spent @returns how many strangers may be heard */
   begin(now: Micros): number {
+    this.#save(now);
+    return Math.max(0, Math.floor(this.#numbers[CREDIT] / this.#numbers[COST]));
+  }
+
+  /** Whether it is worth while to look for any: when all is spent, not before enough is saved up. */
+  isOpen(now: Micros): boolean {
+    this.#save(now);
+    this.#spent = this.#numbers[CREDIT] < (this.#spent ? ENOUGH : this.#numbers[COST]);
+    return !this.#spent;
+  }
+
+  /** When `isOpen` will be true again; undefined when it is. */
+  get opensAt(): Micros | undefined {
+    if (!this.#spent) return undefined;
+    return this.#numbers[SINCE] + (ENOUGH - this.#numbers[CREDIT]) / this.#share;
+  }
+
+  #save(now: Micros): void {
     const numbers = this.#numbers;
-    numbers[CREDIT] = Math.min(MOST, numbers[CREDIT] + (now - numbers[SINCE]) * SHARE);
+    numbers[CREDIT] = Math.min(MOST, numbers[CREDIT] + (now - numbers[SINCE]) * this.#share);
     numbers[SINCE] = now;
-    return Math.max(0, Math.floor(numbers[CREDIT] / numbers[COST]));
   }
 
   /** Whether another one may be heard, of those that `begin` has not counted. */
@@ -48,8 +76,8 @@ export class ControlShare {
     numbers[COST] += (Math.min(MOST_COST, Math.max(LEAST_COST, micros)) - numbers[COST]) * WEIGHT;
   }
 
-  /** Sending `answers` took `micros`: where a network device is another process's memory, that can be more than making them. */
-  answered(answers: number, micros: Micros): void {
-    this.#numbers[CREDIT] -= Math.min(answers * MOST_CHARGE, micros);
+  /** Receiving so many, or sending answers to them, took `micros`: where a network device is another process's memory, that can be more than making them. */
+  charge(datagrams: number, micros: Micros): void {
+    this.#numbers[CREDIT] -= Math.min(datagrams * MOST_CHARGE, micros);
   }
 }

@@ -16,7 +16,7 @@ import { formatAddress, ipv4Key, parseIpv4 } from './address.ts';
 import { ADDRESS, type Batch, Flag, HEADER, Kind, Verdict } from './batch.ts';
 import { type Batches, nativeBatch } from './batches.ts';
 import { createControlCounters } from './control-counters.ts';
-import { ControlShare } from './control-share.ts';
+import { ControlShare, STRANGERS_SHARE } from './control-share.ts';
 import { Deadlines } from './deadlines.ts';
 import { GENERATIONS_PER_ENGINE, type Grant, type Peer, type PeerHost, type ReportSender } from './host.ts';
 import { SlotFlag, SlotState } from './layout.ts';
@@ -66,6 +66,8 @@ export interface ControlOptions {
   readonly generation: number;
   /** A slot has been cleared: nothing that waits for it may reach its next session. */
   readonly cleared?: (slot: number) => void;
+  /** Strangers have a door of their own. */
+  readonly doors: boolean;
 }
 
 /** Takes whole frames for a TCP session, copied. @returns false when they were dropped: too much waits for the peer already */
@@ -75,6 +77,10 @@ type Waiting = { slot: number; address: Uint8Array | undefined; bytes: Uint8Arra
 
 export class Control implements ControlNode, PeerHost {
   readonly counters = createControlCounters();
+  /** Time for what is unproven; the same for both where one socket takes all. */
+  readonly handshakes = new ControlShare();
+  readonly strangers: ControlShare;
+  strangersFrom = Number.POSITIVE_INFINITY;
   readonly peers = new Map<number, Peer>();
   readonly addon: Addon;
   readonly lanes: LanesHandle;
@@ -86,7 +92,6 @@ export class Control implements ControlNode, PeerHost {
   readonly #sendProbe: ControlOptions['sendProbe'];
   readonly #cleared: ((slot: number) => void) | undefined;
   readonly #deadlines = new Deadlines();
-  readonly #share = new ControlShare();
   readonly #asked = new Map<number, { peer: Peer; id: number }>();
   readonly #streams = new Map<number, StreamWriter>();
   readonly #freed: number[] = [];
@@ -110,6 +115,7 @@ export class Control implements ControlNode, PeerHost {
     this.#report = options.report;
     this.#sendProbe = options.sendProbe;
     this.#cleared = options.cleared;
+    this.strangers = options.doors ? new ControlShare(STRANGERS_SHARE) : this.handshakes;
     this.#nextAsk = (options.generation % GENERATIONS_PER_ENGINE) * ASKS_PER_LIFE;
   }
 
@@ -118,7 +124,9 @@ export class Control implements ControlNode, PeerHost {
   // ---- from the pipeline ----------------------------------------------------------------------------------------
 
   admits(): number {
-    return this.#share.begin(this.now());
+    const now = this.now();
+    const handshakes = this.handshakes.begin(now);
+    return this.strangers === this.handshakes ? handshakes : handshakes + this.strangers.begin(now);
   }
 
   /** Opened records first, then handshakes under way, then strangers. */
@@ -151,7 +159,7 @@ export class Control implements ControlNode, PeerHost {
 
   /** Sessions (handshakes under way without a limit), then strangers, of whom `locate` has left out those that were too many. */
   #hearUnproven(now: Micros, packets: Batch): void {
-    const { verdict, kind, slot } = packets;
+    const { verdict, kind, slot, train } = packets;
     const { state } = this.table.fields;
     const count = packets.header[HEADER.count];
     for (let strangers = 0; strangers < 2; strangers++) {
@@ -159,14 +167,15 @@ export class Control implements ControlNode, PeerHost {
       for (let i = 0; i < count; i++) {
         if (verdict[i] !== Verdict.divert || kind[i] !== Kind.raw || slot[i] < 0 !== (strangers === 1)) continue;
         const admitted = slot[i] >= 0 && state.get(slot[i]) === SlotState.handshake;
-        if (!admitted && slot[i] >= 0 && !this.#share.open) {
+        const share = train[i] < this.strangersFrom ? this.handshakes : this.strangers;
+        if (!admitted && slot[i] >= 0 && !share.open) {
           this.counters.overload++;
           continue;
         }
         this.#divert(now, packets, i);
         const began = at;
         at = this.now();
-        if (!admitted) this.#share.spend(at - began);
+        if (!admitted) share.spend(at - began);
       }
     }
   }
@@ -190,7 +199,7 @@ export class Control implements ControlNode, PeerHost {
   }
 
   answered(answers: number, micros: Micros): void {
-    this.#share.answered(answers, micros);
+    this.strangers.charge(answers, micros);
   }
 
   stream(slot: number, bytes: Uint8Array): void {

@@ -10,6 +10,7 @@ import type { Addon, HandoverHandle, LanesHandle, PortHandle } from '../native/i
 import type { Micros } from '../wire/time.ts';
 import { type Batch, Flag, HEADER, Verdict } from './batch.ts';
 import { type Batches, nativeBatch, VECTOR } from './batches.ts';
+import type { Doors } from './doors.ts';
 import type { FairShare } from './fair-share.ts';
 import { LIMIT } from './limits.ts';
 import type { CoalesceMode, Nodes } from './nodes.ts';
@@ -19,6 +20,8 @@ import type { Turns } from './turns.ts';
 
 /** What session.control does with a vector: everything that is not bulk data. */
 export interface ControlNode {
+  /** The first train of the vector that came through the strangers' door. */
+  strangersFrom: number;
   /** A vector was received. @returns how many strangers may be heard */
   admits(): number;
   /**
@@ -46,11 +49,12 @@ export interface Path {
   readonly batches: Batches;
   readonly nodes: Nodes;
   readonly control: ControlNode;
+  readonly doors: Doors;
   readonly gro: CoalesceMode;
   readonly maxSegments: number;
   /** False in TCP mode: only streams leave. */
   readonly hasUdp: boolean;
-  /** Bits of the last wait: 1 UDP, 2 TUN, 4 handover, 8 a blocked transmit may go on. */
+  /** Bits of the last wait: 1 UDP, 2 TUN, 4 handover, 8 a blocked transmit may go on, 16 and 32 doors. */
   ready: number;
   /** The socket has had something at every look since the last turn began: what comes may come faster than it is worked on. */
   pressed: boolean;
@@ -79,6 +83,7 @@ const udp = {
     addon.clear(nativeBatch(batches.trainsIn));
     if (path.ready & 1) addon.udpReceive(port, VECTOR);
     if (handover && path.ready & 4) addon.takeOver(handover, port, 'udp', VECTOR);
+    path.doors.receive(path);
     path.entries = batches.trainsIn.header[HEADER.count];
     return false;
   },

@@ -10,6 +10,7 @@ import { chooseAead, type ShardAead } from './backends.ts';
 import { VERDICTS } from './batch.ts';
 import { type Batches, createBatches } from './batches.ts';
 import { Control } from './control.ts';
+import { Doors } from './doors.ts';
 import { FairShare } from './fair-share.ts';
 import type { ReportSender, ShardStatistics } from './host.ts';
 import { SlotState } from './layout.ts';
@@ -41,9 +42,13 @@ const LAST_WORDS: Micros = 50 * MS;
 const NEAR: Micros = 2 * MS;
 /** Shortest train of each bucket (TRAIN_BUCKETS), as the port names them. */
 const TRAIN_STARTS = [1, 2, 4, 8, 16, 32, 64];
+/** Bits of wait() that bring something for the uplink: socket, handover, doors. */
+const UPLINK = 1 | 4 | 16 | 32;
 /** What the port drops and counts by itself: its counter, the stage, the verdict. */
 const PORT_DROPS = [
   ['socketDrops', 'udp.receive', 'socketFull'],
+  ['handshakeDrops', 'udp.receive', 'handshakesFull'],
+  ['strangerDrops', 'udp.receive', 'strangersFull'],
   ['truncated', 'udp.receive', 'truncated'],
   ['badVnet', 'tun.receive', 'badGso'],
   ['sendErrors', 'udp.transmit', 'sendFailed'],
@@ -66,6 +71,8 @@ export interface ShardOptions {
   readonly tun: number;
   readonly vnetHeader: boolean;
   readonly udp: number;
+  /** Sockets for handshakes that go on, and for strangers; or none: all come to the one above. */
+  readonly doors: readonly number[];
   readonly table: { readonly public: number; readonly secret: number; readonly slots: number };
   readonly index: number;
   readonly handover: number | undefined;
@@ -130,6 +137,7 @@ export class Shard {
       sendProbe: (address, datagram) => void addon.sendProbe(port, address, datagram), // refused for its size: as good as lost
       generation,
       cleared: (slot) => pacer.forget(slot),
+      doors: options.doors.length > 0,
     });
     this.#path = {
       addon,
@@ -139,6 +147,7 @@ export class Shard {
       batches,
       nodes,
       control: this.control,
+      doors: new Doors(addon, port, options.doors.length > 0 ? [this.control.handshakes, this.control.strangers] : []),
       gro: options.gro,
       maxSegments: options.trainSegments,
       hasUdp: options.udp >= 0,
@@ -213,6 +222,11 @@ export class Shard {
     };
   }
 
+  /** When a door will be looked at again that is left alone until then. */
+  get doorsOpenAt(): Micros | undefined {
+    return this.#path.doors.nextDeadline();
+  }
+
   /** One pass. @returns whether there was anything to do */
   turn(now: Micros, waitUs: number): boolean {
     const path = this.#path;
@@ -221,9 +235,10 @@ export class Shard {
     this.#turns++;
     path.stages.turn();
     const before = path.ready;
+    path.doors.begin();
     path.ready = path.addon.wait(path.port, waitUs);
     path.pressed = (before & path.ready & 1) !== 0;
-    if (path.ready & 5 || path.queuedIn > 0) run(uplink, path, now);
+    if (path.ready & UPLINK || path.queuedIn > 0) run(uplink, path, now);
     if (control.hasOutput && control.fillPackets()) injectPackets(path, now);
     const departs = this.#departure <= now && path.queuedOut === 0;
     const held = isHeld(batches.superpacketsIn) || isHeld(batches.released);
@@ -296,7 +311,7 @@ export class Shard {
     clearTimeout(this.#timer);
     // a departure before its time, as the timer fires late: the rest is waited for awake
     const departure = this.#path.queuedOut === 0 ? this.#departure - NEAR : Number.POSITIVE_INFINITY;
-    const deadline = Math.min(this.control.nextDeadline() ?? Number.POSITIVE_INFINITY, departure);
+    const deadline = Math.min(departure, this.control.nextDeadline() ?? Infinity, this.doorsOpenAt ?? Infinity);
     if (deadline === Number.POSITIVE_INFINITY) return;
     this.#timer = setTimeout(this.#due, Math.max(0, Math.min((deadline - now) / 1000, 2 ** 30)));
   }
@@ -358,6 +373,7 @@ function openPort(
       tun: options.tun,
       vnetHeader: options.vnetHeader,
       udp: options.udp,
+      doors: options.doors,
       tunReceive: batches.superpacketsIn.native as never,
       udpReceive: batches.trainsIn.native as never,
       shard: options.shard,

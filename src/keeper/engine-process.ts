@@ -72,6 +72,7 @@ export function inherit(own: Descriptors): { order: number[]; theirs: Descriptor
   const theirs: Descriptors = {
     tun: own.tun.map(pass),
     udp: own.udp.map(pass),
+    doors: own.doors.map(pass),
     tcp: own.tcp.map(pass),
     table: { ...own.table, public: pass(own.table.public), secret: pass(own.table.secret) },
     steering: own.steering && { ...own.steering, map: pass(own.steering.map) },

@@ -15,7 +15,7 @@
 import type { ClientConfig, ServerConfig } from '../config/types.ts';
 import type { EngineStatistics } from '../observe/statistics.ts';
 
-export const KEEPER_PROTOCOL = 1;
+export const KEEPER_PROTOCOL = 2;
 
 /** The session table's memory (memfds): it outlives engines. A table is all zero when `generation` is 1. */
 export interface TableDescriptors {
@@ -35,6 +35,11 @@ export interface Descriptors {
    * to the wildcard address and not connected, so that it goes on working when the host's addresses change (a roam needs no other).
    */
   readonly udp: readonly number[];
+  /**
+   * Server: further sockets of that group for what names no session, where the kernel lets datagrams be steered: one a shard for handshakes that
+   * go on, then one a shard for strangers. Else none: everything comes to `udp`.
+   */
+  readonly doors: readonly number[];
   /** Server: listening TCP sockets, one a shard. Client: empty, the engine dials by itself. */
   readonly tcp: readonly number[];
   readonly table: TableDescriptors;

@@ -9,6 +9,9 @@ import { bindRefused, type Kernel, tunRefused } from './kernel.ts';
 import type { Descriptors, TunDevice } from './protocol.ts';
 
 const BACKLOG = 4_096;
+/** What may wait behind a door: every client of a restarted server at once, and strangers for the time that one answer lasts them. */
+const HANDSHAKES_BUFFER = 4 << 20;
+const STRANGERS_BUFFER = 512 << 10;
 /** A steering map is 8 bytes of kernel memory an address. */
 const LARGEST_STEERED_POOL = 2 ** 20;
 /** io_uring lets go of a descriptor 25 to 60 ms after its process ended (docs/linux-facts.md §4). */
@@ -32,9 +35,10 @@ export async function openServerResources(kernel: Kernel, config: ServerConfig):
   const opened = new Opened(kernel);
   try {
     const tun = await opened.tun(config.tunName ?? '', config.shards, config.tunOffload);
-    const { udp, tcp } = await opened.listeners(config);
-    const steering = config.shards > 1 ? opened.steering(config, tun.queues, udp) : null;
-    return opened.done(tun, { tun: tun.queues, udp, tcp, steering }, config.sessions);
+    const { udp, tcp, portNumber } = await opened.listeners(config);
+    const doors = udp.length > 0 ? opened.doors(config, udp, portNumber) : [];
+    const steering = config.shards > 1 ? opened.steering(config, tun.queues) : null;
+    return opened.done(tun, { tun: tun.queues, udp, doors, tcp, steering }, config.sessions);
   } catch (error) {
     opened.close();
     throw error;
@@ -51,7 +55,7 @@ export async function openClientResources(
   try {
     const tun = await opened.tun(config.tunName, config.shards, config.tunOffload);
     const udp = config.servers.map(({ mode }, i) => (mode === 'udp' ? opened.outside(config, families[i]) : -1));
-    return opened.done(tun, { tun: tun.queues, udp, tcp: [], steering: null }, config.sessions);
+    return opened.done(tun, { tun: tun.queues, udp, doors: [], tcp: [], steering: null }, config.sessions);
   } catch (error) {
     opened.close();
     throw error;
@@ -109,21 +113,12 @@ class Opened {
   }
 
   /** One socket a shard, bound to one address. */
-  async listeners(config: ServerConfig): Promise<{ udp: number[]; tcp: number[] }> {
+  async listeners(config: ServerConfig): Promise<{ udp: number[]; tcp: number[]; portNumber: number }> {
     const { host: address } = config.bindAddress;
     const kind = config.mode === 'udp' ? 'UDP' : 'TCP';
     const open = (portNumber: number, reusePort: boolean): Socket =>
       kind === 'UDP'
-        ? this.#kernel.openUdp({
-            address,
-            portNumber,
-            reusePort,
-            bufferBytes: config.udpBufferSize,
-            gro: config.gro === 'inline',
-            packetInfo: address === '0.0.0.0' || address === '::',
-            pmtu: 'omit', // protocol specification §1.8
-            overflow: true,
-          })
+        ? this.#serverSocket(config, portNumber, reusePort, config.udpBufferSize)
         : this.#kernel.openTcpListener({ address, portNumber, reusePort, backlog: BACKLOG });
 
     let { portNumber } = config.bindAddress;
@@ -133,7 +128,7 @@ class Opened {
       if (portNumber !== 0)
         this.#kernel.closeDescriptor((await patiently('EADDRINUSE', () => open(portNumber, false))).descriptor);
       for (let shard = 0; shard < config.shards; shard++) {
-        const socket = open(portNumber, config.shards > 1);
+        const socket = open(portNumber, kind === 'UDP' || config.shards > 1); // doors may join a single one
         this.#descriptors.push(socket.descriptor);
         descriptors.push(socket.descriptor);
         portNumber = socket.portNumber;
@@ -144,7 +139,42 @@ class Opened {
     } catch (cause) {
       throw bindRefused(address, portNumber, kind, cause);
     }
-    return kind === 'UDP' ? { udp: descriptors, tcp: [] } : { udp: [], tcp: descriptors };
+    return kind === 'UDP' ? { udp: descriptors, tcp: [], portNumber } : { udp: [], tcp: descriptors, portNumber };
+  }
+
+  /** Sockets for what names no session, where the kernel can tell it apart. The program comes first: without it nobody may join the group. */
+  doors(config: ServerConfig, udp: readonly number[], portNumber: number): number[] {
+    const without =
+      udp.length > 1 ? 'they are handed over between shards' : 'strangers stand in one queue with sessions';
+    const steer = () => {
+      this.#kernel.steerUdp(udp[0], udp.length, true);
+      return true;
+    };
+    if (!this.#try('datagrams', without, steer)) return [];
+    const buffers = [HANDSHAKES_BUFFER, STRANGERS_BUFFER].flatMap((bytes) => udp.map(() => bytes));
+    try {
+      return buffers.map((bytes) => {
+        const { descriptor } = this.#serverSocket(config, portNumber, true, bytes);
+        this.#descriptors.push(descriptor);
+        return descriptor;
+      });
+    } catch (cause) {
+      throw bindRefused(config.bindAddress.host, portNumber, 'UDP', cause);
+    }
+  }
+
+  #serverSocket(config: ServerConfig, portNumber: number, reusePort: boolean, bufferBytes: number): Socket {
+    const { host: address } = config.bindAddress;
+    return this.#kernel.openUdp({
+      address,
+      portNumber,
+      reusePort,
+      bufferBytes,
+      gro: config.gro === 'inline', // of doors too: before steering, the kernel asks any socket of the group whether to coalesce
+      packetInfo: address === '0.0.0.0' || address === '::',
+      pmtu: 'omit', // protocol specification §1.8
+      overflow: true,
+    });
   }
 
   /** A client's outside socket: any port, any address, no peer. */
@@ -171,15 +201,8 @@ class Opened {
     }
   }
 
-  /** Programs that bring a packet to its shard. Where the kernel refuses them, packets are handed over instead. */
-  steering(
-    config: ServerConfig,
-    tun: readonly number[],
-    udp: readonly number[],
-  ): { map: number; entries: number } | null {
-    if (udp.length > 1) {
-      this.#try('datagrams', () => this.#kernel.steerUdp(udp[0], udp.length));
-    }
+  /** The program that brings a packet to its shard. Where the kernel refuses it, packets are handed over instead. */
+  steering(config: ServerConfig, tun: readonly number[]): { map: number; entries: number } | null {
     const entries = 2 ** (32 - config.ipPool.prefix);
     if (tun.length < 2) return null;
     if (entries > LARGEST_STEERED_POOL) {
@@ -188,7 +211,7 @@ class Opened {
       );
       return null;
     }
-    const steered = this.#try('packets', () =>
+    const steered = this.#try('packets', 'they are handed over between shards', () =>
       this.#kernel.steerTun(tun[0], { poolBase: poolBase(config), poolSize: entries, queues: tun.length }),
     );
     if (!steered) return null;
@@ -240,12 +263,12 @@ class Opened {
     if (wanted === 'inline' && !given) this.#notes.add('the kernel has no UDP_GRO: datagrams come one by one');
   }
 
-  #try<T>(what: string, load: () => T): T | undefined {
+  #try<T>(what: string, without: string, load: () => T): T | undefined {
     try {
       return load();
     } catch (cause) {
       const { code = (cause as Error).message } = cause as NodeJS.ErrnoException;
-      this.#notes.add(`the kernel refuses to steer ${what} (${code}): they are handed over between shards`);
+      this.#notes.add(`the kernel refuses to steer ${what} (${code}): ${without}`);
       return undefined;
     }
   }

@@ -141,8 +141,8 @@ class Loader {
       if (message.type === 'task') this.#say({ type: 'task', id: message.id, task: message.task });
     };
     const pool = new SlotPool(table, 0, 1);
-    const shared = { addon, lanes: lanes.handle, index, table, pool, batches: this.#batches, report, generation: 1 };
-    this.#control = new Control(shared);
+    const shared = { addon, lanes: lanes.handle, index, table, pool, batches: this.#batches, report };
+    this.#control = new Control({ ...shared, generation: 1, doors: false });
     this.#clients = this.#createClients();
     this.#control.role = this.#clients;
     this.#rampStart = this.#control.now();

@@ -143,6 +143,7 @@ class ServerEngine {
         tun: descriptors.tun[shard % descriptors.tun.length], // a device with fewer queues is shared
         vnetHeader: tun.vnetHeader,
         udp: descriptors.udp[shard] ?? -1,
+        doors: descriptors.doors.filter((_, i) => i % this.#count === shard),
         table: descriptors.table,
         index: this.#index.id,
         handover: this.#handover?.id,

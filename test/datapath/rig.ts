@@ -280,6 +280,7 @@ export class Rig {
       tun: this.inside.descriptors[shard % this.inside.descriptors.length],
       vnetHeader: true,
       udp: this.#sockets[shard],
+      doors: this.#sockets.slice(shards).filter((_, i) => i % shards === shard),
       table: this.memory,
       index: this.#index.id,
       handover: this.#handover?.id,
@@ -352,9 +353,17 @@ export class Rig {
     for (let quiet = 0; quiet < 2; ) {
       let worked = false;
       for (const shard of this.shards) worked = shard.turn(this.now, quiet === 0 ? 0 : QUIET_US) || worked;
-      worked = rest() || worked;
+      worked = rest() || worked || this.#waitForDoors();
       quiet = worked ? 0 : quiet + 1;
     }
+  }
+
+  /** @returns whether there was a door that nobody looked at */
+  #waitForDoors(): boolean {
+    const next = Math.min(...this.shards.map(({ doorsOpenAt }) => doorsOpenAt ?? Number.POSITIVE_INFINITY));
+    if (next === Number.POSITIVE_INFINITY) return false;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, (next - addon.monotonicMicros()) / 1_000);
+    return true;
   }
 
   /** Lets time pass, in steps short enough for every timer. */
@@ -432,7 +441,7 @@ export interface ClientOptions {
 }
 
 /** Keys of a client's Expresslane, in plain sight. */
-/** Sockets of one SO_REUSEPORT group, one a shard. */
+/** Sockets of one SO_REUSEPORT group, one a shard; steered, two doors a shard behind them. */
 export function openGroup(shards: number, steered: boolean): { sockets: number[]; address: Uint8Array } {
   const open = (portNumber: number) =>
     addon.openUdp({
@@ -447,8 +456,8 @@ export function openGroup(shards: number, steered: boolean): { sockets: number[]
     });
   const first = open(0);
   const sockets = [first.descriptor];
-  while (sockets.length < shards) sockets.push(open(first.portNumber).descriptor);
-  if (steered) addon.steerUdp(first.descriptor, shards);
+  if (steered) addon.steerUdp(first.descriptor, shards, true);
+  while (sockets.length < (steered ? 3 * shards : shards)) sockets.push(open(first.portNumber).descriptor);
   return { sockets, address: encodeAddress(SERVER, first.portNumber, '') };
 }
 

@@ -72,6 +72,7 @@ class Engine implements Surroundings {
         tun: this.inside.descriptors[shard],
         vnetHeader: true,
         udp: sockets[shard],
+        doors: sockets.slice(SHARDS).filter((_, i) => i % SHARDS === shard),
         table: this.#memory,
         index: index.id,
         handover: handover.id,

@@ -1,4 +1,4 @@
-import { deepEqual, equal } from 'node:assert/strict';
+import { deepEqual, equal, ok } from 'node:assert/strict';
 import { afterAll, afterEach, beforeAll, describe, it } from 'vitest';
 import { loadAddon, type PortHandle } from '../../src/native/index.ts';
 import {
@@ -24,12 +24,13 @@ interface End {
   trains: Pool;
 }
 
-/** `count` sockets of one SO_REUSEPORT group, steered. */
-function openGroup(count: number): { ends: End[]; portNumber: number } {
-  const first = openSocket({ reusePort: true });
+/** `shards` sockets of one SO_REUSEPORT group, steered, and two doors a shard behind them. */
+function openGroup(shards: number, { doors = false, address = '127.0.0.1' } = {}): { ends: End[]; portNumber: number } {
+  const first = openSocket({ reusePort: true, address });
   const sockets = [first];
-  while (sockets.length < count) sockets.push(openSocket({ reusePort: true, portNumber: first.portNumber }));
-  addon.steerUdp(first.descriptor, count);
+  while (sockets.length < (doors ? 3 * shards : shards))
+    sockets.push(openSocket({ reusePort: true, portNumber: first.portNumber, address }));
+  addon.steerUdp(first.descriptor, shards, doors);
   const ends = sockets.map((socket) => openUdpPort('epoll', socket));
   for (const socket of sockets) opened.push(() => addon.closeDescriptor(socket.descriptor));
   for (const end of ends) opened.push(() => addon.closePort(end.port));
@@ -41,63 +42,150 @@ function header(id: number[]): Uint8Array {
   return Uint8Array.from([0x48, 0x65, 1, 2, 0, 0, 0, 0, ...id]);
 }
 
+/** Sends each from a socket of its own. @returns its port number */
+function sendFrom(address: string, portNumber: number, ...datagrams: Uint8Array[]): number {
+  const socket = openSocket({ address });
+  opened.push(() => addon.closeDescriptor(socket.descriptor));
+  const sender = openUdpPort('epoll', socket);
+  const out = createPool(PACKET_BLOCK, 8);
+  const to = loopback(portNumber, address.includes(':') ? 6 : 4);
+  for (const bytes of datagrams) addon.put(out.handle, 0, 0, to, bytes);
+  equal(addon.udpTransmit(sender.port, out.handle), 0);
+  addon.closePort(sender.port);
+  return socket.portNumber;
+}
+
+/** Of each end, what `look` sees in every datagram that came. */
+function received<T>(ends: readonly End[], look: (bytes: Uint8Array, address: Uint8Array) => T): T[][] {
+  return ends.map((end) => {
+    const found: T[] = [];
+    const { batch } = end.trains;
+    while (addon.wait(end.port, 20_000) & 1) {
+      addon.udpReceive(end.port, 256);
+      for (let i = 0; i < batch.header[0]; i++) {
+        const step = batch.segmentSize[i] || batch.length[i];
+        const address = batch.address.subarray(40 * i, 40 * i + 40);
+        for (let at = 0; at < batch.length[i]; at += step) {
+          const from = batch.offset[i] + at;
+          found.push(look(batch.bytes.subarray(from, from + Math.min(step, batch.length[i] - at)), address));
+        }
+      }
+      addon.clear(end.trains.handle);
+    }
+    return found;
+  });
+}
+
+/** (IPv4 address, or the IPv6 address's low half folded) ^ port, times the golden ratio, its upper bits. */
+function homeOf(address: number, portNumber: number, shards: number): number {
+  return (Math.imul(address ^ portNumber, 0x9e3779b1) >>> 16) % shards;
+}
+
+const ZEROES = Array(8).fill(0);
+const ONES = Array(8).fill(0xff);
+
+/** A datagram of a client without a session that begins with this record. */
+function without(record: number[]): Uint8Array {
+  return Uint8Array.from([...header(ZEROES), ...record]);
+}
+
+/** Record header and handshake header in plaintext (RFC 9147 §4.1, §5.2), as far as the message number and a little further. */
+function handshake(type: number, message: number): number[] {
+  return [
+    22,
+    0xfe,
+    0xfd,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    40,
+    type,
+    0,
+    0,
+    28,
+    message >> 8,
+    message & 255,
+    0,
+    0,
+    0,
+    0,
+    0,
+    28,
+  ];
+}
+
 describe('steerUdp', () => {
   it('brings a datagram with session id n… to socket n mod 3', () => {
     const { ends, portNumber } = openGroup(3);
-    const socket = openSocket();
-    opened.push(() => addon.closeDescriptor(socket.descriptor));
-    const sender = openUdpPort('epoll', socket);
-    const out = createPool(PACKET_BLOCK, 8);
-    for (let n = 0; n < 256; n++) addon.put(out.handle, 0, 0, loopback(portNumber), header([n, 1, 2, 3, 4, 5, 6, n]));
-    equal(addon.udpTransmit(sender.port, out.handle), 0);
-    addon.closePort(sender.port);
-    for (const [shard, end] of ends.entries()) {
-      const ids: number[] = [];
-      const { batch } = end.trains;
-      while (addon.wait(end.port, 20_000) & 1) {
-        addon.udpReceive(end.port, 256);
-        for (let i = 0; i < batch.header[0]; i++) {
-          const step = batch.segmentSize[i] || batch.length[i];
-          for (let at = 0; at < batch.length[i]; at += step) ids.push(batch.bytes[batch.offset[i] + at + 8]);
-        }
-        addon.clear(end.trains.handle);
-      }
+    const datagrams = Array.from({ length: 256 }, (_, n) => header([n, 1, 2, 3, 4, 5, 6, n]));
+    sendFrom('127.0.0.1', portNumber, ...datagrams);
+    for (const [shard, ids] of received(ends, (bytes) => bytes[8]).entries()) {
       const expected = Array.from({ length: 256 }, (_, n) => n).filter((n) => n % 3 === shard);
       deepEqual(ids, expected);
     }
   });
 
-  it('keeps EMPTY and REJECTED ids, and what is too short for a header, with the address they come from', () => {
-    const { ends, portNumber } = openGroup(4);
-    const socket = openSocket();
-    opened.push(() => addon.closeDescriptor(socket.descriptor));
-    const sender = openUdpPort('epoll', socket);
-    const out = createPool(PACKET_BLOCK, 8);
-    const strangers = [header(Array(8).fill(0)), header(Array(8).fill(0xff)), new Uint8Array(3)];
-    const almost = [header([0, 0, 0, 0, 0, 0, 0, 1]), header([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0])];
-    for (const bytes of [...strangers, ...strangers, ...almost])
-      addon.put(out.handle, 0, 0, loopback(portNumber), bytes);
-    equal(addon.udpTransmit(sender.port, out.handle), 0);
-    addon.closePort(sender.port);
-    const lengths = ends.map((end) => {
-      const found: number[] = [];
-      while (addon.wait(end.port, 20_000) & 1) {
-        addon.udpReceive(end.port, 256);
-        const { batch } = end.trains;
-        for (let i = 0; i < batch.header[0]; i++) found.push(batch.length[i]);
-        addon.clear(end.trains.handle);
+  it.each([
+    ['127.0.0.1', 0x7f000001],
+    ['::1', 1],
+  ] as const)(
+    'brings EMPTY and REJECTED ids, and what is too short for a header, from %s to where address and port say',
+    (address, low) => {
+      const { ends, portNumber } = openGroup(4, { address });
+      const strangers = [header(ZEROES), header(ONES), new Uint8Array(3), Uint8Array.from([0x48, 0x66, ...Array(14)])];
+      const almost = [header([...ZEROES.slice(1), 1]), header([...ONES.slice(1), 0])];
+      const expected: number[][] = [[], [], [], []];
+      for (let client = 0; client < 40; client++) {
+        const from = sendFrom(address, portNumber, ...strangers, ...strangers, ...almost);
+        for (let i = 0; i < 8; i++) expected[homeOf(low, from, 4)].push(from);
+        expected[0].push(from); // id 00…01
+        expected[3].push(from); // id ff…00: 255 mod 4
       }
-      return found;
-    });
-    // 127.0.0.1 · golden ratio >> 16, mod 4
-    const home = (Math.imul(0x7f000001, 0x9e3779b1) >>> 16) % 4;
-    const expected: number[][] = [[], [], [], []];
-    expected[home].push(16, 16, 3, 16, 16, 3);
-    expected[0].push(16); // id 00…01
-    expected[3].push(16); // id ff…00: 255 mod 4
-    deepEqual(lengths, expected);
+      const ports = received(ends, (_, { 2: high, 3: low }) => high * 256 + low);
+      deepEqual(ports.map(sorted), expected.map(sorted));
+      for (const all of expected) ok(new Set(all).size > 1); // clients of one address are spread
+    },
+  );
+
+  it('brings what names no session to the doors: handshakes that go on to one, all else to the other', () => {
+    const { ends, portNumber } = openGroup(2, { doors: true });
+    const goesOn = [
+      without(handshake(1, 1)), // the ClientHello with the cookie
+      without(handshake(1, 256)),
+      without([0x2e, 0, 0, 9]), // an encrypted record of epoch 2
+      without([21]),
+    ];
+    const strangers = [
+      without(handshake(1, 0)), // a first ClientHello
+      without(handshake(1, 0).slice(0, 18)), // breaks off within the message number
+      header(ZEROES),
+      header(ONES),
+      new Uint8Array(0),
+      Uint8Array.from([0x48, 0x66, ...header([1, 2, 3, 4, 5, 6, 7, 8]).subarray(2)]),
+    ];
+    const named = [header([4, ...ONES.slice(1)]), header([5, ...ZEROES.slice(1)])];
+    const from = sendFrom('127.0.0.1', portNumber, ...goesOn, ...strangers, ...named);
+    const lengths = (datagrams: Uint8Array[]) => datagrams.map(({ length }) => length);
+    const expected: number[][] = [lengths([named[0]]), lengths([named[1]]), [], [], [], []];
+    const home = homeOf(0x7f000001, from, 2);
+    expected[2 + home] = lengths(goesOn);
+    expected[4 + home] = lengths(strangers);
+    // an empty datagram is an entry without bytes
+    const came = received(ends, ({ length }) => length);
+    deepEqual(
+      came,
+      expected.map((each) => each.filter((length) => length > 0)),
+    );
   });
 });
+
+const sorted = (numbers: readonly number[]) => [...numbers].sort((a, b) => a - b);
 
 const refusal = namespaceRefusal() ?? bpfRefusal();
 if (refusal) console.warn(`skipped: ${refusal}`);

@@ -37,7 +37,7 @@ class Stage {
     this.#memory = openSync(path, 'w+');
     unlinkSync(path);
     const table = { public: this.#memory, publicBytes: 1, secret: this.#memory, secretBytes: 1, slots: 1 };
-    const descriptors: Descriptors = { tun: [this.#memory], udp: [-1], tcp: [], table, steering: null };
+    const descriptors: Descriptors = { tun: [this.#memory], udp: [-1], doors: [], tcp: [], table, steering: null };
     const { order, theirs } = inherit(descriptors);
     const program = {
       prefix: [],
@@ -213,17 +213,19 @@ describe('inherit', () => {
     const { order, theirs } = inherit({
       tun: [50, 51],
       udp: [-1, 60],
+      doors: [61, 62],
       tcp: [],
       table,
       steering: { map: 80, entries: 9 },
     });
-    expect(order).toEqual([50, 51, 60, 70, 71, 80]);
+    expect(order).toEqual([50, 51, 60, 61, 62, 70, 71, 80]);
     expect(theirs).toEqual({
       tun: [4, 5],
       udp: [-1, 6],
+      doors: [7, 8],
       tcp: [],
-      table: { ...table, public: 7, secret: 8 },
-      steering: { map: 9, entries: 9 },
+      table: { ...table, public: 9, secret: 10 },
+      steering: { map: 11, entries: 9 },
     });
   });
 });

@@ -74,8 +74,8 @@ class ScriptedKernel implements Kernel {
     if (!this.open.delete(descriptor)) throw new Error(`${descriptor} was closed twice`);
   }
 
-  steerUdp(descriptor: number, shards: number): void {
-    this.#ask('steerUdp', descriptor, shards);
+  steerUdp(descriptor: number, shards: number, doors?: boolean): void {
+    this.#ask('steerUdp', descriptor, shards, doors);
   }
 
   steerTun(descriptor: number, options: Parameters<Kernel['steerTun']>[1]) {
@@ -112,26 +112,27 @@ function client(lines: string) {
 }
 
 describe('openServerResources', () => {
-  it('opens a TUN queue and a socket of one group for each shard, and steers both', async () => {
+  it('opens a TUN queue, a socket and two doors of one group for each shard, and steers both', async () => {
     const { descriptors, tun, notes } = await openServerResources(kernel, server('mode: udp\n', { shards: '3' }));
     expect(descriptors).toMatchObject({
       tun: [10, 11, 12],
       udp: [14, 15, 16],
+      doors: [17, 18, 19, 20, 21, 22],
       tcp: [],
-      steering: { map: 17, entries: 65_536 },
+      steering: { map: 23, entries: 65_536 },
     });
     expect(tun).toEqual({ name: 'lws', vnetHeader: true, offloads: 0x67 });
-    expect(kernel.named('steerUdp')).toEqual([['steerUdp', 14, 3]]);
+    expect(kernel.named('steerUdp')).toEqual([['steerUdp', 14, 3, true]]);
     expect(kernel.named('steerTun')).toEqual([['steerTun', 10, { poolBase: 0x0a7d0000, poolSize: 65_536, queues: 3 }]]);
     expect(notes).toEqual([]);
   });
 
   it('asks for the socket options of protocol specification §1.8', async () => {
     await openServerResources(kernel, server('mode: udp\n', { shards: '1' }));
-    expect(kernel.named('openUdp').at(-1)?.[1]).toEqual({
+    expect(kernel.named('openUdp')[1][1]).toEqual({
       address: '0.0.0.0',
       portNumber: 27_690,
-      reusePort: false,
+      reusePort: true,
       bufferBytes: 15 * 2 ** 20,
       gro: true,
       packetInfo: true,
@@ -144,11 +145,8 @@ describe('openServerResources', () => {
 
   it('binds one socket alone first: a group would take in a second server without a word', async () => {
     await openServerResources(kernel, server('mode: udp\n', { shards: '2' }));
-    expect(kernel.named('openUdp').map(([, options]) => (options as { reusePort: boolean }).reusePort)).toEqual([
-      false,
-      true,
-      true,
-    ]);
+    const shared = kernel.named('openUdp').map(([, options]) => (options as { reusePort: boolean }).reusePort);
+    expect(shared).toEqual([false, ...Array(6).fill(true)]);
     expect(kernel.open.has(12)).toBe(false);
   });
 
@@ -160,9 +158,8 @@ describe('openServerResources', () => {
 
   it('makes every socket of the group listen on the port the kernel chose for the first', async () => {
     await openServerResources(kernel, server('mode: udp\nbind_address: 127.0.0.1:0\n', { shards: '2' }));
-    expect(kernel.named('openUdp').map(([, options]) => (options as { portNumber: number }).portNumber)).toEqual([
-      0, 40_000,
-    ]);
+    const ports = kernel.named('openUdp').map(([, options]) => (options as { portNumber: number }).portNumber);
+    expect(ports).toEqual([0, ...Array(5).fill(40_000)]);
   });
 
   it('listens on TCP where the mode says so', async () => {
@@ -197,6 +194,32 @@ describe('openServerResources', () => {
     const { descriptors, notes } = await openServerResources(kernel, server('mode: udp\n', { shards: '2' }));
     expect(notes).toHaveLength(1);
     expect(descriptors.steering === null).toBe(call === 'steerTun');
+    expect(descriptors.doors).toHaveLength(call === 'steerTun' ? 4 : 0);
+  });
+
+  it('gives a single shard doors as well, smaller than its socket, and coalescing like it', async () => {
+    const { descriptors } = await openServerResources(kernel, server('mode: udp\n', { shards: '1' }));
+    expect(descriptors).toMatchObject({ udp: [12], doors: [13, 14] });
+    const [socket, handshakes, strangers] = kernel
+      .named('openUdp')
+      .slice(1)
+      .map(([, options]) => options as { gro: boolean; bufferBytes: number });
+    expect(strangers.bufferBytes).toBeLessThan(handshakes.bufferBytes);
+    expect(handshakes.bufferBytes).toBeLessThan(socket.bufferBytes);
+    expect([handshakes.gro, strangers.gro]).toEqual([true, true]);
+  });
+
+  it('closes everything when a door cannot be opened', async () => {
+    let sockets = 0;
+    const openUdp = kernel.openUdp.bind(kernel);
+    kernel.openUdp = (options) => {
+      if (++sockets === 4) throw Object.assign(new Error('too many open files'), { code: 'EMFILE' });
+      return openUdp(options);
+    };
+    await expect(openServerResources(kernel, server('mode: udp\n', { shards: '1' }))).rejects.toMatchObject({
+      code: 'BIND_REFUSED',
+    });
+    expect(kernel.open.size).toBe(0);
   });
 
   it('settles for one queue, a small buffer, and a pool too large to steer, saying each', async () => {

@@ -112,6 +112,7 @@ export class MemoryServer {
       batches,
       report: (report) => this.reports.push(report),
       generation,
+      doors: false,
     });
     const vault = createNativeVault(addon);
     this.role = new ServerRole({
