@@ -1,7 +1,8 @@
 /**
  * What an established session carries while somebody floods the server's port, against the same flood aimed at the port beside it, in rounds
  * that take turns: spoofed first ClientHellos, garbage, replays and forged packets, each as fast as one core can send. Needs root.
- * Every datagram that reached the port must be in a counter.
+ * Every datagram that reached the port must be in a counter. At the end, how many strangers can log in meanwhile.
+ * `RINGWAY_BENCH_ATTACKS=hello,replay` runs some of them.
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -22,7 +23,10 @@ import { interleave, show } from './rounds.ts';
 
 const FLOOD = fileURLToPath(new URL('attack/flood.c', import.meta.url));
 const PORT_NUMBER = 27690;
-const KINDS = ['hello', 'garbage', 'replay', 'forged'] as const;
+const KINDS = process.env.RINGWAY_BENCH_ATTACKS?.split(',') ?? ['hello', 'garbage', 'replay', 'forged'];
+const STORM = fileURLToPath(new URL('storm.ts', import.meta.url));
+/** Clients that log in during a flood, one every tenth of a second, and how long they try. */
+const [LOGINS, PATIENCE] = [20, 10];
 
 /** The first datagram of a client that never was. */
 function firstHello(): Uint8Array {
@@ -113,6 +117,24 @@ export async function bench(quick: boolean): Promise<void> {
       const aimed = floods.filter((_, i) => i % 2 === 1).reduce((sum, each) => sum + each, 0);
       console.log(
         `  ${aimed} aimed at us; ${changed.map((name) => `${name} ${after[name] - (before[name] ?? 0)}`).join(', ')}`,
+      );
+    }
+    for (const aim of quick ? [PORT_NUMBER] : [PORT_NUMBER + 1, PORT_NUMBER]) {
+      const args = [
+        'hello',
+        'c0',
+        SERVER_OUTSIDE,
+        String(PORT_NUMBER),
+        String(aim),
+        String(LOGINS / 10 + PATIENCE),
+        hello,
+      ];
+      const flooded = lab.client.run(flood, ...args);
+      const to = [SERVER_OUTSIDE, String(PORT_NUMBER), credentials.authority];
+      const said = await lab.client.run(process.execPath, STORM, ...to, '10', String(LOGINS / 10), String(PATIENCE));
+      await flooded;
+      console.log(
+        `Logins under a flood of first ClientHellos ${aim === PORT_NUMBER ? 'at us' : 'beside'}: ${said.trim()}`,
       );
     }
   } finally {

@@ -1,5 +1,5 @@
 /**
- * Handshakes at a steady rate against a server: `storm.ts HOST PORT CA RATE SECONDS`. Each client is a socket of its own that logs in, says
+ * Handshakes at a steady rate against a server: `storm.ts HOST PORT CA RATE SECONDS [PATIENCE]`. Each client is a socket of its own that logs in, says
  * Goodbye and goes. Prints how many came Online, and the processor time that this took. It shares the machine with the server it loads, so
  * it is as cheap as an honest client can be: one timer for all, and a chain that was accepted once is not verified again.
  */
@@ -15,9 +15,9 @@ import { MemoryClient } from '../test/server/memory-server.ts';
 const TICK_MS = 5;
 /** After Goodbye a socket hears the server's last words before the next client has it. */
 const LAST_WORDS_MS = 200;
-const GIVE_UP_MS = 8_000;
 
-const [host, port, ca, rate, seconds] = process.argv.slice(2);
+const [host, port, ca, rate, seconds, patience = '1.5'] = process.argv.slice(2);
+const GIVE_UP_MS = Math.max(8_000, 1_000 * Number(patience));
 const addon = loadAddon();
 const vault = createNativeVault(addon);
 const now = () => addon.monotonicMicros();
@@ -87,7 +87,7 @@ setInterval(() => {
   const due = Math.floor((Math.min(elapsed, end) * Number(rate)) / 1_000);
   for (; begun < due; begun++) withSocket(begin);
   for (const one of waiting) look(one);
-  if (elapsed < end + 1_500) return;
+  if (elapsed < end + 1_000 * Number(patience)) return;
   const { user, system } = process.cpuUsage();
   console.log(JSON.stringify({ begun, online, cpuMs: Math.round((user + system) / 1000) }));
   process.exit(0);

@@ -22,8 +22,10 @@ export class Reader {
 
   /** 1 to 6 bytes. */
   uint(size: number): number {
+    if (size > this.remaining) throw new DtlsError(Alert.decodeError, 'message ends too early');
     let value = 0;
-    for (const byte of this.take(size)) value = value * 256 + byte;
+    for (const end = this.#offset + size; this.#offset < end; this.#offset++)
+      value = value * 256 + this.#bytes[this.#offset];
     return value;
   }
 
@@ -73,13 +75,79 @@ export function u16(value: number): Uint8Array {
 }
 
 export function join(...parts: readonly Uint8Array[]): Uint8Array {
-  const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let length = 0;
+  for (let i = 0; i < parts.length; i++) length += parts[i].length;
+  const joined = new Uint8Array(length);
   let offset = 0;
-  for (const part of parts) {
-    joined.set(part, offset);
-    offset += part.length;
+  for (let i = 0; i < parts.length; i++) {
+    joined.set(parts[i], offset);
+    offset += parts[i].length;
   }
   return joined;
+}
+
+/** Writes one field behind the other into one piece of memory: for what strangers make us say, where every array would be garbage. */
+export class Writer {
+  readonly bytes: Uint8Array;
+  length = 0;
+
+  /** @param capacity a RangeError beyond it */
+  constructor(capacity: number) {
+    this.bytes = new Uint8Array(capacity);
+  }
+
+  /** What is written from here on replaces what was. */
+  begin(): this {
+    this.length = 0;
+    return this;
+  }
+
+  /** 1 to 6 bytes. */
+  uint(size: number, value: number): this {
+    const at = this.length;
+    this.length += size;
+    if (this.length > this.bytes.length) throw new RangeError(`Expected at most ${this.bytes.length} bytes`);
+    for (let i = at + size - 1, left = value; i >= at; i--) {
+      this.bytes[i] = left % 256;
+      left = Math.floor(left / 256);
+    }
+    return this;
+  }
+
+  add(bytes: Uint8Array): this {
+    this.bytes.set(bytes, this.length);
+    this.length += bytes.length;
+    return this;
+  }
+
+  /** Bytes behind their length in `size` bytes. */
+  prefixed(size: number, bytes: Uint8Array): this {
+    return this.uint(size, bytes.length).add(bytes);
+  }
+
+  /** Leaves room for a length of `size` bytes, which `close` writes. @returns what to give it */
+  open(size: number): number {
+    this.uint(size, 0);
+    return this.length;
+  }
+
+  close(size: number, opened: number): this {
+    const end = this.length;
+    this.length = opened - size;
+    this.uint(size, end - opened);
+    this.length = end;
+    return this;
+  }
+
+  /** A view, until `begin`. */
+  view(): Uint8Array {
+    return this.bytes.subarray(0, this.length);
+  }
+
+  /** A copy. */
+  take(): Uint8Array {
+    return this.bytes.slice(0, this.length);
+  }
 }
 
 /** The parts joined, behind their length in `size` bytes. */

@@ -5,14 +5,20 @@
  */
 import { hashLength, hashOf, type Secret, type Vault } from '../crypto/vault.ts';
 import { type Micros, SECOND } from '../wire/time.ts';
+import { Writer } from './bytes.ts';
 
 /** Long enough for the slowest handshake to begin (protocol specification §2.9: 12.7 s), short enough to matter. */
 const PERIOD: Micros = 60 * SECOND;
 
 const APPLICATION_LENGTH = 8;
 const MAC_LENGTH = 32;
+/** What is authenticated, address included, and what `draw` is drawn from. */
+const MAX_MESSAGE = 256;
+const DRAW = Buffer.from('application data');
 /** period u32 | named u8 | suite u16 | group u16 | application data 8 | hash of ClientHello 32 or 48 | HMAC-SHA-256 */
 const FIXED_LENGTH = 4 + 1 + 2 + 2 + APPLICATION_LENGTH;
+/** Up to the hash of a ClientHello, the longest there is. */
+const MAX_CONTENT = FIXED_LENGTH + 64;
 
 export interface Cookie {
   readonly suite: number;
@@ -27,6 +33,7 @@ export class CookieSecrets {
   readonly #vault: Vault;
   readonly #seed: Secret;
   readonly #periods = new Map<number, Secret>();
+  readonly #message = new Writer(MAX_MESSAGE);
 
   /** @param seed at least 16 unpredictable bytes, copied */
   constructor(vault: Vault, seed: Uint8Array) {
@@ -47,19 +54,20 @@ export class CookieSecrets {
     bytes.set(cookie.applicationData, 9);
     bytes.set(cookie.helloHash, FIXED_LENGTH);
     const end = bytes.length - MAC_LENGTH;
-    bytes.set(this.#mac(period, address, bytes.subarray(0, end)), end);
+    bytes.set(this.#mac(period, this.#begin(address).add(bytes.subarray(0, end))), end);
     return bytes;
   }
 
   /** @returns undefined if forged, too old, or of another address */
   open(now: Micros, address: Uint8Array, bytes: Uint8Array): Cookie | undefined {
     const end = bytes.length - MAC_LENGTH;
-    if (end <= FIXED_LENGTH) return undefined;
+    if (end <= FIXED_LENGTH || end > MAX_CONTENT) return undefined;
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     const period = view.getUint32(0);
     const age = Math.floor(now / PERIOD) - period;
     if (age !== 0 && age !== 1) return undefined;
-    if (!this.#vault.equal(this.#mac(period, address, bytes.subarray(0, end)), bytes.subarray(end))) return undefined;
+    if (!this.#vault.equal(this.#mac(period, this.#begin(address).add(bytes.subarray(0, end))), bytes.subarray(end)))
+      return undefined;
     const suite = view.getUint16(5);
     const helloHash = new Uint8Array(bytes.subarray(FIXED_LENGTH, end));
     if (helloHash.length !== hashLength(hashOf(suite))) return undefined;
@@ -69,14 +77,16 @@ export class CookieSecrets {
 
   /** 8 pseudo-random bytes, equal for equal arguments within a period. */
   draw(now: Micros, address: Uint8Array, helloHash: Uint8Array): Uint8Array {
-    const label = Buffer.from('application data');
-    const mac = this.#mac(Math.floor(now / PERIOD), address, Buffer.concat([label, helloHash]));
-    return new Uint8Array(mac.subarray(0, APPLICATION_LENGTH));
+    const mac = this.#mac(Math.floor(now / PERIOD), this.#begin(address).add(DRAW).add(helloHash));
+    return mac.slice(0, APPLICATION_LENGTH);
   }
 
-  #mac(period: number, address: Uint8Array, content: Uint8Array): Uint8Array {
-    const message = Buffer.concat([Uint8Array.of(address.length), address, content]);
-    return this.#vault.hmacSha256(this.#secretOf(period), message);
+  #begin(address: Uint8Array): Writer {
+    return this.#message.begin().prefixed(1, address);
+  }
+
+  #mac(period: number, message: Writer): Uint8Array {
+    return this.#vault.hmacSha256(this.#secretOf(period), message.view());
   }
 
   #secretOf(period: number): Secret {

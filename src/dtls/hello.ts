@@ -1,6 +1,6 @@
 /** ClientHello, ServerHello and HelloRetryRequest with the extensions DTLS 1.3 needs (RFC 8446 §4.1, §4.2, RFC 9147 §5.3). */
 import { Alert, DtlsError } from './alerts.ts';
-import { join, prefixed, Reader, u16, u16List, uint } from './bytes.ts';
+import { join, prefixed, Reader, u16, u16List, uint, Writer } from './bytes.ts';
 
 export const DTLS12 = 0xfefd;
 export const DTLS13 = 0xfefc;
@@ -22,6 +22,8 @@ export const RETRY_RANDOM: Uint8Array = Buffer.from(
 
 const RANDOM_LENGTH = 32;
 const MAX_SESSION_ID = 32;
+/** A HelloRetryRequest: 62 bytes and a session id of 32, and a cookie, which is ours. */
+export const MAX_RETRY = 512;
 const MAX_EXTENSIONS = 64;
 const NULL_COMPRESSION = Uint8Array.of(1, 0);
 
@@ -85,23 +87,34 @@ export function encodeServerHello(hello: ServerHello): Uint8Array {
   return join(fixed, encodeExtensions(hello.extensions));
 }
 
-/** A retry's extensions, in the order stock servers write them (protocol specification §2.6). */
-export function retryExtensions(group: number | undefined, cookie: Uint8Array): Extensions {
-  const extensions: Extensions = new Map();
-  if (group !== undefined) extensions.set(Extension.keyShare, u16(group));
-  extensions.set(Extension.supportedVersions, u16(DTLS13));
-  extensions.set(Extension.cookie, prefixed(2, cookie));
-  return extensions;
+/**
+ * The HelloRetryRequest for a ClientHello; rebuilt from the cookie alone when that comes back. Extensions in the order in which stock servers
+ * write them (protocol specification §2.6).
+ */
+export function writeRetry(
+  to: Writer,
+  sessionId: Uint8Array,
+  suite: number,
+  group: number | undefined,
+  cookie: Uint8Array,
+): Writer {
+  to.uint(2, DTLS12).add(RETRY_RANDOM).prefixed(1, sessionId).uint(2, suite).uint(1, 0);
+  const extensions = to.open(2);
+  if (group !== undefined) to.uint(2, Extension.keyShare).uint(2, 2).uint(2, group);
+  to.uint(2, Extension.supportedVersions).uint(2, 2).uint(2, DTLS13);
+  to.uint(2, Extension.cookie)
+    .uint(2, cookie.length + 2)
+    .prefixed(2, cookie);
+  return to.close(2, extensions);
 }
 
-/** The HelloRetryRequest for a ClientHello; rebuilt from the cookie alone when that comes back. */
 export function encodeRetry(
   sessionId: Uint8Array,
   suite: number,
   group: number | undefined,
   cookie: Uint8Array,
 ): Uint8Array {
-  return encodeServerHello({ random: RETRY_RANDOM, sessionId, suite, extensions: retryExtensions(group, cookie) });
+  return writeRetry(new Writer(MAX_RETRY), sessionId, suite, group, cookie).take();
 }
 
 /** Content without its length prefix is not kept. @throws DtlsError illegal_parameter if one comes twice */

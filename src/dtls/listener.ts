@@ -6,9 +6,9 @@ import { GROUPS } from '../crypto/groups.ts';
 import { hashOf } from '../crypto/vault.ts';
 import type { Micros } from '../wire/time.ts';
 import { Alert, DtlsError, encodeAlert } from './alerts.ts';
-import { Reader } from './bytes.ts';
+import { Reader, Writer } from './bytes.ts';
 import type { Cookie } from './cookie.ts';
-import { decodeFragments, encodeFragments, type Fragment, HandshakeType, transcriptForm } from './handshake.ts';
+import { decodeFragments, FRAGMENT_HEADER, type Fragment, HandshakeType, transcriptForm } from './handshake.ts';
 import {
   type ClientHello,
   cookieOf,
@@ -16,12 +16,21 @@ import {
   Extension,
   encodeRetry,
   keySharesOf,
+  MAX_RETRY,
   numbersOf,
   offersDtls13,
   required,
+  writeRetry,
 } from './hello.ts';
 import type { AcceptedHello, HelloAnswer, HelloDrop, ListenerOptions } from './options.ts';
-import { ContentType, encodePlaintext, type PlaintextRecord, splitRecords } from './records.ts';
+import {
+  ContentType,
+  encodePlaintext,
+  PLAINTEXT_HEADER,
+  type PlaintextRecord,
+  splitRecords,
+  writePlaintextHeader,
+} from './records.ts';
 import { messageHash } from './transcript.ts';
 
 /** No reply to an unproven address is longer than this many times what it sent (RFC 9000 §8 has the same limit). */
@@ -30,6 +39,9 @@ const MAX_AMPLIFICATION = 3;
 const SECOND_HELLO = 1;
 /** legacy_version, random: what a ClientHello begins with. */
 const HELLO_PREFIX = 34;
+/** Where a retry is written, record header and all; and the header of a ClientHello as it is hashed. */
+const scratch = new Writer(PLAINTEXT_HEADER + FRAGMENT_HEADER + MAX_RETRY);
+const hashed = new Writer(4);
 
 class HelloRefusal extends Error {
   readonly reason: HelloDrop;
@@ -161,17 +173,21 @@ function retry(
   if (piece.fragment.sequence !== 0) throw new HelloRefusal('notHello');
   const { vault, secrets } = options;
   const choice = choose(hello, options);
-  const helloHash = vault.digest(hashOf(choice.suite), [
-    transcriptForm(HandshakeType.clientHello, piece.fragment.body),
-  ]);
+  const { body } = piece.fragment;
+  const form = hashed.begin().uint(1, HandshakeType.clientHello).uint(3, body.length); // as transcriptForm has it
+  const helloHash = vault.digest(hashOf(choice.suite), [form.bytes, body]);
   const applicationData = options.applicationData(secrets.draw(now, address, helloHash));
   const cookie: Cookie = { ...choice, applicationData, helloHash };
   const named = choice.named ? choice.group : undefined;
-  const body = encodeRetry(hello.sessionId, choice.suite, named, secrets.seal(now, address, cookie));
-  const [message] = encodeFragments({ type: HandshakeType.serverHello, sequence: 0, body }, body.length);
-  const bytes = encodePlaintext(ContentType.handshake, piece.record.sequence, message);
-  if (bytes.length > MAX_AMPLIFICATION * datagram.length) throw new HelloRefusal('amplification');
-  return { kind: 'retry', bytes, applicationData };
+  writePlaintextHeader(scratch.begin(), ContentType.handshake, piece.record.sequence);
+  const record = scratch.open(2);
+  scratch.uint(1, HandshakeType.serverHello).uint(3, 0).uint(2, 0).uint(3, 0);
+  const message = scratch.open(3);
+  writeRetry(scratch, hello.sessionId, choice.suite, named, secrets.seal(now, address, cookie));
+  scratch.close(3, message).close(2, record);
+  scratch.bytes.copyWithin(record + 1, message - 3, message); // the message is its only fragment
+  if (scratch.length > MAX_AMPLIFICATION * datagram.length) throw new HelloRefusal('amplification');
+  return { kind: 'retry', bytes: scratch.take(), applicationData };
 }
 
 /** Suite and group by our preference, and whether the client has to be asked for a share of it. */

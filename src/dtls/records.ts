@@ -1,5 +1,5 @@
 /** Cutting a datagram into records, and the plaintext record of epoch 0 (RFC 9147 §4). */
-import { join, u16, uint } from './bytes.ts';
+import { Writer } from './bytes.ts';
 
 export const ContentType = { changeCipherSpec: 20, alert: 21, handshake: 22, applicationData: 23, ack: 26 } as const;
 
@@ -38,8 +38,13 @@ export function splitRecords(datagram: Uint8Array): RawRecord[] {
 }
 
 export function encodePlaintext(contentType: number, sequence: number, content: Uint8Array): Uint8Array {
-  const header = join(uint(1, contentType), u16(LEGACY_VERSION), u16(0), uint(6, sequence), u16(content.length));
-  return join(header, content);
+  const to = new Writer(PLAINTEXT_HEADER + content.length);
+  return writePlaintextHeader(to, contentType, sequence).prefixed(2, content).bytes;
+}
+
+/** All but the length. */
+export function writePlaintextHeader(to: Writer, contentType: number, sequence: number): Writer {
+  return to.uint(1, contentType).uint(2, LEGACY_VERSION).uint(2, 0).uint(6, sequence);
 }
 
 function isUnified(first: number): boolean {
