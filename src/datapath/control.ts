@@ -9,7 +9,6 @@ import { isClientHello } from '../dtls/records.ts';
 import type { Addon, IndexHandle, LanesHandle } from '../native/index.ts';
 import type { NetworkConfig } from '../session/types.ts';
 import type { Auth } from '../wire/frames.ts';
-import type { SessionId } from '../wire/header.ts';
 import { HEADER_SIZE } from '../wire/header.ts';
 import { type Micros, SECOND } from '../wire/time.ts';
 import { formatAddress, ipv4Key, parseIpv4 } from './address.ts';
@@ -23,6 +22,7 @@ import { SlotFlag, SlotState } from './layout.ts';
 import { cutOversized } from './oversized.ts';
 import { type ControlNode, wantsControl } from './pipeline.ts';
 import { Rejects } from './rejects.ts';
+import type { Role, Stranger } from './role.ts';
 import { packetsIn } from './stream-peer.ts';
 import type { SessionTable, SlotPool } from './table.ts';
 import { UdpPeer } from './udp-peer.ts';
@@ -32,25 +32,6 @@ const MAX_WAITING = 4_096;
 const GSO_RETRY: Micros = 60 * SECOND;
 /** Questions of one life of a shard, so many that all lives of an engine have their own numbers below 2^53. */
 const ASKS_PER_LIFE = 2 ** 44;
-
-export interface Stranger {
-  /** Everything after the Lightway header. */
-  readonly payload: Uint8Array;
-  readonly header: Uint8Array;
-  /** 40 bytes, laid out as ADDRESS. */
-  readonly address: Uint8Array;
-}
-
-/** What a role does beside moving bytes: a server takes strangers and rotates ids, a client adopts them. */
-export interface Role {
-  stranger(now: Micros, stranger: Stranger): void;
-  /** A ClientHello from the address of a session: a client that begins anew, or a repetition. */
-  helloAgain(now: Micros, peer: UdpPeer, stranger: Stranger): void;
-  /** An authentic datagram of `slot` carried `id`, or came from `address`. */
-  moved(now: Micros, peer: UdpPeer, id: SessionId, address: Uint8Array | undefined): void;
-  online(peer: Peer, networkConfig: NetworkConfig | undefined): void;
-  ended(peer: Peer, code: string, reason: string): void;
-}
 
 export interface ControlOptions {
   readonly addon: Addon;

@@ -5,10 +5,11 @@
 import tls from 'node:tls';
 import type { Vault } from '../crypto/vault.ts';
 import { parseIpv4 } from '../datapath/address.ts';
-import type { Control, Role } from '../datapath/control.ts';
+import type { Control } from '../datapath/control.ts';
 import type { Peer } from '../datapath/host.ts';
 import { SlotLaneKeys } from '../datapath/lane-keys.ts';
 import { SlotFlag, SlotState } from '../datapath/layout.ts';
+import type { Role } from '../datapath/role.ts';
 import { SlotProtection } from '../datapath/slot-protection.ts';
 import { StreamPeer } from '../datapath/stream-peer.ts';
 import { UdpPeer } from '../datapath/udp-peer.ts';

@@ -6,11 +6,12 @@
 import type { Vault } from '../crypto/vault.ts';
 import { ipv4Key } from '../datapath/address.ts';
 import { ADDRESS } from '../datapath/batch.ts';
-import type { Control, Role, Stranger } from '../datapath/control.ts';
+import type { Control } from '../datapath/control.ts';
 import { readControlState } from '../datapath/control-state.ts';
 import type { Peer, ShardReport } from '../datapath/host.ts';
 import { SlotLaneKeys } from '../datapath/lane-keys.ts';
 import { SlotFlag, SlotState } from '../datapath/layout.ts';
+import type { Role, Stranger } from '../datapath/role.ts';
 import { SlotProtection } from '../datapath/slot-protection.ts';
 import { UdpPeer } from '../datapath/udp-peer.ts';
 import { DTLS_DROPS } from '../dtls/events.ts';
