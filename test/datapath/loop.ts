@@ -94,6 +94,7 @@ export class Loop {
         tun: 0,
         vnetHeader: true,
         udp: 0,
+        doors: [],
         table: memory,
         index,
         handover: undefined,
