@@ -170,7 +170,7 @@ export class Bridge {
     const vnetHeader = tunOffload === 'on';
     return {
       ...{ shard: 0, shards: 1, generation: this.#generation, io, aead, sqpoll: false, zeroCopy: false },
-      ...{ trainSegments: 64, paced: false, handover: undefined, single: 0, table, index, vnetHeader },
+      ...{ trainSegments: 64, paced: false, handover: undefined, doors: [], single: 0, table, index, vnetHeader },
       gro: chooseGro(gro, { vnetHeader, offloads: tun[tunOffload].offloads }),
       tun: tun[tunOffload].descriptor,
       udp: udp[gro].descriptor,
