@@ -54,6 +54,7 @@ export async function sweep(flags: SweepFlags): Promise<number> {
   let stopped = false;
   const stage = await setStage(selfOptions(scenario, flags));
   const points: Point[] = [];
+  let planned = 0;
   try {
     const capacity = {
       fixed: await measureCapacity(stage, plan, 'fixed'),
@@ -61,6 +62,7 @@ export async function sweep(flags: SweepFlags): Promise<number> {
     };
     console.log(`capacity  ${formatRate(capacity.fixed)} in trains, ${formatRate(capacity.natural)} one by one`);
     const order = planSweep(clients, repeats, random);
+    planned = order.length;
     for (const [done, each] of order.entries()) {
       if (stopped) break;
       const point = await runPoint(stage, plan, each, capacity[each.trains]);
@@ -73,6 +75,8 @@ export async function sweep(flags: SweepFlags): Promise<number> {
   }
   return conclude(points, flags, {
     repeats: String(repeats),
+    runs: points.length < planned ? `${points.length} of ${planned}: ended early` : String(planned),
+    'client addresses': flags.addresses,
     ...plan.capacity,
     duration: plan.duration,
     warmup: plan.warmup,
