@@ -144,12 +144,12 @@ void UringPort::sleep(double wait_us) {
   }
   const auto nanoseconds = static_cast<int64_t>(wait_us * 1e3);
   __kernel_timespec timeout{nanoseconds / 1'000'000'000, nanoseconds % 1'000'000'000};
-  io_uring_getevents_arg argument{};
-  argument.ts = reinterpret_cast<uint64_t>(&timeout);
+  uring_abi::GetEvents argument;
+  argument.timeout = reinterpret_cast<uint64_t>(&timeout);
   uint32_t events = 1;
   if ((ring_.features & uring_abi::feature_min_timeout) && wait_us > min_wait_us) {
     // gather a vector: eight completions, or what there is after the first 20 µs
-    argument.pad = min_wait_us;
+    argument.min_wait_us = min_wait_us;
     events = wanted_events;
   }
   counters_.system_calls++;

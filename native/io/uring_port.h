@@ -22,7 +22,14 @@ namespace uring_abi {
 inline constexpr uint8_t op_send_zc = 47;         // 6.0: stands for multishot RECVMSG, which came with it
 inline constexpr uint8_t op_sendmsg_zc = 48;      // 6.1
 inline constexpr uint8_t op_read_multishot = 49;  // 6.7
-inline constexpr uint32_t feature_min_timeout = 1u << 15;  // 6.12: getevents_arg.pad is min_wait_usec
+inline constexpr uint32_t feature_min_timeout = 1u << 15;  // 6.12: min_wait_us below
+// io_uring_getevents_arg: the third field has had two names.
+struct GetEvents {
+  uint64_t signal_mask = 0;
+  uint32_t signal_mask_bytes = 0, min_wait_us = 0;
+  uint64_t timeout = 0;
+};
+static_assert(sizeof(GetEvents) == sizeof(io_uring_getevents_arg));
 }
 
 class UringPort final : public Port {
