@@ -8,13 +8,25 @@ import { createCredentials } from '../src/lab/credentials.ts';
 import { FLOW_PROGRAM, type FlowReceived, type FlowSent } from '../src/lab/flow.ts';
 import { Lab, NET_ADDRESS } from '../src/lab/hosts.ts';
 import { type Program, run } from '../src/lab/programs.ts';
-import { RINGWAY, ringway, SERVER_DEVICE, startClient, stateFolder, Tunnel } from '../src/lab/tunnel.ts';
+import {
+  type EndOptions,
+  RINGWAY,
+  ringway,
+  SERVER_DEVICE,
+  startClient,
+  stateFolder,
+  Tunnel,
+} from '../src/lab/tunnel.ts';
 import type { ShardStatistics } from '../src/observe/statistics.ts';
 
 /** The second client of the lab: a device, an address and a part of the net of its own. */
 const OTHER = { device: 'lwd', inside: '100.64.1.6', net: '10.99.1.2' };
 const SMALL = { megabits: 10, bytes: 1_272, burst: 1 };
 const GREEDY = { megabits: 100_000, bytes: 200, burst: 60 };
+
+/** A core for the server and one for all others: what is to be seen is whom the server drops, not whom the scheduler leaves waiting. */
+const SERVER_CPU = ['taskset', '-c', '0'];
+const OTHER_CPU = ['taskset', '-c', '1'];
 
 const SERVERS = {
   'with offload': [],
@@ -29,10 +41,14 @@ async function told(lab: Lab): Promise<ShardStatistics> {
   return (JSON.parse(status) as { shards: ShardStatistics[] }[])[0].shards[0];
 }
 
+function onCpu(cpu: readonly string[], end: EndOptions): EndOptions {
+  return { ...end, command: [...cpu, ...end.command] };
+}
+
 /** A second session through the same server, and its way to the net. */
 async function joinOther(lab: Lab, options: Parameters<typeof startClient>[1]): Promise<void> {
   const keys = { tun_name: OTHER.device, tun_local_ip: OTHER.inside };
-  const command = ringway(lab, 'client').command;
+  const { command } = options.client;
   const flags = ['--state', `${lab.folder}/state-other`];
   await startClient(lab, { ...options, client: { command, flags, keys, ready: /keeper: ready/ } });
   await lab.client.device(OTHER.device);
@@ -72,7 +88,7 @@ async function begin(
   const numbers = [megabits, bytes, burst, seconds].map(String);
   const what = reads ? 'receive' : 'swallow';
   const at = String(port++);
-  const flow = (...words: string[]) => [process.execPath, FLOW_PROGRAM, ...words];
+  const flow = (...words: string[]) => [...OTHER_CPU, process.execPath, FLOW_PROGRAM, ...words];
   if (way === 'up') {
     const sink = lab.net.start('sink', flow(what, at));
     await sink.line(/^ready/);
@@ -116,7 +132,8 @@ export async function bench(quick: boolean): Promise<void> {
     const lab = await Lab.create();
     try {
       const credentials = await createCredentials(lab.folder);
-      const [server, client] = [ringway(lab, 'server', ['--shards', '1', ...flags]), ringway(lab, 'client')];
+      const server = onCpu(SERVER_CPU, ringway(lab, 'server', ['--shards', '1', ...flags]));
+      const client = onCpu(OTHER_CPU, ringway(lab, 'client'));
       const options = { mode: 'udp', expresslane: true, credentials, server, client } as const;
       await Tunnel.start(lab, options);
       await joinOther(lab, options);
