@@ -41,6 +41,12 @@ uint32_t chacha20_first_word(const uint8_t* key, uint32_t counter, const uint8_t
   return word;
 }
 
+void chacha20_masks(const NumberKey& key, std::span<const uint8_t* const> samples, uint16_t* masks) {
+  for (size_t i = 0; i < samples.size(); i++) {
+    masks[i] = swap_bytes(static_cast<uint16_t>(chacha20_first_word(key.bytes, load_native<uint32_t>(samples[i]), samples[i] + 4)));
+  }
+}
+
 std::unique_ptr<Aead> Aead::create(Backend backend) {
   return backend == Backend::ipsec_mb ? backends::ipsec_mb() : backends::openssl();
 }

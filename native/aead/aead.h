@@ -17,6 +17,7 @@ inline size_t key_length(uint16_t suite) { return suite == aes128 ? 16 : 32; }
 
 inline constexpr size_t tag_bytes = 16;
 inline constexpr size_t nonce_bytes = 12;
+inline constexpr size_t max_samples = 16;  // of number_masks()
 
 enum class Backend { ipsec_mb, openssl };
 
@@ -32,6 +33,17 @@ struct alignas(16) NumberKey {
   uint8_t bytes[15 * 16 + 16];
   uint16_t suite;
   bool live;
+};
+
+// One packet of a group that is opened in place.
+struct Sealed {
+  const uint8_t* nonce;
+  const uint8_t* aad;
+  uint32_t aad_length, length;
+  uint8_t* bytes;
+  const uint8_t* tag;
+  bool skip = false;  // leave it as it is
+  bool authentic = false;
 };
 
 // One per thread: a backend may keep state of its own.
@@ -52,6 +64,12 @@ class Aead {
   // False when not authentic: `out` then holds bytes of no meaning, from which restore() makes `in` again when both are the same.
   virtual bool open(const Schedule& schedule, const uint8_t* nonce, const uint8_t* aad, size_t aad_length, const uint8_t* in, uint8_t* out,
                     size_t length, const uint8_t* tag) = 0;
+  // Opens several under one key, those with `skip` left alone, and says of each whether it is authentic.
+  virtual void open_group(const Schedule& schedule, std::span<Sealed> group) {
+    for (Sealed& one : group) {
+      one.authentic = !one.skip && open(schedule, one.nonce, one.aad, one.aad_length, one.bytes, one.bytes, one.length, one.tag);
+    }
+  }
   // All suites are counter modes: sealing what a failed open() left gives the ciphertext back, for a try with another key.
   void restore(const Schedule& schedule, const uint8_t* nonce, uint8_t* bytes, size_t length) {
     uint8_t unused[tag_bytes];
@@ -60,8 +78,13 @@ class Aead {
 
   virtual bool expand_number(NumberKey& key, uint16_t suite, const uint8_t* bytes) = 0;
   virtual void release_number(NumberKey& key) = 0;
-  // The first two bytes of the mask for a record whose ciphertext begins with these 16 bytes.
-  virtual uint16_t number_mask(const NumberKey& key, const uint8_t* sample) = 0;  // big-endian value
+  // For each of at most max_samples records the first two bytes of its mask, as a big-endian value. A sample is the first 16 bytes of a ciphertext.
+  virtual void number_masks(const NumberKey& key, std::span<const uint8_t* const> samples, uint16_t* masks) = 0;
+  uint16_t number_mask(const NumberKey& key, const uint8_t* sample) {
+    uint16_t mask;
+    number_masks(key, {&sample, 1}, &mask);
+    return mask;
+  }
 };
 
 // Zeroing that the compiler keeps.
@@ -70,6 +93,8 @@ void wipe(void* bytes, size_t length);
 bool equal_in_constant_time(const uint8_t* a, const uint8_t* b, size_t length);
 // First 4 bytes of a ChaCha20 block (RFC 8439 §2.3).
 uint32_t chacha20_first_word(const uint8_t* key, uint32_t counter, const uint8_t* nonce);
+// Aead::number_masks of that suite, for a key that holds the plain 32 bytes.
+void chacha20_masks(const NumberKey& key, std::span<const uint8_t* const> samples, uint16_t* masks);
 
 namespace backends {
 std::unique_ptr<Aead> ipsec_mb();

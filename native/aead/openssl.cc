@@ -109,12 +109,13 @@ class OpenSsl final : public Aead {
     wipe(&key, sizeof key);
   }
 
-  uint16_t number_mask(const NumberKey& key, const uint8_t* sample) override {
-    if (key.suite == suite::chacha20) return swap_bytes(static_cast<uint16_t>(chacha20_first_word(key.bytes, load_native<uint32_t>(sample), sample + 4)));
-    uint8_t block[32];
+  void number_masks(const NumberKey& key, std::span<const uint8_t* const> samples, uint16_t* masks) override {
+    if (key.suite == suite::chacha20) return chacha20_masks(key, samples, masks);
+    uint8_t blocks[max_samples + 1][16] = {};
+    for (size_t i = 0; i < samples.size(); i++) std::memcpy(blocks[i], samples[i], 16);
     int written = 0;
-    EVP_EncryptUpdate(context_of(key), block, &written, sample, 16);
-    return load16(block);
+    EVP_EncryptUpdate(context_of(key), blocks[0], &written, blocks[0], static_cast<int>(16 * samples.size()));
+    for (size_t i = 0; i < samples.size(); i++) masks[i] = load16(blocks[i]);
   }
 };
 

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "aead/aead.h"
+#include "packet/bytes.h"
 
 namespace ringway {
 
@@ -12,7 +13,11 @@ namespace content_type {
 inline constexpr uint8_t alert = 21, handshake = 22, application = 23, ack = 26;
 }
 
-inline constexpr size_t record_header = 5;  // of what we send: 001C SLEE with S and L, 16-bit number, length
+namespace record_bits {  // of the first byte: 001C SLEE
+inline constexpr uint8_t unified = 0x20, connection_id = 0x10, long_number = 0x08, with_length = 0x04;
+}
+
+inline constexpr size_t record_header = 5;  // of what we send: S and L set, 16-bit number, length
 inline constexpr size_t record_overhead = record_header + 1 + tag_bytes;
 inline constexpr size_t max_record_content = 16384;
 inline constexpr uint64_t max_record_number = (uint64_t{1} << 48) - 1;
@@ -32,7 +37,27 @@ struct RecordShape {
   uint32_t encrypted = 0;    // bytes of ciphertext and tag
   uint32_t total() const { return header + encrypted; }
 };
-RecordShape look_at_record(std::span<const uint8_t> bytes);
+inline RecordShape look_at_record(std::span<const uint8_t> bytes) {
+  RecordShape shape;
+  if (bytes.empty()) return shape;
+  const uint8_t first = bytes[0];
+  if (first >= 20 && first <= 31) {
+    shape.is = RecordShape::Is::plain;
+    return shape;
+  }
+  if ((first & 0xe0) != record_bits::unified || (first & record_bits::connection_id) != 0) return shape;
+  shape.number_bytes = first & record_bits::long_number ? 2 : 1;
+  shape.header = static_cast<uint8_t>(1 + shape.number_bytes + (first & record_bits::with_length ? 2 : 0));
+  shape.epoch_bits = first & 3;
+  if (bytes.size() < shape.header) return shape;
+  const size_t left = bytes.size() - shape.header;
+  size_t encrypted = left;
+  if (first & record_bits::with_length) encrypted = load16(&bytes[shape.header - 2u]);
+  if (encrypted > left) return shape;
+  shape.encrypted = static_cast<uint32_t>(encrypted);
+  shape.is = RecordShape::Is::sealed;
+  return shape;
+}
 
 // The number closest to `expected` that ends with `low` (RFC 9147 §4.2.2; contracts.md says how ties fall). May exceed max_record_number.
 inline uint64_t reconstruct(uint64_t expected, uint32_t low, uint8_t bytes) {
@@ -43,14 +68,21 @@ inline uint64_t reconstruct(uint64_t expected, uint32_t low, uint8_t bytes) {
   return near;
 }
 
+// The IV exclusive-or the 64-bit number, left-padded (RFC 8446 §5.3). The epoch is not mixed in.
+void make_record_nonce(const uint8_t* iv, uint64_t number, uint8_t* nonce);
+
 // Reveals the number in the header, in place. Needs encrypted >= 16. @returns the number's low bits
-uint32_t reveal_number(Aead& aead, const RecordKey& key, uint8_t* record, const RecordShape& shape);
+uint32_t reveal_number(uint16_t mask, uint8_t* record, const RecordShape& shape);
+inline uint32_t reveal_number(Aead& aead, const RecordKey& key, uint8_t* record, const RecordShape& shape) {
+  return reveal_number(aead.number_mask(key.number, record + shape.header), record, shape);
+}
 
 // Content and type of an opened record; type 0 when it was all padding.
 struct OpenedContent {
   uint8_t type;
   uint32_t length;
 };
+OpenedContent find_content(const uint8_t* opened, uint32_t length);
 // Opens in place a record whose number is revealed; the content begins behind the header. Needs encrypted >= 16. False = forged.
 bool open_record(Aead& aead, const RecordKey& key, const uint8_t* iv, uint8_t* record, const RecordShape& shape, uint64_t number, OpenedContent* content);
 

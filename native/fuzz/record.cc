@@ -35,7 +35,9 @@ class Open final : public Aead {
   }
   bool expand_number(NumberKey&, uint16_t, const uint8_t*) override { return true; }
   void release_number(NumberKey&) override {}
-  uint16_t number_mask(const NumberKey&, const uint8_t* sample) override { return load16(sample) ^ load16(sample + 14); }
+  void number_masks(const NumberKey&, std::span<const uint8_t* const> samples, uint16_t* masks) override {
+    for (size_t i = 0; i < samples.size(); i++) masks[i] = load16(samples[i]) ^ load16(samples[i] + 14);
+  }
 };
 
 void walk(std::vector<uint8_t> datagram, uint64_t expected) {

@@ -13,7 +13,8 @@ uint8_t admit_one(Batch& packets, uint32_t entry, const PublicSlot& slot) {
   if (length == 0) return verdict::malformed;
   packet = packet.first(length);
   packets.length[entry] = length;
-  if (checksums_right(packet)) packets.flags[entry] |= flag::checksum_valid;
+  // open has looked, while the bytes were in the cache; what came as frames is looked at here
+  if ((packets.flags[entry] & flag::checksum_valid) == 0 && checksums_right(packet)) packets.flags[entry] |= flag::checksum_valid;
 
   Translation to{.source = slot.open_source, .destination = slot.open_destination};
   if (slot.open_match != 0 && load32(&packet[ip4::source]) == slot.open_match) to.source = slot.open_replace;

@@ -52,6 +52,11 @@ inline uint64_t pseudo_sum6(const uint8_t* ip, uint8_t proto, uint32_t length) {
 
 // A packet whose IPv4 shape is right: are the header's and the transport's checksums? (contracts.md, admit)
 bool checksums_right(std::span<const uint8_t> packet);
+// The same of whatever came out of a tunnel.
+inline bool is_sound(std::span<const uint8_t> bytes) {
+  const uint32_t length = bytes.empty() || bytes[0] >> 4 != 4 ? 0 : ipv4_length(bytes);
+  return length != 0 && checksums_right(bytes.first(length));
+}
 
 // Changes of addresses in place, with the checksums corrected by difference (RFC 1624). `partial`: the transport checksum holds only
 // the pseudo-header's sum. 0 leaves an address alone. The shape of the packet has been checked.

@@ -21,7 +21,9 @@ export function admit(lanes: ReferenceLanes, packets: Batch, now: Micros): numbe
       decide(lanes, packets, i, verdict);
       continue;
     }
-    if (isSound(packets, i)) packets.flags[i] |= Flag.checksumValid;
+    // open has looked already; what came as frames is looked at here
+    if ((packets.flags[i] & Flag.checksumValid) === 0 && isSound(packets.bytes, packets.offset[i], packets.length[i]))
+      packets.flags[i] |= Flag.checksumValid;
     translateToInside(lanes, packets, i, slot);
     const limit = lanes.table.fields.mssClamp.get(slot); // what the inside may send back
     if (limit !== 0)
@@ -45,8 +47,10 @@ function headerLengthOf({ bytes, offset, length }: Batch, i: number): number {
   return ipv4HeaderLength(bytes, offset[i], length[i]);
 }
 
-function isSound(packets: Batch, i: number): boolean {
-  return verifyIpv4(packets.bytes, packets.offset[i], headerLengthOf(packets, i));
+/** @returns whether an IPv4 packet of at most `length` bytes begins here, whole and with the right checksums */
+export function isSound(bytes: Uint8Array, at: number, length: number): boolean {
+  const headerLength = ipv4HeaderLength(bytes, at, length);
+  return headerLength > 0 && verifyIpv4(bytes, at, headerLength);
 }
 
 function translateToInside({ table }: ReferenceLanes, { bytes, offset, length }: Batch, i: number, slot: number): void {

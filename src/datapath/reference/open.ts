@@ -11,6 +11,7 @@ import { DATA_FLAG_ENCODED, DataOffset } from '../../wire/expresslane.ts';
 import type { Micros } from '../../wire/time.ts';
 import { Flag, HEADER, Kind, Verdict } from '../batch.ts';
 import { SlotFlag, SlotState } from '../layout.ts';
+import { isSound } from './admit.ts';
 import { aeadOpen } from './aead.ts';
 import { count, isOnline, isSuperseded, type ReferenceLanes, slotOf } from './lanes.ts';
 import { isEmptyId, judgeHeader, LIGHTWAY_HEADER, Lightway } from './lightway.ts';
@@ -234,6 +235,7 @@ class Opening {
       if (counted) count(this.#lanes, Verdict.divert);
       return true;
     }
+    if (isSound(packets.bytes, packets.offset[entry], packets.length[entry])) packets.flags[entry] |= Flag.checksumValid;
     const { packetsOpened, bytesOpened } = this.#lanes.table.fields;
     packetsOpened.set(datagram.slot, packetsOpened.get(datagram.slot) + 1);
     bytesOpened.set(datagram.slot, bytesOpened.get(datagram.slot) + packets.length[entry]);
