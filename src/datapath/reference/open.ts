@@ -235,7 +235,8 @@ class Opening {
       if (counted) count(this.#lanes, Verdict.divert);
       return true;
     }
-    if (isSound(packets.bytes, packets.offset[entry], packets.length[entry])) packets.flags[entry] |= Flag.checksumValid;
+    if (isSound(packets.bytes, packets.offset[entry], packets.length[entry]))
+      packets.flags[entry] |= Flag.checksumValid;
     const { packetsOpened, bytesOpened } = this.#lanes.table.fields;
     packetsOpened.set(datagram.slot, packetsOpened.get(datagram.slot) + 1);
     bytesOpened.set(datagram.slot, bytesOpened.get(datagram.slot) + packets.length[entry]);
