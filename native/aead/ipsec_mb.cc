@@ -1,9 +1,11 @@
 // AES-GCM and ChaCha20-Poly1305 of intel-ipsec-mb through its direct calls: no jobs, no queues, one call a packet. On one buffer of
-// 1,400 bytes VAES runs at 11.7 GB/s, so there is nothing for the multi-buffer scheduler to win (docs/linux-facts.md, section 5).
+// 1,400 bytes VAES runs at 11.7 GB/s, so there is nothing for the multi-buffer scheduler to win (docs/linux-facts.md, section 5). Short
+// packets that come in groups take aead/short_gcm.h instead.
 #include <algorithm>
 #include <cstring>
 
 #include "aead/aead.h"
+#include "aead/short_gcm.h"
 #include "core/functions.h"
 #include "packet/bytes.h"
 
@@ -43,7 +45,7 @@ class IpsecMb final : public Aead {
   ~IpsecMb() override { free_mb_mgr(manager_); }
 
   bool expand(Schedule& schedule, uint16_t suite, const uint8_t* key) override {
-    static_assert(sizeof(gcm_key_data) <= sizeof schedule.bytes);
+    static_assert(sizeof(gcm_key_data) <= powers_at && powers_at + sizeof(short_gcm::HashPowers) <= sizeof schedule.bytes);
     if (suite == suite::aes256) {
       IMB_AES256_GCM_PRE(manager_, key, gcm(schedule));
     } else if (suite == suite::aes128) {
@@ -51,6 +53,7 @@ class IpsecMb final : public Aead {
     } else {
       std::memcpy(schedule.bytes, key, 32);
     }
+    if (suite != suite::chacha20 && has_short_) short_gcm::expand(*reinterpret_cast<short_gcm::HashPowers*>(schedule.bytes + powers_at), gcm(schedule)->expanded_keys, rounds_of(suite));
     schedule.suite = suite;
     schedule.live = true;
     return true;
@@ -93,6 +96,46 @@ class IpsecMb final : public Aead {
     return _mm_movemask_epi8(_mm_cmpeq_epi8(difference, _mm_setzero_si128())) == 0xffff;
   }
 
+  void seal_group(const Schedule& schedule, std::span<const Sealed> group) override {
+    if (!has_short_ || schedule.suite == suite::chacha20) return Aead::seal_group(schedule, group);
+    const Sealed* list[short_gcm::side_by_side];
+    size_t count = 0;
+    const auto run = [&] {
+      if (count == 1) Aead::seal_group(schedule, {list[0], 1});
+      if (count > 1) short_gcm::seal(hash_powers(schedule), gcm(schedule)->expanded_keys, rounds_of(schedule.suite), {list, count});
+      count = 0;
+    };
+    for (const Sealed& one : group) {
+      if (!short_gcm::fits(one)) {
+        Aead::seal_group(schedule, {&one, 1});
+        continue;
+      }
+      list[count++] = &one;
+      if (count == short_gcm::side_by_side) run();
+    }
+    run();
+  }
+
+  void open_group(const Schedule& schedule, std::span<Sealed> group) override {
+    if (!has_short_ || schedule.suite == suite::chacha20) return Aead::open_group(schedule, group);
+    Sealed* list[short_gcm::side_by_side];
+    size_t count = 0;
+    const auto run = [&] {
+      if (count == 1) Aead::open_group(schedule, {list[0], 1});
+      if (count > 1) short_gcm::open(hash_powers(schedule), gcm(schedule)->expanded_keys, rounds_of(schedule.suite), {list, count});
+      count = 0;
+    };
+    for (Sealed& one : group) {
+      if (one.skip || !short_gcm::fits(one)) {
+        Aead::open_group(schedule, {&one, 1});
+        continue;
+      }
+      list[count++] = &one;
+      if (count == short_gcm::side_by_side) run();
+    }
+    run();
+  }
+
   bool expand_number(NumberKey& key, uint16_t suite, const uint8_t* bytes) override {
     alignas(16) uint8_t unused[15 * 16];
     if (suite == suite::aes256) {
@@ -116,10 +159,15 @@ class IpsecMb final : public Aead {
   }
 
  private:
+  static constexpr size_t powers_at = 1280;  // in a schedule, behind the library's own
+
+  static int rounds_of(uint16_t suite) { return suite == suite::aes256 ? 14 : 10; }
+  static const short_gcm::HashPowers& hash_powers(const Schedule& schedule) { return *reinterpret_cast<const short_gcm::HashPowers*>(schedule.bytes + powers_at); }
   static gcm_key_data* gcm(Schedule& schedule) { return reinterpret_cast<gcm_key_data*>(schedule.bytes); }
   static const gcm_key_data* gcm(const Schedule& schedule) { return reinterpret_cast<const gcm_key_data*>(schedule.bytes); }
 
   IMB_MGR* manager_;
+  const bool has_short_ = short_gcm::available();
 };
 
 bool usable() { return backends::ipsec_mb() != nullptr; }

@@ -86,6 +86,9 @@ OpenedContent find_content(const uint8_t* opened, uint32_t length);
 // Opens in place a record whose number is revealed; the content begins behind the header. Needs encrypted >= 16. False = forged.
 bool open_record(Aead& aead, const RecordKey& key, const uint8_t* iv, uint8_t* record, const RecordShape& shape, uint64_t number, OpenedContent* content);
 
+// The header of what we send (the number in the clear: it is additional data), the content type behind the content, and the nonce.
+void begin_record(const uint8_t* iv, uint16_t epoch, uint64_t number, uint8_t type, uint8_t* record, uint32_t length, uint8_t* nonce);
+inline void hide_number(uint16_t mask, uint8_t* record) { store_native(record + 1, static_cast<uint16_t>(load_native<uint16_t>(record + 1) ^ swap_bytes(mask))); }
 // Seals in place: `record` holds `length` bytes of content from record_header on, and has room for record_overhead more.
 void seal_record(Aead& aead, const RecordKey& key, const uint8_t* iv, uint16_t epoch, uint64_t number, uint8_t type, uint8_t* record, uint32_t length);
 

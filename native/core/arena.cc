@@ -1,9 +1,11 @@
 #include "core/arena.h"
 
+#include <algorithm>
+
 namespace ringway {
 
 Arena::Arena(std::shared_ptr<Mapping> mapping, uint32_t block_size, uint32_t block_count)
-    : mapping_{std::move(mapping)}, size_{size_t{block_size} * block_count}, block_size_{block_size}, block_count_{block_count} {
+    : mapping_{std::move(mapping)}, bytes_{mapping_->data()}, size_{size_t{block_size} * block_count}, block_size_{block_size}, block_count_{block_count} {
   free_.reserve(block_count);
   for (uint32_t i = block_count; i > 0; i--) free_.push_back(static_cast<uint16_t>(i - 1));
   references_.assign(block_count, 0);
@@ -15,8 +17,10 @@ uint16_t Arena::acquire() {
   return block;
 }
 
-void Arena::release(uint16_t block) {
-  if (block >= block_count_ || references_[block] == 0 || --references_[block] > 0) return;
+void Arena::release(uint16_t block, uint32_t times) {
+  if (block >= block_count_ || references_[block] == 0) return;
+  references_[block] -= std::min(times, references_[block]);
+  if (references_[block] > 0) return;
   used_--;
   if (!lender_ || !lender_->take_back(block)) free_.push_back(block);
 }

@@ -30,9 +30,9 @@ class Arena : public std::enable_shared_from_this<Arena> {
 
   // A free block with one reference, or no_block.
   uint16_t acquire();
-  void retain(uint16_t block) { references_[block]++; }
+  void retain(uint16_t block, uint32_t times = 1) { references_[block] += times; }
   // Ignores blocks that do not exist or that nobody refers to: `block` columns are JavaScript's to write, too.
-  void release(uint16_t block);
+  void release(uint16_t block, uint32_t times = 1);
 
   // A free block for the lender to hand to the kernel (no reference), or no_block.
   uint16_t lend();
@@ -43,7 +43,7 @@ class Arena : public std::enable_shared_from_this<Arena> {
   // A lent block that came back empty.
   void give_back(uint16_t block) { free_.push_back(block); }
 
-  uint8_t* bytes() const { return mapping_->data(); }
+  uint8_t* bytes() const { return bytes_; }
   size_t size() const { return size_; }
   uint32_t block_size() const { return block_size_; }
   uint32_t block_count() const { return block_count_; }
@@ -58,6 +58,7 @@ class Arena : public std::enable_shared_from_this<Arena> {
 
  private:
   std::shared_ptr<Mapping> mapping_;
+  uint8_t* bytes_;
   size_t size_;
   uint32_t block_size_;
   uint32_t block_count_;

@@ -85,7 +85,12 @@ uint32_t Batch::commit(uint32_t bytes) {
 
 void Batch::clear() {
   const uint32_t entries = count();
-  for (uint32_t i = 0; i < entries; i++) arena->release(block[i]);
+  for (uint32_t i = 0; i < entries;) {  // neighbours mostly share a block
+    const uint16_t of = block[i];
+    const uint32_t first = i;
+    while (i < entries && block[i] == of) i++;
+    arena->release(of, i - first);
+  }
   header->count = 0;
   header->consumed = 0;
   arena->release(open_block_);

@@ -18,7 +18,7 @@ uint8_t admit_one(Batch& packets, uint32_t entry, const PublicSlot& slot) {
 
   Translation to{.source = slot.open_source, .destination = slot.open_destination};
   if (slot.open_match != 0 && load32(&packet[ip4::source]) == slot.open_match) to.source = slot.open_replace;
-  translate(packet, to, false);
+  if ((to.source | to.destination) != 0) translate(packet, to, false);
   if (slot.mss_clamp != 0) clamp_mss(packet, slot.mss_clamp, false);  // what the inside may send back
   return verdict::pass;
 }
@@ -28,18 +28,24 @@ uint8_t admit_one(Batch& packets, uint32_t entry, const PublicSlot& slot) {
 uint32_t admit(Lanes& lanes, Batch& packets, double now) {
   const uint32_t count = packets.count();
   uint32_t passing = 0;
+  int32_t number = -1;
+  PublicSlot* slot = nullptr;  // of that number, when it is online
   for (uint32_t i = 0; i < count; i++) {
     if (packets.verdict[i] != verdict::pass) continue;
-    if (!lanes.exists(packets.slot[i]) || lanes.table->slot(static_cast<uint32_t>(packets.slot[i])).state != slot_state::online) {
+    if (packets.slot[i] != number) {
+      number = packets.slot[i];
+      slot = lanes.exists(number) ? &lanes.table->slot(static_cast<uint32_t>(number)) : nullptr;
+      if (slot && slot->state != slot_state::online) slot = nullptr;
+    }
+    if (!slot) {
       lanes.judge(packets, i, verdict::not_online);
       continue;
     }
-    PublicSlot& slot = lanes.table->slot(static_cast<uint32_t>(packets.slot[i]));
-    if (const uint8_t wrong = admit_one(packets, i, slot); wrong != verdict::pass) {
+    if (const uint8_t wrong = admit_one(packets, i, *slot); wrong != verdict::pass) {
       lanes.judge(packets, i, wrong);
       continue;
     }
-    slot.last_inside = now;
+    slot->last_inside = now;
     passing++;
   }
   return passing;

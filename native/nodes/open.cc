@@ -12,7 +12,7 @@ namespace {
 
 class Opener {
  public:
-  Opener(Lanes& lanes, Batch& trains, Batch& packets, double now) : lanes_{lanes}, trains_{trains}, packets_{packets}, now_{now}, count_{packets.count()} {}
+  Opener(Lanes& lanes, Batch& trains, Batch& packets, double now) : lanes_{lanes}, trains_{trains}, packets_{packets}, now_{now}, bytes_{packets.arena->bytes()}, count_{packets.count()} {}
 
   uint32_t run();
 
@@ -47,6 +47,7 @@ class Opener {
   Batch& trains_;
   Batch& packets_;
   const double now_;
+  uint8_t* const bytes_;  // of the arena
   uint32_t diverted_ = 0;
   uint32_t count_;  // of packets; written to its header at the end
   // the train and the datagram at hand
@@ -69,7 +70,7 @@ uint32_t Opener::append(const uint8_t* bytes, size_t length, uint32_t train, uin
   const uint32_t entry = count_++;
   packets_.arena->retain(trains_.block[train]);
   packets_.counter[entry] = 0;
-  packets_.offset[entry] = static_cast<uint32_t>(bytes - packets_.arena->bytes());
+  packets_.offset[entry] = static_cast<uint32_t>(bytes - bytes_);
   packets_.length[entry] = static_cast<uint32_t>(length);
   packets_.train[entry] = train;
   packets_.slot[entry] = number_;
@@ -106,7 +107,7 @@ void Opener::pass(uint32_t entry) {
 // Of the entries from `first` on: what admit would find, found while the bytes are in the cache.
 void Opener::judge_checksums(uint32_t first) {
   for (uint32_t entry = first; entry < count_; entry++) {
-    if (packets_.verdict[entry] == verdict::pass && is_sound(packets_.span(entry))) packets_.flags[entry] |= flag::checksum_valid;
+    if (packets_.verdict[entry] == verdict::pass && is_sound({bytes_ + packets_.offset[entry], packets_.length[entry]})) packets_.flags[entry] |= flag::checksum_valid;
   }
 }
 

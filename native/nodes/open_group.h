@@ -55,7 +55,7 @@ class OpenGroup {
 
  private:
   // field by field: a whole Piece would be built elsewhere, and copied before it has left the store buffer
-  void seal(const uint8_t* nonce, const uint8_t* aad, size_t aad_length, uint8_t* bytes, uint32_t length, const uint8_t* tag) {
+  void seal(const uint8_t* nonce, const uint8_t* aad, size_t aad_length, uint8_t* bytes, uint32_t length, uint8_t* tag) {
     Sealed& one = sealed[count];
     one.nonce = nonce;
     one.aad = aad;

@@ -184,15 +184,11 @@ TrainPlan Sealer::plan_train(Cursor cursor) const {
 // must have left the store buffer by then (a stall of a dozen cycles each otherwise). A group stays in the L1 cache.
 
 void Sealer::seal_lane(Cursor& cursor, const TrainPlan& plan, uint8_t* to, uint64_t counter) {
-  struct Written {
-    uint8_t aad[24];
-    uint8_t* frame;
-    uint32_t length;
-  } written[group];
+  Sealed written[group];
+  uint8_t aads[group][24];
   const bool with_flags = (slot_->flags & slot_flag::aad_flags) != 0;
   uint8_t header[lightway::header_bytes];
   lightway::write(header, *slot_, true);
-  size_t aad_length = 0;
   for (uint32_t left = plan.datagrams; left > 0;) {
     const uint32_t count = std::min(left, group);
     for (uint32_t i = 0; i < count; i++, counter++, cursor.advance()) {
@@ -204,43 +200,41 @@ void Sealer::seal_lane(Cursor& cursor, const TrainPlan& plan, uint8_t* to, uint6
       store64(frame + lane::iv + 4, counter);
       store16(frame + lane::length, static_cast<uint16_t>(length));
       store16(frame + lane::flags, 0);
-      cursor.segmenter().write(cursor.segment, frame + lane::header_bytes);
-      aad_length = lane::make_aad(header + lightway::id, frame, with_flags, written[i].aad);
-      written[i].frame = frame;
-      written[i].length = length;
-      to = frame + lane::header_bytes + length;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-      const auto& [aad, frame, length] = written[i];
       uint8_t* body = frame + lane::header_bytes;
-      lanes_.aead->seal(key_->schedule, frame + lane::iv, aad, aad_length, body, body, length, frame + lane::tag);
+      cursor.segmenter().write(cursor.segment, body);
+      const size_t aad_length = lane::make_aad(header + lightway::id, frame, with_flags, aads[i]);
+      written[i] = {frame + lane::iv, aads[i], static_cast<uint32_t>(aad_length), length, body, frame + lane::tag};
+      to = body + length;
     }
+    lanes_.aead->seal_group(key_->schedule, {written, count});
     left -= count;
   }
 }
 
 void Sealer::seal_records(Cursor& cursor, const TrainPlan& plan, uint8_t* to, uint64_t number) {
-  struct Written {
-    uint8_t* record;
-    uint32_t length;
-  } written[group];
+  Sealed written[group];
+  uint8_t nonces[group][16];
+  const uint8_t* samples[group];
+  uint16_t masks[group];
   const RecordSecret& secret = secret_->send_record[slot_->send_epoch & 3];
   for (uint32_t left = plan.datagrams; left > 0;) {
     const uint32_t count = std::min(left, group);
-    for (uint32_t i = 0; i < count; i++, cursor.advance()) {
-      const uint32_t length = cursor.length();
+    for (uint32_t i = 0; i < count; i++, number++, cursor.advance()) {
+      const uint32_t length = cursor.length(), content = frame_header + length;
       lightway::write(to, *slot_, false);
       uint8_t* record = to + lightway::header_bytes;
       uint8_t* frame = record + record_header;
       frame[0] = data_frame;
       store16(frame + 1, static_cast<uint16_t>(length));
       cursor.segmenter().write(cursor.segment, frame + frame_header);
-      written[i] = {record, frame_header + length};
-      to = record + record_overhead + frame_header + length;
+      begin_record(secret.iv, secret.epoch, number, content_type::application, record, content, nonces[i]);
+      written[i] = {nonces[i], record, record_header, content + 1, frame, frame + content + 1};
+      samples[i] = frame;
+      to = record + record_overhead + content;
     }
-    for (uint32_t i = 0; i < count; i++) {
-      seal_record(*lanes_.aead, *key_, secret.iv, secret.epoch, number++, content_type::application, written[i].record, written[i].length);
-    }
+    lanes_.aead->seal_group(key_->schedule, {written, count});
+    lanes_.aead->number_masks(key_->number, {samples, count}, masks);
+    for (uint32_t i = 0; i < count; i++) hide_number(masks[i], written[i].bytes - record_header);
     left -= count;
   }
 }

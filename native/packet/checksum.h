@@ -2,6 +2,7 @@
 // swapping every word swaps the sum, so the bytes come out in network order. Words given as numbers must be swapped (swap_bytes).
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -26,12 +27,10 @@ struct ChecksumVariant {
 const ChecksumVariant* checksum_variants(size_t* count);
 
 
+// Adding a sum to itself with its halves swapped leaves what the upper half needs there: both halves, and the carry of their addition.
 inline uint16_t fold(uint64_t sum) {
-  sum = (sum & 0xffffffff) + (sum >> 32);
-  sum = (sum & 0xffffffff) + (sum >> 32);
-  sum = (sum & 0xffff) + (sum >> 16);
-  sum = (sum & 0xffff) + (sum >> 16);
-  return static_cast<uint16_t>((sum & 0xffff) + (sum >> 16));
+  const auto half = static_cast<uint32_t>((sum + std::rotl(sum, 32)) >> 32);
+  return static_cast<uint16_t>((half + std::rotl(half, 16)) >> 16);
 }
 
 inline uint16_t complement(uint16_t sum) { return static_cast<uint16_t>(~sum); }

@@ -9,16 +9,15 @@
 namespace ringway {
 
 void Coalescer::reserve(uint32_t capacity) {
-  packets_.reserve(capacity);
-  next_.reserve(capacity);
+  if (packets_.size() < capacity) packets_.resize(capacity);
+  if (next_.size() < capacity) next_.resize(capacity);
   runs_.reserve(capacity);
 }
 
 void Coalescer::begin(bool join, bool udp) {
   join_ = join;
   udp_ = udp;
-  packets_.clear();
-  next_.clear();
+  count_ = 0;
   runs_.clear();
   open_count_ = 0;
 }
@@ -154,9 +153,10 @@ uint32_t Coalescer::begin_run(uint32_t index, const Shape* shape) {
 }
 
 void Coalescer::add(const InnerPacket& packet) {
-  const uint32_t index = static_cast<uint32_t>(packets_.size());
-  packets_.push_back(packet);
-  next_.push_back(none);
+  const uint32_t index = count_++;
+  if (index == packets_.size()) reserve(2 * index + 1);  // who did not say how many there would be
+  packets_[index] = packet;
+  next_[index] = none;
   if (!join_) {
     begin_run(index, nullptr);
     return;

@@ -79,8 +79,9 @@ class Coalescer {
   void close(size_t open);
 
   bool join_ = true, udp_ = true;
-  std::vector<InnerPacket> packets_;
+  std::vector<InnerPacket> packets_;  // the first count_; so next_
   std::vector<uint32_t> next_;
+  uint32_t count_ = 0;
   std::vector<Run> runs_;
   std::array<Open, max_open> open_;  // in the order they were begun
   size_t open_count_ = 0;

@@ -90,6 +90,8 @@ export class Shard {
   readonly #options: ShardOptions;
   readonly #index: IndexHandle;
   #timer: NodeJS.Timeout | undefined;
+  /** When it rings. */
+  #timerAt: Micros = Number.POSITIVE_INFINITY;
   #armed = false;
   #scheduled = false;
   #stopped = false;
@@ -308,11 +310,13 @@ export class Shard {
       return;
     }
     this.#armed = true;
-    clearTimeout(this.#timer);
     // a departure before its time, as the timer fires late: the rest is waited for awake
     const departure = this.#path.queuedOut === 0 ? this.#departure - NEAR : Number.POSITIVE_INFINITY;
     const deadline = Math.min(departure, this.control.nextDeadline() ?? Infinity, this.doorsOpenAt ?? Infinity);
-    if (deadline === Number.POSITIVE_INFINITY) return;
+    // A shard sleeps thousands of times a second, a deadline is seconds away: a timer that rings early costs one turn.
+    if (deadline === Number.POSITIVE_INFINITY || this.#timerAt <= deadline) return;
+    clearTimeout(this.#timer);
+    this.#timerAt = deadline;
     this.#timer = setTimeout(this.#due, Math.max(0, Math.min((deadline - now) / 1000, 2 ** 30)));
   }
 
@@ -322,6 +326,7 @@ export class Shard {
   };
 
   readonly #due = (): void => {
+    this.#timerAt = Number.POSITIVE_INFINITY;
     if (!this.#scheduled) this.#busy();
   };
 }
