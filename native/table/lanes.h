@@ -51,7 +51,7 @@ struct KeyPlace {
   static constexpr uint8_t end = 12;
 };
 
-// Expanded keys by slot and place, rebuilt on demand (142 ns). An entry remembers the key it was made from, so that one that
+// Expanded keys by slot and place, rebuilt on demand (300 ns). An entry remembers the key it was made from, so that one that
 // was replaced in the slot, by whomever, is never used.
 class KeyCache {
  public:
