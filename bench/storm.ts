@@ -1,5 +1,6 @@
 /**
- * Handshakes at a steady rate against a server: `storm.ts HOST PORT CA RATE SECONDS [PATIENCE]`. Each client is a socket of its own that logs in, says
+ * Handshakes at a steady rate against a server: `storm.ts HOST PORT CA RATE SECONDS [PATIENCE [TOKEN]]`. Each client is a socket of its own that logs in
+ * (by password, or by a token), says
  * Goodbye and goes. Prints how many came Online, and the processor time that this took. It shares the machine with the server it loads, so
  * it is as cheap as an honest client can be: one timer for all, and a chain that was accepted once is not verified again.
  */
@@ -16,7 +17,7 @@ const TICK_MS = 5;
 /** After Goodbye a socket hears the server's last words before the next client has it. */
 const LAST_WORDS_MS = 200;
 
-const [host, port, ca, rate, seconds, patience = '1.5'] = process.argv.slice(2);
+const [host, port, ca, rate, seconds, patience = '1.5', token] = process.argv.slice(2);
 const GIVE_UP_MS = Math.max(8_000, 1_000 * Number(patience));
 const addon = loadAddon();
 const vault = createNativeVault(addon);
@@ -52,7 +53,7 @@ function leave(one: Waiting): void {
 }
 
 function begin(socket: Socket): void {
-  const client = new MemoryClient(now(), begun, 'password', vault, anchors, 'user');
+  const client = new MemoryClient(now(), begun, 'password', vault, anchors, 'user', token);
   const one: Waiting = { client, socket, since: performance.now() };
   waiting.add(one);
   socket.on('message', (datagram) => {

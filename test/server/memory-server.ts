@@ -27,6 +27,7 @@ import { parseIpv4 } from '../../src/server/leases.ts';
 import { ServerRole } from '../../src/server/sessions.ts';
 import { ClientSession } from '../../src/session/client.ts';
 import { CLIENT_DEFAULTS, createCounters, type LaneKeys, SERVER_DEFAULTS } from '../../src/session/types.ts';
+import type { Auth } from '../../src/wire/frames.ts';
 import { decodeHeader, encodeHeader, HEADER_SIZE, type SessionId, VERSION_1_3 } from '../../src/wire/header.ts';
 import type { Micros } from '../../src/wire/time.ts';
 import { issue, TODAY } from '../crypto/authority.ts';
@@ -234,6 +235,7 @@ export class MemoryClient {
     vault: Vault = createReferenceVault(),
     credentials: Credentials = clientSide,
     user = `user${seed}`,
+    token?: string,
   ) {
     this.#credentials = credentials;
     this.dtls = new DtlsClient({
@@ -244,7 +246,10 @@ export class MemoryClient {
       groups: [Group.x25519],
       share: undefined,
     });
-    const login = { method: 'userPass' as const, user, password: Buffer.from(password) };
+    const login: Auth =
+      token === undefined
+        ? { method: 'userPass', user, password: Buffer.from(password) }
+        : { method: 'versionedToken', version: VERSION_1_3, token };
     const config = { ...CLIENT_DEFAULTS, transport: 'udp' as const, credentials: login, counters: createCounters() };
     const expresslane = { enabled: true, rotationInterval: 900_000_000 };
     this.session = new ClientSession({ ...config, expresslane }, VERSION_1_3, idleKeys());
