@@ -4,7 +4,8 @@
  *   downlink  lookup + seal          superpackets or small packets → sealed UDP_SEGMENT trains
  *   uplink    locate + open + admit + coalesce   trains → verified, coalesced superpackets
  *
- * Ratios of interleaved rounds, each the best of 20 passes; figures are nanoseconds a packet. Before timing, what one end sealed is opened by the other and compared.
+ * Ratios of interleaved rounds, each the best of 20 passes; figures are nanoseconds a packet. Before timing, what one end sealed is opened by
+ * the other and compared.
  */
 import { deepEqual, equal } from 'node:assert/strict';
 import { type Batch, Flag, GsoType, HEADER, viewBatch } from '../src/datapath/batch.ts';

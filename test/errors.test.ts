@@ -9,6 +9,7 @@ const PAGE = readFileSync(join(ROOT, 'docs/errors.md'), 'utf8');
 
 /** Words in capitals that are no codes: variables of the environment, kernel and TLS names, Node's own codes. */
 const NO_CODES = [
+  'DUPLICATE_KEY',
   'LW_DANGEROUSLY_DISABLE_PERMISSIONS_CHECKS',
   'RINGWAY_LOAD_PRIVATE',
   'SO_RXQ_OVFL',

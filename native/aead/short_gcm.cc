@@ -96,7 +96,9 @@ template <bool sealing, size_t vectors>
     // what stands apart: the first AAD block where there are two, and the lengths in bits
     const size_t whole = aad_blocks == 2 ? 16 : 0;
     const auto aad_mask = [](size_t length) { return static_cast<__mmask16>((uint32_t{1} << length) - 1); };
-    const __m128i lengths = _mm_set_epi64x(static_cast<int64_t>(__builtin_bswap64(uint64_t{packet.length} * 8)), static_cast<int64_t>(__builtin_bswap64(uint64_t{packet.aad_length} * 8)));
+    const auto text_bits = static_cast<int64_t>(__builtin_bswap64(uint64_t{packet.length} * 8));
+    const auto aad_bits = static_cast<int64_t>(__builtin_bswap64(uint64_t{packet.aad_length} * 8));
+    const __m128i lengths = _mm_set_epi64x(text_bits, aad_bits);
     const __m512i apart = _mm512_inserti32x4(_mm512_castsi128_si512(lengths), _mm_maskz_loadu_epi8(aad_mask(whole), packet.aad), 1);
     const __m128i aad_end = _mm_maskz_loadu_epi8(aad_mask(packet.aad_length - whole), packet.aad + whole);
     const __m512i apart_powers = _mm512_inserti32x4(_mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(hash.bytes + 16 * (powers - 1)))),

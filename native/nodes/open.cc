@@ -12,7 +12,8 @@ namespace {
 
 class Opener {
  public:
-  Opener(Lanes& lanes, Batch& trains, Batch& packets, double now) : lanes_{lanes}, trains_{trains}, packets_{packets}, now_{now}, bytes_{packets.arena->bytes()}, count_{packets.count()} {}
+  Opener(Lanes& lanes, Batch& trains, Batch& packets, double now)
+      : lanes_{lanes}, trains_{trains}, packets_{packets}, now_{now}, bytes_{packets.arena->bytes()}, count_{packets.count()} {}
 
   uint32_t run();
 
