@@ -25,9 +25,9 @@ case $kind in
     exit 2 ;;
 esac
 built="$(sh bin/native-digest.sh) $(sh bin/node --version)" # before the build: sources may change meanwhile
-rm -f "$directory/build/Release/ringway.built"
 gyp="sh bin/node node_modules/node-gyp/bin/node-gyp.js --directory $directory --nodedir $headers --release --loglevel warn"
 # configure rewrites the makefiles when sources come and go; make then rebuilds only what changed
 $gyp configure
 $gyp build --jobs "${RINGWAY_BUILD_JOBS:-2}"
-echo "$built" >"$directory/build/Release/ringway.built"
+echo "$built" >"$directory/build/Release/ringway.built.new"
+mv "$directory/build/Release/ringway.built.new" "$directory/build/Release/ringway.built"

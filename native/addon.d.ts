@@ -133,8 +133,6 @@ export interface Addon {
   /** forbidDumps, and PR_SET_NO_NEW_PRIVS: for an engine started without setpriv. */
   lockDown(): void;
   pinThread(cpu: number): void;
-  /** Of the calling thread: SCHED_OTHER or SCHED_BATCH, and how long it may run before others get their turn (EEVDF, Linux 6.12; 0 = the kernel's own). @returns the slice in force, 0 where the kernel knows none */
-  scheduleThread(policy: 'normal' | 'batch', sliceMicros: number): number;
   /** CLOCK_MONOTONIC in microseconds, with fraction. The one clock of the datapath. */
   monotonicMicros(): number;
   /** READY=1 etc. to $NOTIFY_SOCKET; false when there is none. */

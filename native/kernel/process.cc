@@ -91,31 +91,6 @@ napi_value pin_thread(napi_env env, napi_callback_info info) {
   return sched_setaffinity(0, sizeof cpus, &cpus) == 0 ? undefined(env) : throw_errno(env, "sched_setaffinity", errno);
 }
 
-// scheduleThread(policy, sliceMicros) -> the slice in force, 0 = the kernel's own
-// Of the calling thread. A thread with a shorter slice than what runs gets the CPU sooner when it wakes, and gives it up sooner (EEVDF,
-// Linux 6.12; older kernels take the call and know no slices). Needs no privilege; its nice value stays.
-napi_value schedule_thread(napi_env env, napi_callback_info info) {
-  Args args{env, info, "scheduleThread"};
-  const size_t policy = args.choice(0, "policy", {"normal", "batch"});
-  const auto slice = args.integer(1, "sliceMicros", 0, 100'000);
-  if (!args.ok()) return nullptr;
-  struct Attributes {  // sched_setattr(2), the first version of the struct: glibc 2.36 does not declare it
-    uint32_t size;
-    uint32_t policy;
-    uint64_t flags;
-    int32_t nice;
-    uint32_t priority;
-    uint64_t runtime, deadline, period;
-  } attributes{};
-  static_assert(sizeof attributes == 48);
-  if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0) return throw_errno(env, "sched_getattr", errno);
-  attributes.policy = policy == 0 ? SCHED_OTHER : SCHED_BATCH;
-  attributes.runtime = static_cast<uint64_t>(slice) * 1000;
-  if (syscall(SYS_sched_setattr, 0, &attributes, 0) != 0) return throw_errno(env, "sched_setattr", errno);
-  if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0) return throw_errno(env, "sched_getattr", errno);
-  return to_js(env, static_cast<double>(attributes.runtime) / 1000);
-}
-
 // monotonicMicros() -> CLOCK_MONOTONIC
 napi_value monotonic_micros(napi_env env, napi_callback_info) {
   timespec now{};
@@ -148,7 +123,7 @@ napi_value notify_systemd(napi_env env, napi_callback_info info) {
 const Functions functions{
   {"createMemfd", create_memfd}, {"closeDescriptor", close_descriptor}, {"duplicateDescriptor", duplicate_descriptor},
   {"setCloseOnExec", set_close_on_exec}, {"forbidDumps", forbid_dumps}, {"lockDown", lock_down},
-  {"pinThread", pin_thread}, {"scheduleThread", schedule_thread}, {"monotonicMicros", monotonic_micros}, {"notifySystemd", notify_systemd},
+  {"pinThread", pin_thread}, {"monotonicMicros", monotonic_micros}, {"notifySystemd", notify_systemd},
 };
 
 }  // namespace

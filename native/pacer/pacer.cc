@@ -287,7 +287,9 @@ void Pacer::forget(uint32_t slot) {
 }
 
 void Pacer::tell() {
-  state_[pacer_state::deadline] = active_head_ != 0   ? now_
+  // a session whose pieces were forgotten may still stand in the list: nothing waits, so nothing departs
+  state_[pacer_state::deadline] = pieces_in_use_ == 0 ? std::numeric_limits<double>::infinity()
+                                  : active_head_ != 0 ? now_
                                   : waiting_.empty() ? std::numeric_limits<double>::infinity()
                                                      : waiting_.front().at;
   state_[pacer_state::pieces] = pieces_in_use_;

@@ -53,6 +53,8 @@ export class Bridge {
   #sender: Program | undefined;
   #receiver: Program | undefined;
   #generation = 0;
+  /** Both ends have made a key and heard the other's: it lives in their slots from then on. */
+  #keyed = false;
 
   /** @throws RingwayError LAB_PROGRAM where namespaces or devices cannot be made; nothing is left then */
   static async open(): Promise<Bridge> {
@@ -133,7 +135,8 @@ export class Bridge {
   }
 
   async #start(combination: Combination): Promise<string | undefined> {
-    const isFirst = this.#generation++ === 0;
+    this.#generation++;
+    const isFirst = !this.#keyed;
     const keys: Partial<Record<EndName, Uint8Array>> = {};
     for (const name of ENDS) {
       const other = this.#endOf(name === 'near' ? 'far' : 'near');
@@ -149,6 +152,7 @@ export class Bridge {
     }
     if (keys.near) this.#endOf('far').worker.postMessage({ type: 'key', key: keys.near } satisfies EndCommand);
     if (keys.far) this.#endOf('near').worker.postMessage({ type: 'key', key: keys.far } satisfies EndCommand);
+    this.#keyed ||= keys.near !== undefined && keys.far !== undefined;
     return undefined;
   }
 

@@ -30,6 +30,8 @@ import type { ClientShardTask } from './shard-task.ts';
 
 /** IPv4, UDP and Lightway headers: what is around the DTLS bytes of a datagram. */
 const OUTER_HEADERS = 20 + 8 + 16;
+/** What the endpoint needs; on a path that carries less, datagrams are fragmented. */
+const LEAST_HANDSHAKE_MTU = 256;
 
 class ClientEngine {
   readonly #addon: Addon;
@@ -124,7 +126,10 @@ class ClientEngine {
       },
       suites: [suite],
       groups: groupsOf(config),
-      handshakeMtu: Math.min(server.outsideMtu - OUTER_HEADERS, this.#pathMtu(server)?.base ?? server.outsideMtu),
+      handshakeMtu: Math.max(
+        LEAST_HANDSHAKE_MTU,
+        Math.min(server.outsideMtu - OUTER_HEADERS, this.#pathMtu(server)?.base ?? server.outsideMtu),
+      ),
       session: this.#session(server),
       tunLocalIp: config.tunLocalIp,
       tunDnsIp: config.tunDnsIp,

@@ -25,11 +25,6 @@ import { Turns } from './turns.ts';
 
 /** Longest wait in the kernel between two busy turns: long enough to gather a vector, short enough to be no delay. */
 const BUSY_WAIT_US = 50;
-/**
- * How long a shard runs before another thread of its CPU gets a turn, and so how soon it runs when it wakes: a third of the kernel's own slice.
- * Packets wait for it; what else is there (public-key work, the clients of a load lab) has time.
- */
-const SLICE_US = 500;
 /** Turns without work before the shard sleeps. */
 const IDLE_TURNS = 2;
 /** The event loop's pass: timers, messages, TCP. */
@@ -168,9 +163,7 @@ export class Shard {
     };
   }
 
-  /** Thread: the one the shard lives on, which is scheduled as suits it from here on. */
   start(): void {
-    scheduleShard(this.#addon);
     this.wake();
   }
 
@@ -349,14 +342,6 @@ function createPath(
     nodes: createNativeNodes(addon, handle, counters),
     pacer: createNativePacer(addon, handle, batches.released, options.trainSegments),
   };
-}
-
-function scheduleShard(addon: Addon): void {
-  try {
-    addon.scheduleThread('normal', SLICE_US);
-  } catch {
-    // a sandbox that forbids it: packets wait a little longer while the CPU is shared
-  }
 }
 
 function withPortDrops(stage: StageStatistics, counted: Readonly<Record<string, number>>): StageStatistics {

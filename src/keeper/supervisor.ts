@@ -239,7 +239,9 @@ export class Supervisor {
 
   /** No engine would fare better: print why, undo everything, exit 1. Of a successor it only ends the reload. */
   #condemn(engine: Engine, verdict: { code: string; message: string; advice: string }): void {
-    if (engine === this.#current && !this.#stopping) {
+    // A build under way, or sources that have moved on, end nothing that runs: the engine is tried again like one that died.
+    const mayPass = engine.generation > 1 && verdict.code.startsWith('ADDON_');
+    if (engine === this.#current && !this.#stopping && !mayPass) {
       this.#fatal ??= new RingwayError(verdict.code, verdict.message, verdict.advice);
     } else this.#around.log.warn({ code: verdict.code, advice: verdict.advice }, verdict.message);
     const cancel = this.#around.after(STOP_WITHIN_MS, () => engine.process.kill());

@@ -21,11 +21,13 @@ export interface PathMtuConfig {
 /** IPv4 and UDP header, Lightway header and DTLS overhead, as stock clients reckon it (§8.1). */
 const OVERHEAD = 20 + 8 + 16 + 37;
 const DEFAULT_BASE = 1250;
+/** Below this a path carries no handshake either. */
+const LEAST = 200;
 
 /** @param outsideMtu of the interface towards the server, @param base `pmtud_base_mtu`, null for the usual */
 export function pathMtuConfig(outsideMtu: number, base: number | null): PathMtuConfig {
-  const max = outsideMtu - OVERHEAD;
-  return { base: Math.min(base ?? DEFAULT_BASE, max), max };
+  const max = Math.max(LEAST, outsideMtu - OVERHEAD);
+  return { base: Math.min(Math.max(LEAST, base ?? DEFAULT_BASE), max), max };
 }
 
 /** Not Online yet · base size not answered yet · not answered at all · looking for more · found. */

@@ -1,4 +1,4 @@
-import { deepEqual, equal, ok, throws } from 'node:assert/strict';
+import { deepEqual, equal, ok } from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { closeSync, fstatSync, readlinkSync, readSync, rmSync, writeSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -92,24 +92,6 @@ describe('kernel calls', () => {
     const ours = addon.monotonicMicros();
     ok(ours >= node && ours - node < 1e6);
     ok(addon.monotonicMicros() >= ours);
-  });
-
-  it('give the calling thread a slice of its own, where the kernel knows slices, and the kernel its own again', () => {
-    const own = addon.scheduleThread('normal', 0);
-    try {
-      const knowsSlices = own > 0; // Linux 6.12
-      equal(addon.scheduleThread('normal', 500), knowsSlices ? 500 : 0);
-      equal(addon.scheduleThread('batch', 700), knowsSlices ? 700 : 0);
-    } finally {
-      equal(addon.scheduleThread('normal', 0), own);
-    }
-    for (const [policy, slice] of [
-      ['fifo', 0],
-      ['normal', -1],
-      ['normal', 100_001],
-      ['normal', 0.5],
-    ] as const)
-      throws(() => addon.scheduleThread(policy as never, slice), /^\w+: scheduleThread: /);
   });
 
   it('pin the calling thread, lock the process down, and tell systemd', () => {

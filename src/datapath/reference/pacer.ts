@@ -289,7 +289,9 @@ export class ReferencePacer implements Pacer<ReferenceBatch> {
 
   #tell(): void {
     const earliest = Math.min(...this.#waiting.map(({ at }) => at));
-    this.state[PACER_STATE.deadline] = this.#active.length > 0 ? this.#now : earliest;
+    // A session whose pieces were forgotten may still stand in the list: nothing waits, so nothing departs.
+    const departure = this.#active.length > 0 ? this.#now : earliest;
+    this.state[PACER_STATE.deadline] = this.#pieces === 0 ? Number.POSITIVE_INFINITY : departure;
     this.state[PACER_STATE.pieces] = this.#pieces;
     this.state[PACER_STATE.bytes] = this.#cost;
   }
