@@ -19,7 +19,7 @@ import type { Addon } from '../native/index.ts';
 import { createLog, type Logger } from '../observe/log.ts';
 import { serveMetrics } from '../observe/reports.ts';
 import { type EngineStatistics, ownUse } from '../observe/statistics.ts';
-import { type PathMtuConfig, pathMtuConfig } from '../session/path-mtu.ts';
+import { handshakeMtu, type PathMtuConfig, pathMtuConfig } from '../session/path-mtu.ts';
 import { CLIENT_DEFAULTS, type ClientConfig as SessionConfig } from '../session/types.ts';
 import type { Auth } from '../wire/frames.ts';
 import { VERSION_1_3 } from '../wire/header.ts';
@@ -27,11 +27,6 @@ import { continuedEntry } from './continued.ts';
 import { endingError } from './endings.ts';
 import { SLOT } from './sessions.ts';
 import type { ClientShardTask } from './shard-task.ts';
-
-/** IPv4, UDP and Lightway headers: what is around the DTLS bytes of a datagram. */
-const OUTER_HEADERS = 20 + 8 + 16;
-/** What the endpoint needs; on a path that carries less, datagrams are fragmented. */
-const LEAST_HANDSHAKE_MTU = 256;
 
 class ClientEngine {
   readonly #addon: Addon;
@@ -126,10 +121,7 @@ class ClientEngine {
       },
       suites: [suite],
       groups: groupsOf(config),
-      handshakeMtu: Math.max(
-        LEAST_HANDSHAKE_MTU,
-        Math.min(server.outsideMtu - OUTER_HEADERS, this.#pathMtu(server)?.base ?? server.outsideMtu),
-      ),
+      handshakeMtu: handshakeMtu(server.outsideMtu, this.#pathMtu(server)),
       session: this.#session(server),
       tunLocalIp: config.tunLocalIp,
       tunDnsIp: config.tunDnsIp,

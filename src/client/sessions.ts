@@ -37,9 +37,6 @@ export interface ClientRoleOptions {
   readonly report: (report: ShardReport) => void;
 }
 
-/** No more than this in any case (protocol specification §2.6: the stock client's own size). */
-const HANDSHAKE_MTU = 1_400;
-
 export class ClientRole implements Role {
   readonly counters = createCounters();
   readonly #options: ClientRoleOptions;
@@ -65,7 +62,7 @@ export class ClientRole implements Role {
     const endpoint = new DtlsClient({
       vault,
       random,
-      mtu: Math.min(this.#options.handshakeMtu, HANDSHAKE_MTU),
+      mtu: this.#options.handshakeMtu,
       ...dtls,
       share: undefined,
       protection,

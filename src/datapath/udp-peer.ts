@@ -5,6 +5,7 @@
 import type { TaskResult } from '../crypto/tasks.ts';
 import type { Output as DtlsOutput, Endpoint } from '../dtls/events.ts';
 import type { Opened } from '../dtls/protection.ts';
+import { TCP_HEADERS } from '../packet/ip.ts';
 import { ClientSession } from '../session/client.ts';
 import type { ServerSession } from '../session/server.ts';
 import type { Output as SessionOutput } from '../session/types.ts';
@@ -23,8 +24,6 @@ const LOOK: Micros = 5 * SECOND;
 const LOOK_GRID: Micros = 250 * MS;
 /** Records of one send epoch after which new keys are asked for; the limit of AES-GCM is 2^24.5 (RFC 9147 §4.5.3). */
 const RECORDS_PER_EPOCH = 2 ** 23;
-/** IPv4 and TCP without options: what a packet is longer than its TCP segment. */
-const TCP_HEADERS = 40;
 
 export interface PeerKeys {
   readonly protection: SlotProtection;

@@ -7,7 +7,7 @@ import { arch, release } from 'node:os';
 import { join } from 'node:path';
 import { RingwayError } from '../errors.ts';
 import type { Addon } from '../native/index.ts';
-import { tunRefused } from './kernel.ts';
+import { tunRefused, USO } from './kernel.ts';
 
 /** `slow`: everything works, at a price. `bad`: a server or client cannot start. */
 export interface Finding {
@@ -20,8 +20,6 @@ export interface Finding {
   readonly code?: string | undefined;
 }
 
-/** TUN_F_USO4 | TUN_F_USO6, linux/if_tun.h. */
-const USO = 0x60;
 const BUFFER = 15 * 2 ** 20; // udp_buffer_size of the stock server
 const UDP_BLOCK = 66_048;
 const SYSTEM_FOLDERS = '/usr/sbin:/usr/bin:/sbin:/bin';

@@ -5,6 +5,9 @@
 import { RingwayError } from '../errors.ts';
 import type { Addon } from '../native/index.ts';
 
+/** TUN_F_USO4 | TUN_F_USO6, linux/if_tun.h: of the mask that `tunOffload` gives. */
+export const USO = 0x60;
+
 export type Kernel = Pick<
   Addon,
   | 'openTun'

@@ -5,7 +5,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ClientConfig, ServerConfig } from '../config/types.ts';
 import { PUBLIC_SLOT_BYTES, SECRET_SLOT_BYTES } from '../datapath/layout.ts';
-import { bindRefused, type Kernel, tunRefused } from './kernel.ts';
+import { bindRefused, type Kernel, tunRefused, USO } from './kernel.ts';
 import type { Descriptors, TunDevice } from './protocol.ts';
 
 const BACKLOG = 4_096;
@@ -17,8 +17,6 @@ const LARGEST_STEERED_POOL = 2 ** 20;
 /** io_uring lets go of a descriptor 25 to 60 ms after its process ended (docs/linux-facts.md §4). */
 const LETTING_GO_MS = 20;
 const LETTING_GO_TRIES = 10;
-/** TUN_F_USO4 | TUN_F_USO6, linux/if_tun.h. */
-const USO = 0x60;
 
 export interface Resources {
   readonly descriptors: Descriptors;

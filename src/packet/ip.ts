@@ -37,6 +37,9 @@ export const Tcp = {
 
 export const TcpFlag = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16, urg: 32, ece: 64, cwr: 128 } as const;
 
+/** IPv4 and TCP headers without options: what a packet is longer than the segment in it. */
+export const TCP_HEADERS = Ipv4.minLength + Tcp.minLength;
+
 /** Byte offsets in a UDP header. */
 export const Udp = { length: 4, checksum: 6, headerLength: 8 } as const;
 

@@ -18,16 +18,27 @@ export interface PathMtuConfig {
   readonly max: number;
 }
 
-/** IPv4 and UDP header, Lightway header and DTLS overhead, as stock clients reckon it (§8.1). */
-const OVERHEAD = 20 + 8 + 16 + 37;
+/** IPv4, UDP and Lightway headers: what is around the DTLS bytes of a datagram. */
+const OUTER_HEADERS = 20 + 8 + 16;
+/** Those, and DTLS as stock clients reckon it (§8.1). */
+const OVERHEAD = OUTER_HEADERS + 37;
 const DEFAULT_BASE = 1250;
 /** Below this a path carries no handshake either. */
 const LEAST = 200;
+/** The stock client's own size (§2.6), and the least that the endpoint works with: on a path that carries less, datagrams are fragmented. */
+const MOST_HANDSHAKE = 1_400;
+const LEAST_HANDSHAKE = 256;
 
 /** @param outsideMtu of the interface towards the server, @param base `pmtud_base_mtu`, null for the usual */
 export function pathMtuConfig(outsideMtu: number, base: number | null): PathMtuConfig {
   const max = Math.max(LEAST, outsideMtu - OVERHEAD);
   return { base: Math.min(Math.max(LEAST, base ?? DEFAULT_BASE), max), max };
+}
+
+/** @returns DTLS bytes for each datagram of a handshake, of which nobody knows yet what the path carries */
+export function handshakeMtu(outsideMtu: number, pathMtu: PathMtuConfig | undefined): number {
+  const most = Math.min(MOST_HANDSHAKE, outsideMtu - OUTER_HEADERS, pathMtu?.base ?? MOST_HANDSHAKE);
+  return Math.max(LEAST_HANDSHAKE, most);
 }
 
 /** Not Online yet · base size not answered yet · not answered at all · looking for more · found. */

@@ -1,7 +1,7 @@
 /** The search for the path MTU against paths of every size, lossy and changing, in virtual time (protocol specification §8.4). */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { PathMtu, type Probe, pathMtuConfig } from '../../src/session/path-mtu.ts';
+import { handshakeMtu, PathMtu, type Probe, pathMtuConfig } from '../../src/session/path-mtu.ts';
 import { type Micros, MS, SECOND } from '../../src/wire/time.ts';
 
 const ROUND_TRIP = 20 * MS;
@@ -141,5 +141,17 @@ describe('the search for the path MTU', () => {
         if (limit < config.base) expect(path.mtu.estimate).toBe(0);
       }),
     );
+  });
+});
+
+describe('datagrams of a handshake', () => {
+  it.each([
+    [1500, undefined, 1400],
+    [1280, undefined, 1236],
+    [1500, null, 1250],
+    [1500, 1100, 1100],
+    [68, 68, 256],
+  ])('over an interface of %i bytes, with a search from %s, hold %i', (outside, base, expected) => {
+    expect(handshakeMtu(outside, base === undefined ? undefined : pathMtuConfig(outside, base))).toBe(expected);
   });
 });

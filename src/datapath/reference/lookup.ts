@@ -1,13 +1,10 @@
 import { readU32 } from '../../packet/checksum.ts';
-import { Ipv4, ipv4HeaderLength, Protocol, Tcp, tcpHeaderLength, Udp } from '../../packet/ip.ts';
+import { Ipv4, ipv4HeaderLength, Protocol, TCP_HEADERS, Tcp, tcpHeaderLength, Udp } from '../../packet/ip.ts';
 import { Gso } from '../../packet/segment.ts';
 import { clampMss, rewriteAddress } from '../../packet/translate.ts';
 import { type Batch, Flag, HEADER, Verdict } from '../batch.ts';
 import { checkIpv4 } from './admit.ts';
 import { decide, isOnline, isSuperseded, occupied, type ReferenceLanes } from './lanes.ts';
-
-/** IPv4 and TCP without options: what a packet is longer than the segment in it. */
-const TCP_HEADERS = Ipv4.minLength + Tcp.minLength;
 
 /**
  * routes.lookup: inner destination → session, then translation and the MSS clamp. A superpacket is looked at once, however many
