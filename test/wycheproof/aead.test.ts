@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { HEADER } from '../../src/datapath/batch.ts';
 import { aeadOpen, aeadSeal } from '../../src/datapath/reference/aead.ts';
 import { addon, backends } from '../datapath/backends.ts';
@@ -6,17 +6,7 @@ import { header } from '../datapath/peer.ts';
 import { receive } from '../datapath/traffic.ts';
 import { addressOf, bytesAt, countersOf, Slot, setUp, type World } from '../datapath/world.ts';
 import { bytesOf, concat, pattern } from '../packet/packets.ts';
-import {
-  type Answer,
-  bytes,
-  type Case,
-  describeVectors,
-  equal,
-  type Group,
-  report,
-  SKIPPED,
-  tally,
-} from './vectors.ts';
+import { type Answer, bytes, type Case, equal, type Group, report, tally } from './vectors.ts';
 
 const AES_128 = 0x1301;
 const AES_256 = 0x1302;
@@ -100,7 +90,7 @@ function refuses(path: (typeof paths)[number], suite: number, test: Case): boole
   }
 }
 
-describeVectors.each(paths)(`AEAD of $name${SKIPPED}`, (path) => {
+describe.each(paths)('AEAD of $name', (path) => {
   it.each(files)(
     'answers every case of $file at eight alignments',
     async ({ file, suiteOf, refused, refusedByNoble }) => {
@@ -163,7 +153,7 @@ function openInTrain(
     : { refused: 'another packet' };
 }
 
-describeVectors.each(backends)(`lanes.open, $name${SKIPPED}`, ({ name, create }) => {
+describe.each(backends)('lanes.open, $name', ({ name, create }) => {
   it('answers every AES-GCM case that is an Expresslane packet, at positions 0 to 4 of a train', async () => {
     const world = create();
     const found = await tally('aes_gcm_test.json', (test, group) => {

@@ -1,14 +1,17 @@
 /**
- * Project Wycheproof's test vectors, run through the product's own call paths. `RINGWAY_WYCHEPROOF` names the folder that holds them.
+ * Project Wycheproof's test vectors (vectors/README.md), run through the product's own call paths.
  *
  * A call path answers each case: `accepted` or `rejected` says what it made of the bytes, `refused` that it takes no such parameters,
  * by which reason. Every case is counted, and the tests state the totals, so that nothing drops out unseen (docs/wycheproof.md).
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe } from 'vitest';
+import { zstdDecompressSync } from 'node:zlib';
 
-const FOLDER = process.env.RINGWAY_WYCHEPROOF;
+/** JSON: an object from file name to the file's text, byte for byte. */
+export const ARCHIVE = join(import.meta.dirname, 'vectors/vectors.json.zst');
+/** As `sha256sum` writes it. */
+export const SUMS = join(import.meta.dirname, 'vectors/SHA256SUMS');
 
 export interface Case {
   readonly tcId: number;
@@ -37,13 +40,23 @@ export interface Tally {
   readonly wrong: string[];
 }
 
-/** Runs tests where the vectors are; says plainly where they are not. */
-export const describeVectors = FOLDER ? describe : describe.skip;
-export const SKIPPED = FOLDER ? '' : ' (skipped: RINGWAY_WYCHEPROOF names no folder with the vectors)';
+let archive: Readonly<Record<string, string>> | undefined;
+
+export function textOf(file: string): string {
+  archive ??= JSON.parse(zstdDecompressSync(readFileSync(ARCHIVE)).toString()) as Record<string, string>;
+  const text = archive[file];
+  if (text === undefined) throw new Error(`${ARCHIVE} has no ${file}`);
+  return text;
+}
+
+/** SHA-256 by file name. */
+export function listed(): ReadonlyMap<string, string> {
+  const lines = readFileSync(SUMS, 'utf8').trim().split('\n');
+  return new Map(lines.map((line) => [line.slice(66), line.slice(0, 64)]));
+}
 
 export function groupsOf(file: string): readonly Group[] {
-  if (!FOLDER) return [];
-  return (JSON.parse(readFileSync(join(FOLDER, file), 'utf8')) as { testGroups: Group[] }).testGroups;
+  return (JSON.parse(textOf(file)) as { testGroups: Group[] }).testGroups;
 }
 
 /** Puts every case of a file to a call path. `answer` must not throw: a crash is not a refusal. */
