@@ -24,6 +24,17 @@ export type PacerHandle = Handle<'pacer'>;
 export type FleetHandle = Handle<'fleet'>;
 export type TrafficHandle = Handle<'traffic'>;
 
+/** Offsets into the bytes of the call, and lengths. The nonce has 12 bytes, the tag 16. */
+export interface AeadItem {
+  readonly nonce: number;
+  readonly aad: number;
+  readonly aadLength: number;
+  readonly at: number; // of the text
+  readonly length: number;
+  readonly tag: number;
+  readonly skip?: boolean; // opening: leave it as it is, not authentic
+}
+
 export interface Addon {
   // ---- what this build is ---------------------------------------------------------------------------------------
   /** `sanitizer` is '' in release builds; `aead` lists what was compiled in and what this CPU can run, fastest first. */
@@ -230,9 +241,17 @@ export interface Addon {
   recordOpen(keys: RecordKeysHandle, record: Uint8Array, expected: number): { sequence: number; contentType: number; content: Uint8Array } | undefined;
   constantTimeEqual(a: Uint8Array, b: Uint8Array): boolean;
   hmacSha256(key: SecretHandle, data: Uint8Array): Uint8Array;
-  /** Plain AEAD through the same backends, for vectors and benchmarks: whole-buffer seal/open at any alignment. open returns undefined when not authentic. */
+
+  // ---- native/aead: plain AEAD through the backends of the nodes, for vectors and benchmarks ---------------------------------------
+  /** Whole-buffer seal/open at any alignment. open returns undefined when not authentic. */
   aeadSeal(backend: 'ipsec-mb' | 'openssl', suite: number, key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Uint8Array;
   aeadOpen(backend: 'ipsec-mb' | 'openssl', suite: number, key: Uint8Array, nonce: Uint8Array, aad: Uint8Array, sealed: Uint8Array): Uint8Array | undefined;
+  /**
+   * What lanes.seal and lanes.open call: 0 to 64 packets under one key, in place, each with its parts anywhere in `bytes`. Parts may overlap; what then comes out means nothing.
+   * What is not authentic is left as bytes without meaning, what is to be skipped as it is. @returns of each packet whether it is authentic
+   */
+  aeadSealGroup(backend: 'ipsec-mb' | 'openssl', suite: number, key: Uint8Array, bytes: Uint8Array, items: readonly AeadItem[]): void;
+  aeadOpenGroup(backend: 'ipsec-mb' | 'openssl', suite: number, key: Uint8Array, bytes: Uint8Array, items: readonly AeadItem[]): boolean[];
   /** Nanoseconds for a pass over `packets` packets of what no implementation can leave out: AES-256-GCM in place and (`copies`) one copy and one checksum. What bench/nodes.ts compares with. */
   bareCost(backend: 'ipsec-mb' | 'openssl', open: boolean, packetBytes: number, packets: number, copies: boolean): number;
 

@@ -86,12 +86,13 @@ napi_value Args::array_of(napi_value value, const char* name, uint32_t max, uint
   return value;
 }
 
-Options Args::options(size_t index, const char* name) {
+Options Args::options(size_t index, const char* name) { return options_of(at(index), name); }
+
+Options Args::options_of(napi_value value, const char* name) {
   napi_valuetype type = napi_undefined;
-  napi_value value = at(index);
-  if (value && napi_typeof(env_, value, &type) == napi_ok && type == napi_object) return Options{*this, value};
+  if (value && napi_typeof(env_, value, &type) == napi_ok && type == napi_object) return Options{*this, value, name};
   refuse(false, name, "must be an object", value);
-  return Options{*this, nullptr};
+  return Options{*this, nullptr, name};
 }
 
 napi_value Args::refuse_range(const char* name, const char* must) {
@@ -255,7 +256,7 @@ napi_value Options::get(const char* name) {
 }
 
 const char* Options::label(const char* name) {
-  label_ = std::string{"options."} + name;
+  label_ = std::string{name_} + "." + name;
   return label_.c_str();
 }
 

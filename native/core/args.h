@@ -69,6 +69,7 @@ class Args {
   std::string string_of(napi_value value, const char* name, size_t min, size_t max);
   napi_value array_of(napi_value value, const char* name, uint32_t max, uint32_t* length);
   size_t choice_of(napi_value value, const char* name, std::initializer_list<const char*> words);
+  Options options_of(napi_value value, const char* name);
   Holder* holder_of(napi_value value, const char* name, const char* type_name, const napi_type_tag& tag);
 
  private:
@@ -88,7 +89,8 @@ class Args {
 // The properties of an options argument. Getters on the object may run JavaScript; values are read once.
 class Options {
  public:
-  Options(Args& args, napi_value object) : args_{args}, object_{object} {}
+  // `name` is only for messages
+  Options(Args& args, napi_value object, const char* name) : args_{args}, object_{object}, name_{name} {}
 
   bool present(const char* name);
   int64_t integer(const char* name, int64_t min, int64_t max) { return args_.integer_of(get(name), label(name), min, max); }
@@ -113,6 +115,7 @@ class Options {
 
   Args& args_;
   napi_value object_;
+  const char* name_;
   std::string label_;
 };
 

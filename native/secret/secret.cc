@@ -1,5 +1,4 @@
-// The key schedule on handles (src/crypto/vault.ts), and plain AEAD for vectors and benchmarks.
-#include <chrono>
+// The key schedule on handles (src/crypto/vault.ts).
 #include <cstring>
 #include <vector>
 
@@ -11,7 +10,6 @@
 #include "core/handle.h"
 #include "core/values.h"
 #include "packet/bytes.h"
-#include "packet/checksum.h"
 #include "secret/handles.h"
 #include "table/lanes.h"
 
@@ -72,9 +70,6 @@ struct RecordKeys {
 };
 
 Hash hash_argument(Args& args, size_t index) { return args.choice(index, "hash", {"sha256", "sha384"}) == 0 ? Hash::sha256 : Hash::sha384; }
-Backend backend_argument(Args& args, size_t index) {
-  return args.choice(index, "backend", {"ipsec-mb", "openssl"}) == 0 ? Backend::ipsec_mb : Backend::openssl;
-}
 
 napi_value out_of_memory(napi_env env) { return throw_errno(env, "mmap", 12); }
 napi_value crypto_failed(napi_env env) {
@@ -252,106 +247,6 @@ napi_value hmac_sha256(napi_env env, napi_callback_info info) {
   return hmac(Hash::sha256, key->bytes(), {data}, out) ? copy_to_js(env, {out, 32}) : crypto_failed(env);
 }
 
-// What aeadSeal and aeadOpen have in common: a schedule for one call.
-struct OneCall {
-  std::unique_ptr<Aead> aead;
-  SecretPtr<Schedule> schedule = make_secret<Schedule>();
-  std::span<uint8_t> nonce, aad, input;
-
-  ~OneCall() {
-    if (aead && schedule) aead->release(*schedule);
-  }
-  bool begin(Args& args, const char* input_name, size_t min_input) {
-    const Backend backend = backend_argument(args, 0);
-    const auto suite = static_cast<uint16_t>(args.integer(1, "suite", min_suite, max_suite));
-    const size_t key_length = args.ok() ? suite::key_length(suite) : 0;
-    const auto key = args.bytes(2, "key", key_length, key_length);
-    nonce = args.bytes(3, "nonce", nonce_bytes, nonce_bytes);
-    aad = args.bytes(4, "aad", 0, UINT32_MAX / 2);
-    input = args.bytes(5, input_name, min_input, INT32_MAX - 64);
-    if (!args.ok()) return false;
-    aead = Aead::create(backend);
-    if (!aead) {
-      args.refuse_range("backend", "must be one that this machine has (about().aead)");
-      return false;
-    }
-    if (!schedule || !aead->expand(*schedule, suite, key.data())) {
-      out_of_memory(args.env());
-      return false;
-    }
-    return true;
-  }
-};
-
-// aeadSeal(backend, suite, key, nonce, aad, plaintext) -> ciphertext ‖ tag
-napi_value aead_seal(napi_env env, napi_callback_info info) {
-  Args args{env, info, "aeadSeal"};
-  OneCall call;
-  if (!call.begin(args, "plaintext", 0)) return nullptr;
-  uint8_t* out = nullptr;
-  const size_t length = call.input.size();
-  const napi_value result = new_bytes(env, length + tag_bytes, &out);
-  if (!result) return nullptr;
-  call.aead->seal(*call.schedule, call.nonce.data(), call.aad.data(), call.aad.size(), call.input.data(), out, length, out + length);
-  return result;
-}
-
-// aeadOpen(backend, suite, key, nonce, aad, sealed) -> plaintext | undefined
-napi_value aead_open(napi_env env, napi_callback_info info) {
-  Args args{env, info, "aeadOpen"};
-  OneCall call;
-  if (!call.begin(args, "sealed", 0)) return nullptr;
-  if (call.input.size() < tag_bytes) return undefined(env);
-  const size_t length = call.input.size() - tag_bytes;
-  uint8_t* out = nullptr;
-  const napi_value result = new_bytes(env, length, &out);
-  if (!result) return nullptr;
-  if (!call.aead->open(*call.schedule, call.nonce.data(), call.aad.data(), call.aad.size(), call.input.data(), out, length, call.input.data() + length)) {
-    if (length > 0) wipe(out, length);
-    return undefined(env);
-  }
-  return result;
-}
-
-// bareCost(backend, open, packetBytes, packets, copies) -> nanoseconds for one pass over as many packets of fixed bytes, each with what no
-// implementation can leave out: AEAD in place, and (copies) one copy and one checksum over the same bytes. What benchmarks compare with.
-napi_value bare_cost(napi_env env, napi_callback_info info) {
-  Args args{env, info, "bareCost"};
-  const Backend backend = backend_argument(args, 0);
-  const bool opens = args.boolean(1, "open");
-  const auto bytes = static_cast<size_t>(args.integer(2, "packetBytes", 1, 65535));
-  const auto packets = static_cast<size_t>(args.integer(3, "packets", 1, 65536));
-  const bool copies = args.boolean(4, "copies");
-  if (!args.ok()) return nullptr;
-  const std::unique_ptr<Aead> aead = Aead::create(backend);
-  if (!aead) return args.refuse_range("backend", "must be one that this machine has (about().aead)");
-  const SecretPtr<Schedule> schedule = make_secret<Schedule>();
-  const uint8_t key[32] = {1};
-  if (!schedule || !aead->expand(*schedule, suite::aes256, key)) return out_of_memory(env);
-  const size_t stride = bytes + tag_bytes;
-  std::vector<uint8_t> from(packets * bytes, 7), to(packets * stride, 9);
-  uint8_t nonce[nonce_bytes] = {}, aad[18] = {};
-  uint64_t sums = 0;
-  const auto one = [&](size_t i) {
-    uint8_t* packet = to.data() + i * stride;
-    store64(nonce + 4, i);
-    if (opens) {
-      sums += aead->open(*schedule, nonce, aad, sizeof aad, packet, packet, bytes, packet + bytes);
-      if (copies) sums += copy_and_sum(from.data() + i * bytes, packet, bytes);
-    } else {
-      if (copies) sums += copy_and_sum(packet, from.data() + i * bytes, bytes);
-      aead->seal(*schedule, nonce, aad, sizeof aad, packet, packet, bytes, packet + bytes);
-    }
-  };
-  for (size_t i = 0; i < packets; i++) one(i);  // warm
-  const auto began = std::chrono::steady_clock::now();
-  for (size_t i = 0; i < packets; i++) one(i);
-  const auto took = std::chrono::steady_clock::now() - began;
-  asm volatile("" : : "r"(sums));
-  aead->release(*schedule);
-  return to_js(env, static_cast<double>(std::chrono::duration_cast<std::chrono::nanoseconds>(took).count()));
-}
-
 const Functions functions{
   {"digest", digest_chunks},         {"secretImport", secret_import},
   {"secretExtract", secret_extract}, {"secretExpand", secret_expand},
@@ -359,8 +254,6 @@ const Functions functions{
   {"recordKeys", record_keys},       {"recordKeysDestroy", record_keys_destroy},
   {"recordSeal", record_seal},       {"recordOpen", record_open},
   {"constantTimeEqual", constant_time_equal}, {"hmacSha256", hmac_sha256},
-  {"aeadSeal", aead_seal},           {"aeadOpen", aead_open},
-  {"bareCost", bare_cost},
 };
 
 }  // namespace
