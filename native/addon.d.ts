@@ -21,6 +21,7 @@ export type SecretHandle = Handle<'secret'>;
 export type RecordKeysHandle = Handle<'recordKeys'>;
 export type SteeringHandle = Handle<'steering'>;
 export type PacerHandle = Handle<'pacer'>;
+export type ListenerHandle = Handle<'listener'>;
 export type FleetHandle = Handle<'fleet'>;
 export type TrafficHandle = Handle<'traffic'>;
 
@@ -223,6 +224,17 @@ export interface Addon {
   pacerRelease(pacer: PacerHandle, superpackets: BatchHandle, fresh: boolean, now: number, budget: number): number;
   /** What waits in a slot that has been cleared is dropped (notOnline). */
   pacerForget(pacer: PacerHandle, slot: number): void;
+
+  // ---- native/hello: first ClientHellos, answered where they lie (src/dtls/listener.ts is the reference) ------------------------
+  /** @param seed of all cookies, 16 to 64 bytes, copied to memory that is zeroed when the listener goes  @param options numbers of 16 bits, best first, 1 to 32 each; `shareLengths`: of a client's share, by group */
+  createListener(lanes: LanesHandle, seed: SecretHandle, options: { suites: readonly number[]; groups: readonly number[]; shareLengths: readonly number[]; schemes: readonly number[] }): ListenerHandle;
+  /**
+   * Judges the raw diverted entries of `packets` without a slot whose trains are `first` to `end` − 1, each preceded by its Lightway header: retries and alerts are appended to `answers` with the peer's address, and the entry
+   * gets verdict answered. Left as they are: hellos with a cookie, datagrams from an address the index knows, and whatever finds no room in `answers`. @returns entries judged
+   */
+  answerHellos(listener: ListenerHandle, packets: BatchHandle, trains: BatchHandle, answers: BatchHandle, now: number, first: number, end: number): number;
+  /** What became of them: `retry`, and the HelloDrops of src/dtls/options.ts. */
+  listenerCounters(listener: ListenerHandle): Record<string, number>;
 
   // ---- native/secret: key schedule on handles (src/crypto/vault.ts) --------------------------------------------------------
   digest(hash: 'sha256' | 'sha384', chunks: readonly Uint8Array[]): Uint8Array;

@@ -9,14 +9,14 @@ namespace ringway {
 
 namespace verdict {
 enum : uint8_t {
-  pass, divert, elsewhere, handed_over, reject, held,
+  pass, divert, elsewhere, handed_over, reject, held, answered,
   too_short, bad_magic, bad_version, version_mismatch, rejected_id, not_online, replayed, forged, no_key, malformed, not_ipv4,
   bad_inner_checksum, no_route, too_large, bad_gso, superseded, handover_full, no_block, send_failed, tun_refused, overload,
   truncated, pacer_full,
 };
 inline constexpr uint8_t first_drop = too_short;
 inline constexpr std::array names{
-  "pass", "divert", "elsewhere", "handedOver", "reject", "held",
+  "pass", "divert", "elsewhere", "handedOver", "reject", "held", "answered",
   "tooShort", "badMagic", "badVersion", "versionMismatch", "rejectedId", "notOnline", "replayed", "forged", "noKey", "malformed", "notIpv4",
   "badInnerChecksum", "noRoute", "tooLarge", "badGso", "superseded", "handoverFull", "noBlock", "sendFailed", "tunRefused", "overload",
   "truncated", "pacerFull",

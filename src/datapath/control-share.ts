@@ -15,7 +15,7 @@ export const STRANGERS_SHARE = 1 / 20;
 const MOST: Micros = 2_000;
 /** What one datagram takes: a guess before the first is measured, and the bounds of the estimate. */
 const FIRST_COST: Micros = 60;
-const LEAST_COST: Micros = 5;
+const LEAST_COST: Micros = 1;
 const MOST_COST: Micros = 250;
 /** The most that is charged for one: a collection in between, or another process, is not its fault. */
 const MOST_CHARGE: Micros = 500;
@@ -69,11 +69,12 @@ export class ControlShare {
     return this.#numbers[CREDIT] > 0;
   }
 
-  /** One unproven datagram took `micros`. */
-  spend(micros: Micros): void {
+  /** So many unproven datagrams took `micros`. */
+  spend(micros: Micros, datagrams = 1): void {
     const numbers = this.#numbers;
-    numbers[CREDIT] -= Math.min(MOST_CHARGE, micros);
-    numbers[COST] += (Math.min(MOST_COST, Math.max(LEAST_COST, micros)) - numbers[COST]) * WEIGHT;
+    const each = Math.min(MOST_COST, Math.max(LEAST_COST, micros / datagrams));
+    numbers[CREDIT] -= Math.min(datagrams * MOST_CHARGE, micros);
+    numbers[COST] += (each - numbers[COST]) * (1 - (1 - WEIGHT) ** datagrams);
   }
 
   /** Receiving so many, or sending answers to them, took `micros`: where a network device is another process's memory, that can be more than making them. */

@@ -62,6 +62,7 @@ export class Control implements ControlNode, PeerHost {
   readonly handshakes = new ControlShare();
   readonly strangers: ControlShare;
   strangersFrom = Number.POSITIVE_INFINITY;
+  fromDoors = 0;
   readonly peers = new Map<number, Peer>();
   readonly addon: Addon;
   readonly lanes: LanesHandle;
@@ -83,6 +84,8 @@ export class Control implements ControlNode, PeerHost {
   /** Numbers of questions to the engine: never a predecessor's, or the answer to its question would log in somebody else. */
   #nextAsk: number;
   #logins = 0;
+  /** Entries of `trainsOut` that answer strangers, since `fill`. */
+  #answers = 0;
   readonly #rejects = new Rejects(this.counters);
   role!: Role;
 
@@ -107,7 +110,9 @@ export class Control implements ControlNode, PeerHost {
   admits(): number {
     const now = this.now();
     const handshakes = this.handshakes.begin(now);
-    return this.strangers === this.handshakes ? handshakes : handshakes + this.strangers.begin(now);
+    if (this.strangers === this.handshakes) return handshakes;
+    // what a door gave was within its share, and answering costs no more than receiving it did
+    return Math.max(handshakes + this.strangers.begin(now), this.fromDoors);
   }
 
   /** Opened records first, then handshakes under way, then strangers. */
@@ -144,6 +149,7 @@ export class Control implements ControlNode, PeerHost {
     const { state } = this.table.fields;
     const count = packets.header[HEADER.count];
     for (let strangers = 0; strangers < 2; strangers++) {
+      if (strangers === 1) this.#answerStrangers(now);
       let at = this.now();
       for (let i = 0; i < count; i++) {
         if (verdict[i] !== Verdict.divert || kind[i] !== Kind.raw || slot[i] < 0 !== (strangers === 1)) continue;
@@ -161,15 +167,36 @@ export class Control implements ControlNode, PeerHost {
     }
   }
 
+  /** Most of those that are strangers, and all of a flood, are answered by the addon; what is left is heard one by one. */
+  #answerStrangers(now: Micros): void {
+    const { trainsIn, trainsOut } = this.#batches;
+    const trains = trainsIn.header[HEADER.count];
+    const doorstep = Math.min(this.strangersFrom, trains);
+    const before = trainsOut.header[HEADER.count];
+    this.#answerTrains(now, 0, doorstep, this.handshakes);
+    this.#answerTrains(now, doorstep, trains, this.strangers);
+    this.#answers += trainsOut.header[HEADER.count] - before;
+  }
+
+  #answerTrains(now: Micros, first: number, end: number, share: ControlShare): void {
+    if (first === end) return;
+    const began = this.now();
+    const answered = this.role.answerMany?.(now, this.#batches, first, end) ?? 0;
+    if (answered === 0) return;
+    this.counters.strangers += answered;
+    share.spend(this.now() - began, answered);
+  }
+
   oversized(now: Micros): void {
     cutOversized(now, this.#batches.superpacketsIn, this.peers, this.counters, (peer) => this.reschedule(peer));
   }
 
   fill(): number {
-    if (this.#datagrams.length === 0) return 0;
+    let answers = this.#answers;
+    this.#answers = 0;
+    if (this.#datagrams.length === 0) return answers;
     const { trainsOut } = this.#batches;
     let sent = 0;
-    let answers = 0;
     for (const { slot, address, bytes } of this.#datagrams) {
       if (!this.addon.put(nativeBatch(trainsOut), slot, 0, address, bytes)) break;
       sent++;
@@ -220,7 +247,7 @@ export class Control implements ControlNode, PeerHost {
   }
 
   get hasOutput(): boolean {
-    return this.#datagrams.length > 0 || this.#packets.length > 0;
+    return this.#datagrams.length > 0 || this.#packets.length > 0 || this.#answers > 0;
   }
 
   /** Public-key tasks of sessions that wait for their answers. */

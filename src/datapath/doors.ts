@@ -47,6 +47,7 @@ export class Doors {
   /** Appends what waits behind the doors to the vector, handshakes before strangers. */
   receive({ ready, batches, control }: Path): void {
     control.strangersFrom = Number.POSITIVE_INFINITY;
+    control.fromDoors = 0;
     for (let door = 0; ready >= READY && door < this.#shares.length; door++) {
       if ((ready & (READY << door)) === 0) continue;
       if (door === STRANGERS) control.strangersFrom = batches.trainsIn.header[HEADER.count];
@@ -55,6 +56,7 @@ export class Doors {
       const limit = Math.min(DOOR_VECTOR, share.begin(began));
       const received = this.#addon.doorReceive(this.#port, door, limit);
       const now = this.#addon.monotonicMicros();
+      control.fromDoors += received;
       share.charge(received, now - began);
       if (received === limit) this.#rests[door] = now + RESTS[door];
     }

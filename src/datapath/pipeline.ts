@@ -22,6 +22,8 @@ import type { Turns } from './turns.ts';
 export interface ControlNode {
   /** The first train of the vector that came through the strangers' door. */
   strangersFrom: number;
+  /** How many trains of the vector came through doors. */
+  fromDoors: number;
   /** A vector was received. @returns how many strangers may be heard */
   admits(): number;
   /**

@@ -2,6 +2,7 @@
 import type { NetworkConfig } from '../session/types.ts';
 import type { SessionId } from '../wire/header.ts';
 import type { Micros } from '../wire/time.ts';
+import type { Batches } from './batches.ts';
 import type { Peer } from './host.ts';
 import type { UdpPeer } from './udp-peer.ts';
 
@@ -14,6 +15,11 @@ export interface Stranger {
 }
 
 export interface Role {
+  /**
+   * Answers what it can of the strangers in `packets` that came in the trains from `first` to before `end`, without an object for any: those get
+   * verdict answered, and come to `stranger` no more. Answers are appended to `trainsOut`. @returns how many
+   */
+  answerMany?(now: Micros, batches: Batches, first: number, end: number): number;
   stranger(now: Micros, stranger: Stranger): void;
   /** A ClientHello from the address of a session: a client that begins anew, or a repetition. */
   helloAgain(now: Micros, peer: UdpPeer, stranger: Stranger): void;

@@ -25,6 +25,8 @@ const MAX_SESSION_ID = 32;
 /** A HelloRetryRequest: 62 bytes and a session id of 32, and a cookie, which is ours. */
 export const MAX_RETRY = 512;
 const MAX_EXTENSIONS = 64;
+/** Each is compared with those before it: 16,000 empty ones, as many as a datagram holds, would take a tenth of a second. */
+const MAX_SHARES = 64;
 const NULL_COMPRESSION = Uint8Array.of(1, 0);
 
 export type Extensions = Map<number, Uint8Array>;
@@ -155,7 +157,7 @@ export function offersDtls13(extensions: Extensions): boolean {
   return false;
 }
 
-/** Shares of a ClientHello. @throws DtlsError illegal_parameter if a group comes twice */
+/** Shares of a ClientHello. @throws DtlsError illegal_parameter if a group comes twice, or there are more than groups */
 export function keySharesOf(extensions: Extensions): KeyShare[] {
   const content = new Reader(required(extensions, Extension.keyShare));
   const from = new Reader(content.prefixed(2));
@@ -163,6 +165,7 @@ export function keySharesOf(extensions: Extensions): KeyShare[] {
   const shares: KeyShare[] = [];
   while (from.remaining > 0) {
     const group = from.u16();
+    if (shares.length === MAX_SHARES) throw new DtlsError(Alert.decodeError, 'too many key shares');
     if (shares.some((each) => each.group === group))
       throw new DtlsError(Alert.illegalParameter, 'two shares of one group');
     shares.push({ group, share: from.prefixed(2) });

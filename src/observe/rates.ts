@@ -10,7 +10,7 @@ import {
 } from './statistics.ts';
 
 /** Verdicts that are no drops; every other one is. */
-export const NOT_DROPS: readonly string[] = ['pass', 'divert', 'elsewhere', 'handedOver', 'reject', 'held'];
+export const NOT_DROPS: readonly string[] = ['pass', 'divert', 'elsewhere', 'handedOver', 'reject', 'held', 'answered'];
 
 export interface Flow {
   /** Inner packets' bits per second: client to internet, internet to client. */

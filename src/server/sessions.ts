@@ -6,6 +6,7 @@
 import type { Vault } from '../crypto/vault.ts';
 import { ipv4Key } from '../datapath/address.ts';
 import { ADDRESS } from '../datapath/batch.ts';
+import type { Batches } from '../datapath/batches.ts';
 import type { Control } from '../datapath/control.ts';
 import { readControlState } from '../datapath/control-state.ts';
 import type { Peer, ShardReport } from '../datapath/host.ts';
@@ -24,6 +25,7 @@ import { ServerSession } from '../session/server.ts';
 import { createCounters, type ServerConfig as SessionConfig } from '../session/types.ts';
 import { EMPTY, type SessionId, versionOf } from '../wire/header.ts';
 import type { Micros, Random } from '../wire/time.ts';
+import type { FirstHellos } from './first-hellos.ts';
 import { HalfOpen, sourceOf } from './half-open.ts';
 
 /** Bytes of handshake in one datagram: what the stock server keeps to (protocol specification §2.6), and any path carries. */
@@ -43,6 +45,8 @@ export interface ServerRoleOptions {
   readonly session: Omit<SessionConfig, 'transport' | 'counters'>;
   readonly keyUpdateInterval: Micros;
   readonly report: (report: ShardReport) => void;
+  /** Answers first ClientHellos, with cookies of the same seed; without it `answerHello` answers them. */
+  readonly firstHellos?: FirstHellos | undefined;
 }
 
 const idBytes = (id: SessionId): Uint8Array => {
@@ -54,9 +58,16 @@ const idBytes = (id: SessionId): Uint8Array => {
 const readId = (bytes: Uint8Array): SessionId =>
   new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getBigUint64(0);
 
+/** An id whose first byte names its shard, made of 8 pseudo-random bytes; never EMPTY or REJECTED. */
+export function steeredId(seed: Uint8Array, shard: number, shards: number): Uint8Array {
+  const id = seed.slice(0, 8);
+  id[0] = (id[0] % Math.floor(256 / shards)) * shards + shard;
+  if (id[7] === 0 || id[7] === 0xff) id[7] ^= 0x55;
+  return id;
+}
+
 export class ServerRole implements Role {
-  /** Hellos that started nothing, by reason. */
-  readonly helloDrops: Record<string, number> = {};
+  readonly #helloDrops: Record<string, number> = {};
   readonly dtlsDrops = new Uint32Array(DTLS_DROPS);
   readonly sessionCounters = createCounters();
   readonly halfOpen = new HalfOpen();
@@ -70,8 +81,8 @@ export class ServerRole implements Role {
   constructor(options: ServerRoleOptions) {
     this.#options = options;
     this.#control = options.control;
-    const { vault, random, listener, certificateChain } = options;
-    this.#listener = { ...listener, vault, applicationData: (seed) => this.#steer(seed) };
+    const { vault, random, listener, certificateChain, shard, shards } = options;
+    this.#listener = { ...listener, vault, applicationData: (seed) => steeredId(seed, shard, shards) };
     this.#server = {
       vault,
       random,
@@ -81,6 +92,10 @@ export class ServerRole implements Role {
       schemes: listener.schemes,
     };
     this.#config = { ...options.session, transport: 'udp', counters: this.sessionCounters };
+  }
+
+  answerMany(now: Micros, batches: Batches, first: number, end: number): number {
+    return this.#options.firstHellos?.answer(now, batches, first, end) ?? 0;
   }
 
   stranger(now: Micros, stranger: Stranger): void {
@@ -192,6 +207,13 @@ export class ServerRole implements Role {
     return peer;
   }
 
+  /** Hellos that started nothing, by reason. */
+  hellosDropped(): Record<string, number> {
+    const sum: Record<string, number> = { ...this.#options.firstHellos?.drops };
+    for (const [reason, times] of Object.entries(this.#helloDrops)) sum[reason] = (sum[reason] ?? 0) + times;
+    return sum;
+  }
+
   #answer(now: Micros, { payload, address }: Stranger): HelloAnswer {
     return answerHello(now, payload, address.subarray(0, ADDRESS.key), this.#listener);
   }
@@ -231,7 +253,7 @@ export class ServerRole implements Role {
   }
 
   #drop(reason: string): void {
-    this.helloDrops[reason] = (this.helloDrops[reason] ?? 0) + 1;
+    this.#helloDrops[reason] = (this.#helloDrops[reason] ?? 0) + 1;
   }
 
   #reply(stranger: Stranger, bytes: Uint8Array, id: Uint8Array): void {
@@ -297,14 +319,5 @@ export class ServerRole implements Role {
 
   #isOurs(id: Uint8Array): boolean {
     return id[0] % this.#options.shards === this.#options.shard;
-  }
-
-  /** An id whose first byte names this shard, made of 8 pseudo-random bytes; never EMPTY or REJECTED. */
-  #steer(seed: Uint8Array): Uint8Array {
-    const { shard, shards } = this.#options;
-    const id = seed.slice(0, 8);
-    id[0] = (id[0] % Math.floor(256 / shards)) * shards + shard;
-    if (id[7] === 0 || id[7] === 0xff) id[7] ^= 0x55;
-    return id;
   }
 }

@@ -11,6 +11,7 @@ import { DtlsDrop } from '../dtls/events.ts';
 import { loadAddon } from '../native/index.ts';
 import type { ServerConfig as SessionConfig } from '../session/types.ts';
 import type { Micros } from '../wire/time.ts';
+import { FirstHellos } from './first-hellos.ts';
 import { ServerRole } from './sessions.ts';
 import { StreamAcceptor } from './streams.ts';
 
@@ -37,6 +38,10 @@ export async function runServerShard(task: ServerShardTask, port: MessagePort): 
   const shard = new Shard(addon, task.options, report);
   const { control } = shard;
   const vault = createNativeVault(addon);
+  const firstHellos =
+    task.options.aead === 'noble'
+      ? undefined
+      : new FirstHellos({ ...task, addon, lanes: control.lanes, seed: task.cookieSeed });
   const role = new ServerRole({
     control,
     vault,
@@ -53,6 +58,7 @@ export async function runServerShard(task: ServerShardTask, port: MessagePort): 
     session: task.session,
     keyUpdateInterval: task.keyUpdateInterval,
     report,
+    firstHellos,
   });
   control.role = role;
   role.restore(control.now());
@@ -111,7 +117,7 @@ function answer(control: Control, command: Answer, report: ReportSender): void {
 
 function count(shard: Shard, role: ServerRole, streams: StreamAcceptor | undefined): ShardStatistics {
   const statistics = shard.statistics();
-  const hellos = Object.entries(role.helloDrops).map(([reason, times]) => [`hello.${reason}`, times]);
+  const hellos = Object.entries(role.hellosDropped()).map(([reason, times]) => [`hello.${reason}`, times]);
   const dtls = Object.entries(DtlsDrop).map(([reason, number]) => [`dtls.${reason}`, role.dtlsDrops[number]]);
   const more = {
     ...Object.fromEntries([...hellos, ...dtls]),

@@ -5,16 +5,21 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { DOOR_VECTOR } from '../../src/datapath/batches.ts';
 import { parseIpv4 } from '../../src/server/leases.ts';
 import { backends, namespaceRefusal } from '../io/rig.ts';
 import { build, UDP } from '../packet/packets.ts';
-import { CLIENT_INSIDE, NET_ADDRESS, numbered, Rig, type RigClient } from './rig.ts';
+import { CLIENT_INSIDE, NET_ADDRESS, numbered, Rig, RigClient, Socket } from './rig.ts';
 
 const refusal = namespaceRefusal();
 if (refusal) console.warn(`skipped: ${refusal}`);
 
 /** At most, and on the average of a run (issue: allocation-free pipelines). */
 const BYTES_A_TURN = 200;
+/** At most for a first ClientHello of a stranger: what a turn takes, shared by those that came together. */
+const BYTES_A_HELLO = 40;
+const HELLOS = 96_000;
+const HELLOS_AT_ONCE = 1_600;
 const WARM_TURNS = 12_000;
 const ROUNDS = 40;
 /** Packets of a round, each way: what fits the sockets and the device at once. */
@@ -89,4 +94,33 @@ describe.skipIf(refusal !== undefined).each(backends())('the turns of a warm sha
     expect(each).toBeLessThan(BYTES_A_TURN);
     expect(Number(rig.table.fields.packetsSealed.get(client.slot))).toBeGreaterThanOrEqual(ROUNDS * DOWN);
   });
+
+  it('answer 96,000 first ClientHellos with at most 40 bytes of heap each, and no object for any', () => {
+    const [shard] = rig.shards;
+    const stranger = new RigClient(rig, 61);
+    const [hello] = stranger.taken();
+    stranger.socket.close();
+    const socket = new Socket('127.0.0.62');
+    const many = Array.from({ length: HELLOS_AT_ONCE }, () => hello);
+    const answered = () => rig.counters().answered ?? 0;
+    const first = answered();
+    let now = rig.shards[0].control.now();
+    rig.clock = () => now;
+    const grown: number[] = [];
+    for (let round = 0; round < HELLOS / HELLOS_AT_ONCE; round++) {
+      socket.send(rig.address, many);
+      collect();
+      const before = process.memoryUsage().heapUsed;
+      for (let turn = 0; turn < HELLOS_AT_ONCE / DOOR_VECTOR; turn++) {
+        now += 10_000; // long enough for the strangers' share to be whole again
+        shard.turn(rig.now, 0);
+      }
+      grown.push((process.memoryUsage().heapUsed - before) / HELLOS_AT_ONCE);
+      for (const answer of socket.receive()) expect(answer.length).toBeLessThanOrEqual(3 * hello.length);
+    }
+    rig.clock = undefined;
+    socket.close();
+    expect(answered() - first).toBe(HELLOS);
+    expect(grown.sort((a, b) => a - b)[grown.length / 2]).toBeLessThan(BYTES_A_HELLO);
+  }, 120_000);
 });

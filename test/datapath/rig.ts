@@ -19,6 +19,7 @@ import { CookieSecrets } from '../../src/dtls/cookie.ts';
 import { DtlsDrop } from '../../src/dtls/events.ts';
 import { createMemoryProtection } from '../../src/dtls/memory-protection.ts';
 import type { Addon, HandoverHandle, IndexHandle, PortHandle } from '../../src/native/index.ts';
+import { FirstHellos } from '../../src/server/first-hellos.ts';
 import { parseIpv4 } from '../../src/server/leases.ts';
 import { ServerRole } from '../../src/server/sessions.ts';
 import { ClientSession } from '../../src/session/client.ts';
@@ -227,6 +228,8 @@ export class Rig {
   shards: Shard[] = [];
   /** The shards' ports, for errors to be injected. */
   readonly handles: PortHandle[] = [];
+  /** The clock by which shards measure what strangers cost, where that is not to be left to the machine. */
+  clock: (() => Micros) | undefined;
   /** What shards had to say to the log. */
   readonly notes: string[] = [];
   roles: ServerRole[] = [];
@@ -287,6 +290,7 @@ export class Rig {
       single: undefined,
     };
     const watched: Addon = Object.create(addon, {
+      monotonicMicros: { value: () => this.clock?.() ?? addon.monotonicMicros() },
       openPort: {
         value: (wishes: Parameters<Addon['openPort']>[0]) => {
           const port = addon.openPort(wishes);
@@ -297,6 +301,12 @@ export class Rig {
     });
     const made = new Shard(watched, options, report);
     const vault = createNativeVault(addon);
+    const terms = {
+      suites: [Suite.aes256, Suite.chacha20, Suite.aes128],
+      groups: DEFAULT_GROUPS,
+      schemes: schemesOf(serverSide.privateKey as never),
+    };
+    const { lanes } = made.control;
     const role = new ServerRole({
       control: made.control,
       vault,
@@ -304,11 +314,10 @@ export class Rig {
       shard,
       shards,
       listener: {
+        ...terms,
         secrets: new CookieSecrets(vault, seededBytes(1)(32)),
-        suites: [Suite.aes256, Suite.chacha20, Suite.aes128],
-        groups: DEFAULT_GROUPS,
-        schemes: schemesOf(serverSide.privateKey as never),
       },
+      firstHellos: aead === 'noble' ? undefined : new FirstHellos({ ...terms, addon, lanes, seed: seededBytes(1)(32) }),
       certificateChain: serverSide.certificateChain as never,
       session: { ...SERVER_DEFAULTS, expresslane: { enabled: expresslane, rotationInterval: 900 * SECOND } },
       keyUpdateInterval,
@@ -385,7 +394,7 @@ export class Rig {
       const { verdicts, control } = shard.statistics();
       for (const [name, by] of [...Object.entries(verdicts), ...Object.entries(control)]) add(name, by);
       for (const [name, by] of Object.entries(this.roles[i].sessionCounters)) add(`session.${name}`, by);
-      for (const [name, by] of Object.entries(this.roles[i].helloDrops)) add(`hello.${name}`, by);
+      for (const [name, by] of Object.entries(this.roles[i].hellosDropped())) add(`hello.${name}`, by);
       for (const [name, number] of Object.entries(DtlsDrop)) add(`dtls.${name}`, this.roles[i].dtlsDrops[number]);
     }
     return sum;

@@ -133,7 +133,7 @@ describe('a server session over UDP', () => {
     };
     for (let i = 0; i < 513; i++) begin(i);
     expect(server.control.peers.size).toBe(512);
-    expect(server.role.helloDrops).toEqual({ busy: 1 });
+    expect(server.role.hellosDropped()).toEqual({ busy: 1 });
     server.answer(NOW);
     begin(513);
     expect(server.control.peers.size).toBe(513);
@@ -152,18 +152,18 @@ describe('a server session over UDP', () => {
       server.reports.length = 0; // nobody answers
     };
     for (let i = 0; i < 257; i++) begin(i, '192.0.2.9');
-    expect([server.control.peers.size, server.role.helloDrops]).toEqual([256, { sourceFull: 1 }]);
+    expect([server.control.peers.size, server.role.hellosDropped()]).toEqual([256, { sourceFull: 1 }]);
     begin(257, '192.0.2.10');
     expect(server.control.peers.size).toBe(257);
     server.control.peers.get(0)?.close(NOW);
     begin(258, '192.0.2.9');
-    expect([server.control.peers.size, server.role.helloDrops]).toEqual([257, { sourceFull: 1 }]);
+    expect([server.control.peers.size, server.role.hellosDropped()]).toEqual([257, { sourceFull: 1 }]);
   }, 60_000);
 
   it('forgets a source with its last half-open client: one that has logged in does not count', () => {
     const server = new MemoryServer(createMemory(300), 1, 1);
     for (let i = 0; i < 260; i++) settle(NOW, server, new MemoryClient(NOW, i), '192.0.2.9', 5000 + i);
-    expect([server.control.peers.size, server.role.helloDrops]).toEqual([260, {}]);
+    expect([server.control.peers.size, server.role.hellosDropped()]).toEqual([260, {}]);
     expect(server.role.halfOpen.sessions).toBe(0);
   }, 60_000);
 
@@ -195,6 +195,6 @@ describe('a server session over UDP', () => {
     server.receive(NOW, '192.0.2.9', 5000, second);
     expect(server.sent()).toEqual([]);
     expect(server.control.peers.get(0)).toBe(peer);
-    expect(server.role.helloDrops).toEqual({ repeated: 1 });
+    expect(server.role.hellosDropped()).toEqual({ repeated: 1 });
   });
 });
