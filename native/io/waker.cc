@@ -24,23 +24,34 @@ Waker* Waker::create(Environment& environment, int descriptor, std::function<voi
 }
 
 bool Waker::arm(napi_value callback) {
-  disarm();
-  if (napi_create_reference(environment_.env(), callback, 1, &callback_) != napi_ok) return false;
-  const int error = uv_poll_start(&poll_, UV_READABLE, polled);
-  if (error == 0) return true;
-  disarm();
-  throw_errno(environment_.env(), "uv_poll_start", -error);
-  return false;
+  if (!remember(callback)) return false;
+  const int error = polling_ ? 0 : uv_poll_start(&poll_, UV_READABLE, polled);
+  polling_ = error == 0;
+  is_armed_ = polling_;
+  if (error != 0) throw_errno(environment_.env(), "uv_poll_start", -error);
+  return polling_;
 }
 
-void Waker::disarm() {
-  uv_poll_stop(&poll_);
+// A shard arms with one callback all its life, thousands of times a second.
+bool Waker::remember(napi_value callback) {
+  napi_env env = environment_.env();
+  napi_value known = nullptr;
+  bool same = false;
+  if (callback_ && napi_get_reference_value(env, callback_, &known) == napi_ok && napi_strict_equals(env, known, callback, &same) == napi_ok && same)
+    return true;
+  forget();
+  return napi_create_reference(env, callback, 1, &callback_) == napi_ok;
+}
+
+void Waker::forget() {
   if (callback_) napi_delete_reference(environment_.env(), callback_);
   callback_ = nullptr;
 }
 
 void Waker::close() {
-  disarm();
+  is_armed_ = false;
+  uv_poll_stop(&poll_);
+  forget();
   if (context_) napi_async_destroy(environment_.env(), context_);
   context_ = nullptr;
   environment_.began_closing();
@@ -56,6 +67,11 @@ void Waker::closed(uv_handle_t* poll) {
 
 void Waker::polled(uv_poll_t* poll, int, int) {
   auto* waker = static_cast<Waker*>(poll->data);
+  if (!waker->is_armed_) {  // a level-triggered descriptor that nobody waits for now
+    uv_poll_stop(poll);
+    waker->polling_ = false;
+    return;
+  }
   waker->on_ready_();
   waker->call_back();  // last: the callback may close the port, and with it this waker
 }
@@ -70,7 +86,7 @@ void Waker::call_back() {
   napi_get_reference_value(env, callback_, &callback);
   napi_get_global(env, &receiver);
   napi_async_context context = context_;
-  disarm();
+  is_armed_ = false;
   if (callback && napi_make_callback(env, context, receiver, callback, 0, nullptr, nullptr) == napi_pending_exception &&
       napi_get_and_clear_last_exception(env, &thrown) == napi_ok) {
     napi_fatal_exception(env, thrown);  // as an exception in any other callback: 'uncaughtException'

@@ -15,7 +15,7 @@ class Waker {
   static Waker* create(Environment& environment, int descriptor, std::function<void()> on_ready);
 
   bool arm(napi_value callback);  // false with an exception pending on failure
-  void disarm();
+  void disarm() { is_armed_ = false; }
   void close();  // deletes itself when libuv has let go
 
  private:
@@ -24,10 +24,14 @@ class Waker {
   static void polled(uv_poll_t* poll, int status, int events);
   static void closed(uv_handle_t* poll);
   void call_back();
+  bool remember(napi_value callback);
+  void forget();
 
   Environment& environment_;
   std::function<void()> on_ready_;
   uv_poll_t poll_{};
+  bool is_armed_ = false;
+  bool polling_ = false;  // goes on while nobody is armed: to stop and start it are two system calls a wake
   napi_ref callback_ = nullptr;
   napi_async_context context_ = nullptr;
 };

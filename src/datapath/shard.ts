@@ -27,6 +27,11 @@ import { Turns } from './turns.ts';
 const BUSY_WAIT_US = 50;
 /** Turns without work before the shard sleeps. */
 const IDLE_TURNS = 2;
+/** What comes after a sleep so long comes alone, as far as anybody can tell: the shard does not wait for more of it. */
+const LONG_SLEEP: Micros = 1 * MS;
+/** Wakes and turns after which it was no lone packet, with the answer to it. */
+const LONE_WAKES = 3;
+const LONE_TURNS = 3;
 /** The event loop's pass: timers, messages, TCP. */
 const LOOP_PASS: Micros = 1 * MS;
 /** Sessions whose Goodbye and close_notify fit into what may wait. */
@@ -39,6 +44,8 @@ const NEAR: Micros = 2 * MS;
 const TRAIN_STARTS = [1, 2, 4, 8, 16, 32, 64];
 /** Bits of wait() that bring something for the uplink: socket, handover, doors. */
 const UPLINK = 1 | 4 | 16 | 32;
+/** And for the downlink: device, handover, a blocked transmit that may go on. */
+const DOWNLINK = 2 | 4 | 8;
 /** What the port drops and counts by itself: its counter, the stage, the verdict. */
 const PORT_DROPS = [
   ['socketDrops', 'udp.receive', 'socketFull'],
@@ -93,6 +100,10 @@ export class Shard {
   #turns = 0;
   readonly #turnTimes = new Uint32Array(TURN_BUCKETS);
   #passSince: Micros | undefined;
+  /** When it last went to sleep. */
+  #sleepsSince: Micros = 0;
+  /** How often it was woken since the last long sleep. */
+  #wakes = 0;
 
   constructor(addon: Addon, options: ShardOptions, report: ReportSender) {
     this.#addon = addon;
@@ -237,7 +248,7 @@ export class Shard {
     if (control.hasOutput && control.fillPackets()) injectPackets(path, now);
     const departs = this.#departure <= now && path.queuedOut === 0;
     const held = isHeld(batches.superpacketsIn) || isHeld(batches.released);
-    if (path.ready !== 0 || departs || held || path.queuedOut > 0 || control.hasOutput) run(downlink, path, now);
+    if (path.ready & DOWNLINK || departs || held || path.queuedOut > 0 || control.hasOutput) run(downlink, path, now);
     const deadline = control.nextDeadline();
     if (deadline !== undefined && deadline <= now) {
       control.advance(now);
@@ -279,38 +290,49 @@ export class Shard {
     const began = this.#addon.monotonicMicros();
     // A turn after a pass of the event loop counts from the turn before: messages and handshakes delay packets too.
     let last = this.#passSince ?? began;
+    this.#wakes = began - this.#sleepsSince > LONG_SLEEP ? 1 : this.#wakes + 1;
+    const isLone = this.#wakes <= LONE_WAKES;
     this.#passSince = undefined;
     let now = began;
-    for (let idle = 0; idle < IDLE_TURNS; ) {
+    for (let turns = 1, idle = 0; ; turns++) {
       const worked = this.turn(now, idle === 0 ? 0 : this.#wait(now));
       // With a train about to leave the shard does not go to sleep: the wait in the kernel is exact, a timer is not.
       idle = worked ? 0 : this.#isNear(now) ? 1 : idle + 1;
       now = this.#addon.monotonicMicros();
       if (worked) this.#turnTimes[turnBucket(now - last)]++;
       last = now;
-      if (now - began > LOOP_PASS && idle < IDLE_TURNS) {
+      if (idle >= IDLE_TURNS || (isLone && turns <= LONE_TURNS && this.#mayRest(now))) {
+        if (this.#sleep(now)) return;
+        idle = 0;
+      }
+      if (now - began > LOOP_PASS) {
         this.#passSince = now;
         this.wake();
         return;
       }
     }
-    this.#sleep(now);
   };
 
-  #sleep(now: Micros): void {
-    if (this.#addon.arm(this.#path.port, this.#woken)) {
-      this.wake();
-      return;
-    }
+  /** Nothing is left that only another turn would send. */
+  #mayRest(now: Micros): boolean {
+    return !this.control.hasOutput && this.#path.queuedOut === 0 && !this.#isNear(now);
+  }
+
+  /** @returns false when there is something to do already */
+  #sleep(now: Micros): boolean {
+    if (this.#addon.arm(this.#path.port, this.#woken)) return false;
     this.#armed = true;
+    this.#sleepsSince = now;
+    this.#path.ready = 0; // it has looked once more, and nothing was there
     // a departure before its time, as the timer fires late: the rest is waited for awake
     const departure = this.#path.queuedOut === 0 ? this.#departure - NEAR : Number.POSITIVE_INFINITY;
     const deadline = Math.min(departure, this.control.nextDeadline() ?? Infinity, this.doorsOpenAt ?? Infinity);
     // A shard sleeps thousands of times a second, a deadline is seconds away: a timer that rings early costs one turn.
-    if (deadline === Number.POSITIVE_INFINITY || this.#timerAt <= deadline) return;
+    if (deadline === Number.POSITIVE_INFINITY || this.#timerAt <= deadline) return true;
     clearTimeout(this.#timer);
     this.#timerAt = deadline;
     this.#timer = setTimeout(this.#due, Math.max(0, Math.min((deadline - now) / 1000, 2 ** 30)));
+    return true;
   }
 
   readonly #woken = (): void => {
