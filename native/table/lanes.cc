@@ -4,8 +4,6 @@
 
 #include <cstring>
 
-#include "core/args.h"
-
 namespace ringway {
 
 KeyCache::~KeyCache() {
@@ -90,24 +88,6 @@ std::shared_ptr<Lanes> Lanes::create(const Options& options) {
   lanes->keys = std::make_unique<KeyCache>(*lanes->aead);
   if (!lanes->keys->allocate()) return nullptr;
   return lanes;
-}
-
-Lanes* lanes_of(Args& args, size_t argument) { return static_cast<Lanes*>(args.handle<Shards>(argument, "lanes")); }
-
-bool derive_record_secret(uint16_t suite, uint16_t epoch, const uint8_t* traffic, RecordSecret* out) {
-  const Hash hash = hash_of_suite(suite);
-  const Bytes secret{traffic, hash_bytes(hash)};
-  wipe(out, sizeof *out);
-  const bool good = expand_label(hash, secret, "key", {}, out->key, suite::key_length(suite)) && expand_label(hash, secret, "iv", {}, out->iv, sizeof out->iv) &&
-                    expand_label(hash, secret, "sn", {}, out->sn, suite::key_length(suite));
-  if (!good) {
-    wipe(out, sizeof *out);
-    return false;
-  }
-  out->suite = suite;
-  out->epoch = epoch;
-  std::memcpy(out->traffic, traffic, secret.size());
-  return true;
 }
 
 }  // namespace ringway

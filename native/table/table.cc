@@ -15,6 +15,9 @@
 #include "table/window.h"
 
 namespace ringway {
+
+Lanes* lanes_of(Args& args, size_t argument) { return static_cast<Lanes*>(args.handle<Shards>(argument, "lanes")); }
+
 namespace {
 
 constexpr int64_t max_slots = 1 << 20;

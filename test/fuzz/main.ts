@@ -5,7 +5,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { runNativeTarget } from './native.ts';
+import { buildNativeTarget, runNativeTarget } from './native.ts';
 import { runScriptTarget } from './script.ts';
 
 const { values, positionals } = parseArgs({
@@ -21,18 +21,23 @@ if (!(seconds > 0) || !Number.isInteger(seed)) {
 
 const SCRIPTS = import.meta.dirname;
 const PROGRAMS = join(SCRIPTS, '../../native/fuzz');
+/** Its preparation, which begins for all at once, and then its run. */
+type Start = () => Promise<boolean>;
 const targets = [
-  ...named(SCRIPTS, '.fuzz.ts', (name, path) => runScriptTarget(name, path, seconds, seed)),
-  ...named(PROGRAMS, '.cc', (name, path) => runNativeTarget(name, path, seconds, seed)),
+  ...named(SCRIPTS, '.fuzz.ts', (name, path) => () => runScriptTarget(name, path, seconds, seed)),
+  ...named(PROGRAMS, '.cc', (name, path) => {
+    const built = buildNativeTarget(name, path);
+    return () => runNativeTarget(name, built, seconds, seed);
+  }),
 ].filter(({ name }) => positionals.length === 0 || positionals.includes(name));
 
-function named(folder: string, ending: string, start: (name: string, path: string) => Promise<boolean>) {
+function named(folder: string, ending: string, prepare: (name: string, path: string) => Start) {
   return (existsSync(folder) ? readdirSync(folder) : [])
     .filter((file) => file.endsWith(ending))
     .sort()
     .map((file) => ({
       name: file.slice(0, -ending.length),
-      start: () => start(file.slice(0, -ending.length), join(folder, file)),
+      prepare: () => prepare(file.slice(0, -ending.length), join(folder, file)),
     }));
 }
 
@@ -41,6 +46,6 @@ if (targets.length === 0) {
   process.exit(2);
 }
 let failed = 0;
-for (const { start } of targets) if (!(await start())) failed++;
+for (const start of targets.map(({ prepare }) => prepare())) if (!(await start())) failed++;
 console.log(`fuzz: ${targets.length - failed} targets held, ${failed} failed (seed ${seed})`);
 process.exitCode = failed === 0 ? 0 : 1;

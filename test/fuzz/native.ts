@@ -1,8 +1,9 @@
 /** Fuzzing of C++: libFuzzer with AddressSanitizer and UndefinedBehaviorSanitizer around parsers that know nothing of N-API. */
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { corpusFolder } from './script.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -15,39 +16,44 @@ const FLAGS = [
   '-fno-sanitize-recover=undefined',
   '-I',
   join(ROOT, 'native'),
+  '-I',
+  join(dirname(process.execPath), '../include/node'), // headers name types of N-API; no target calls it
 ];
 
-/** Sources to link beside the target, from its line `// link: native/packet/parse.cc native/...`, and libraries (`-lname`). */
+/** Sources to link beside the target, from its lines `// link: native/packet/parse.cc native/...`, and libraries (`-lname`). */
 function linked(source: string): string[] {
-  const words = /^\/\/ link: (.+)$/m.exec(source)?.[1].trim().split(/\s+/) ?? [];
+  const words = [...source.matchAll(/^\/\/ link: (.+)$/gm)].flatMap(([, list]) => list.trim().split(/\s+/));
   return words.map((word) => (word.startsWith('-') ? word : join(ROOT, word)));
 }
 
 /** Built again only when a file under native/ or the target itself changed. @returns undefined when it does not build */
-function build(name: string, path: string): string | undefined {
+export async function buildNativeTarget(name: string, path: string): Promise<string | undefined> {
   const hash = createHash('sha256').update(FLAGS.join(' ')).update(readFileSync(path));
   for (const entry of readdirSync(join(ROOT, 'native'), { recursive: true, withFileTypes: true }))
     if (entry.isFile()) hash.update(readFileSync(join(entry.parentPath, entry.name)));
   const program = join(CACHE, `${name}-${hash.digest('hex').slice(0, 16)}`);
   if (existsSync(program)) return program;
   mkdirSync(CACHE, { recursive: true });
-  const { status, stderr } = spawnSync(
-    'clang++',
-    [...FLAGS, path, ...linked(readFileSync(path, 'utf8')), '-o', program],
-    {
-      encoding: 'utf8',
-    },
-  );
-  if (status === 0) return program;
-  console.error(
-    `fuzz ${name}: does not build\n${stderr ?? 'clang++ is not installed: run npm test, or install clang and its runtime'}`,
-  );
-  return undefined;
+  const args = [...FLAGS, path, ...linked(readFileSync(path, 'utf8')), '-o', program];
+  try {
+    await promisify(execFile)('clang++', args, { maxBuffer: 1 << 24 });
+    return program;
+  } catch (error) {
+    const complaint = (error as { stderr?: string }).stderr;
+    const missing = 'clang++ is not installed: run npm test, or install clang and its runtime';
+    console.error(`fuzz ${name}: does not build\n${complaint || missing}`);
+    return undefined;
+  }
 }
 
 /** New inputs go to a folder outside git; the corpus in git grows only by hand. */
-export async function runNativeTarget(name: string, path: string, seconds: number, seed: number): Promise<boolean> {
-  const program = build(name, path);
+export async function runNativeTarget(
+  name: string,
+  built: Promise<string | undefined>,
+  seconds: number,
+  seed: number,
+): Promise<boolean> {
+  const program = await built;
   if (program === undefined) return false;
   const found = join(CACHE, 'found', name);
   mkdirSync(found, { recursive: true });
