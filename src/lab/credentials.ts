@@ -24,9 +24,11 @@ export async function createAuthority(folder: string, name: string): Promise<str
   return certificate;
 }
 
+const DAY_MS = 86_400_000;
+
 /**
- * A server certificate signed by the authority in `folder`. `days` may be 0 or less: it has run out then, one second or as many
- * days ago.
+ * A server certificate signed by the authority in `folder`, which begins now. `days` may be 0 or less: then it began a day before it ran out, as
+ * many days ago. By `openssl ca`: `openssl x509` of 3.5 takes no end before now, and older ones no beginning.
  */
 export async function createCertificate(
   folder: string,
@@ -34,16 +36,40 @@ export async function createCertificate(
 ) {
   const { authority, name, days } = options;
   const [key, request, certificate] = ['key', 'csr', 'crt'].map((ending) => join(folder, `${options.file}.${ending}`));
-  const extensions = join(folder, `${options.file}.ext`);
-  await writeFile(extensions, `subjectAltName=DNS:${name}\n`);
   await run(['openssl', 'req', ...NEW_KEY, '-keyout', key, '-out', request, '-subj', `/CN=${name}`]);
-  const signer = ['-CA', `${authority}.crt`, '-CAkey', `${authority}.key`, '-CAcreateserial'].map((word) =>
-    word.startsWith('-') ? word : join(folder, word),
-  );
-  const out = ['-days', String(days), '-extfile', extensions, '-out', certificate];
-  await run(['openssl', 'x509', '-req', '-in', request, ...signer, ...out]);
+  const [config, database] = ['cnf', 'db'].map((ending) => join(folder, `${options.file}.${ending}`));
+  await writeFile(database, '');
+  await writeFile(config, configOf({ database, folder, name }));
+  const end = Date.now() + days * DAY_MS;
+  const dates = ['-startdate', timeOf(Math.min(Date.now(), end - DAY_MS)), '-enddate', timeOf(end)];
+  const signer = ['-cert', join(folder, `${authority}.crt`), '-keyfile', join(folder, `${authority}.key`)];
+  const how = ['-batch', '-notext', '-config', config, '-in', request, '-out', certificate];
+  await run(['openssl', 'ca', ...how, ...signer, ...dates]);
   await chmod(key, 0o600);
   return { certificate, key };
+}
+
+/** What `openssl ca` wants to be told in a file. */
+function configOf({ database, folder, name }: { database: string; folder: string; name: string }): string {
+  return `[ca]
+default_ca = lab
+[lab]
+database = ${database}
+new_certs_dir = ${folder}
+rand_serial = yes
+default_md = sha256
+policy = any
+x509_extensions = extensions
+[any]
+commonName = supplied
+[extensions]
+subjectAltName = DNS:${name}
+`;
+}
+
+/** YYYYMMDDHHMMSSZ */
+function timeOf(milliseconds: number): string {
+  return `${new Date(milliseconds).toISOString().replace(/[-:T]/g, '').slice(0, 14)}Z`;
 }
 
 /** Everything a pair needs, in a folder. The user file holds one user with a `$6$` hash. */
