@@ -85,12 +85,13 @@ function clangRuntime() {
   return major ? [[`libclang-rt-${major}-dev`, `/usr/lib/llvm-${major}/lib/clang`]] : [];
 }
 
+const known = (names) => spawnSync('apt-cache', ['show', '--no-all-versions', ...names]).status === 0;
+
 /** @returns whether the packages are in place now */
 function aptInstall(names, mayFail = false) {
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   const install = ['-o', 'DPkg::Lock::Timeout=120', 'install', '-y', '--no-install-recommends', ...names];
-  const known = spawnSync('apt-cache', ['show', '--no-all-versions', ...names]).status === 0;
-  if (!known) step('apt-get update', 'apt-get', ['-o', 'DPkg::Lock::Timeout=120', 'update'], { env, mayFail });
+  if (!known(names)) step('apt-get update', 'apt-get', ['-o', 'DPkg::Lock::Timeout=120', 'update'], { env, mayFail });
   return step(`apt-get install ${names.join(' ')}`, 'apt-get', install, { env, mayFail });
 }
 
@@ -101,7 +102,9 @@ function systemPackages() {
   const optional = OPTIONAL_PACKAGES.filter(([name, probe]) => !present(probe) && !existsSync(`.cache/no-${name}`));
   const root = process.getuid() === 0 && present('apt-get');
   if (missing.length > 0 && !root) {
-    const names = [...missing, ...optional.map(([name]) => name)].join(' ');
+    // one name that apt does not know would make it install nothing
+    const useful = [...optional, ...(purpose === 'test' ? clangRuntime() : [])].map(([name]) => name);
+    const names = [...missing, ...useful.filter((name) => known([name]))].join(' ');
     stop(
       'packages are missing, and only root can install them. Run this, then the same command again:',
       `  sudo apt-get install -y ${names}`,

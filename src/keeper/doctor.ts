@@ -2,9 +2,11 @@
  * What this machine gives a tunnel, tried out rather than looked up: each part is opened for a moment as the product would, and closed
  * again. A device and sockets of its own, named by the kernel; nothing of the host is changed.
  */
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { arch, release } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { RingwayError } from '../errors.ts';
 import type { Addon } from '../native/index.ts';
 import { tunRefused, USO } from './kernel.ts';
@@ -22,6 +24,7 @@ export interface Finding {
 
 const BUFFER = 15 * 2 ** 20; // udp_buffer_size of the stock server
 const UDP_BLOCK = 66_048;
+const PRIVATE = fileURLToPath(new URL('../../bin/private.sh', import.meta.url));
 const SYSTEM_FOLDERS = '/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** Everything an operator may have to mend, in the order a start would come upon it. */
@@ -32,6 +35,7 @@ export function* examine(addon: Addon): Generator<Finding> {
   yield program('setpriv', 'util-linux', 'slow');
   yield* tun(addon);
   yield* udp(addon);
+  yield namespaces();
 }
 
 function aead(addon: Addon): Finding {
@@ -107,6 +111,15 @@ function* udp(addon: Addon): Generator<Finding> {
   } finally {
     addon.closeDescriptor(socket.descriptor);
   }
+}
+
+/** Not for a server or client: for `npm start`, the tests and `ringway load --self`. Ubuntu forbids them to ordinary users by a sysctl. */
+function namespaces(): Finding {
+  const { status, stderr } = spawnSync('sh', [PRIVATE, 'true'], { encoding: 'utf8' });
+  if (status === 0) return { state: 'ok', subject: 'namespaces', words: 'may be made' };
+  const [refusal, advice] = stderr.split('\n').map((line) => line.replace(/^private: /, ''));
+  const words = `${refusal}: neither demo nor load --self`;
+  return { state: 'slow', subject: 'namespaces', words, advice: advice || 'run it as root' };
 }
 
 const STEERING = 'packets are handed over between shards instead; give CAP_BPF or run as root';
