@@ -95,6 +95,10 @@ export interface Addon {
   udpReceive(port: PortHandle, limit: number): number;
   /** Bits of `doors` (1, 2): from now on wait and arm tell of these doors and of no other. None at first. One that is not watched costs nothing but what the kernel does with its datagrams. */
   watchDoors(port: PortHandle, doors: number): void;
+  /** The kernel stamps what arrives at the port's socket (SO_TIMESTAMPNS), or no longer; off at first. Costs a look at the clock for every packet. @throws errno of setsockopt */
+  stampArrivals(port: PortHandle, on: boolean): void;
+  /** Microseconds that the first train received since the last call had waited in the socket, or -1 when none was stamped. */
+  arrivalDelay(port: PortHandle): number;
   /** Appends up to `limit` trains of a door, copied, to the udpReceive batch: one recvmmsg of at most 16. What finds no block is counted like what the kernel drops there. @returns how many were received */
   doorReceive(port: PortHandle, door: number, limit: number): number;
   /** Same for the tunReceive batch: offset and length are of the IP packet (the vnet header is parsed away); segmentSize, kind (GsoType, ECN masked), flags, checksumStart/Offset. */

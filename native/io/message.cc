@@ -1,6 +1,7 @@
 #include "io/message.h"
 
 #include <cstring>
+#include <ctime>
 
 #include <netinet/udp.h>
 
@@ -129,6 +130,10 @@ Control read_control(std::span<const uint8_t> control, uint8_t* element) {
     } else if (header.cmsg_level == SOL_SOCKET && header.cmsg_type == SO_RXQ_OVFL && bytes >= sizeof(uint32_t)) {
       memcpy(&result.drops, content, sizeof result.drops);
       result.has_drops = true;
+    } else if (header.cmsg_level == SOL_SOCKET && header.cmsg_type == SO_TIMESTAMPNS && bytes >= sizeof(timespec)) {
+      timespec stamp;
+      memcpy(&stamp, content, sizeof stamp);
+      result.arrived = static_cast<double>(stamp.tv_sec) + static_cast<double>(stamp.tv_nsec) / 1e9;
     } else if (header.cmsg_level == IPPROTO_IP && header.cmsg_type == IP_PKTINFO && bytes >= sizeof(in_pktinfo)) {
       in_pktinfo info;
       memcpy(&info, content, sizeof info);

@@ -20,6 +20,7 @@ struct Control {
   uint32_t segment_size = 0;  // UDP_GRO: bytes of every datagram but the last; 0 = a single one
   uint32_t drops = 0;         // SO_RXQ_OVFL: datagrams this socket has dropped so far
   bool has_drops = false;
+  double arrived = 0;  // SO_TIMESTAMPNS: when the kernel took it in, seconds of CLOCK_REALTIME; 0 = not told
 };
 // Received control messages; the local address goes into `element`. Stops at the first one that does not fit its buffer.
 Control read_control(std::span<const uint8_t> control, uint8_t* element);

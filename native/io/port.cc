@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <utility>
 
 namespace ringway {
 namespace {
@@ -23,11 +24,12 @@ bool for_now(int error) { return error == EAGAIN || error == ENOBUFS || error ==
 bool refuses_train(int error) { return error == EIO || error == EINVAL || error == EMSGSIZE; }
 bool refuses_superpacket(int error) { return error == EINVAL || error == EMSGSIZE || error == EOPNOTSUPP || error == E2BIG; }
 
-double monotonic_micros() {
+double micros_of(clockid_t clock) {
   timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(clock, &now);
   return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) / 1e3;
 }
+double monotonic_micros() { return micros_of(CLOCK_MONOTONIC); }
 
 uint32_t datagrams_in(uint32_t length, uint32_t segment_size) {
   return segment_size == 0 || length <= segment_size ? 1 : (length + segment_size - 1) / segment_size;
@@ -37,7 +39,10 @@ uint32_t datagrams_in(uint32_t length, uint32_t segment_size) {
 
 Port::Port(napi_env env, const PortOptions& options) : Closing{Environment::of(env)}, options_{options}, environment_{Environment::of(env)} {
   segment_.resize(max_packet);
-  if (options.udp >= 0) last_drops_ = Doors::drops_of(options.udp);  // a predecessor has counted those
+  if (options.udp >= 0) {
+    last_drops_ = Doors::drops_of(options.udp);  // a predecessor has counted those
+    (void)stamp_arrivals(false);  // and may have wanted them stamped
+  }
   sockaddr_storage name{};
   socklen_t bytes = sizeof name;
   if (options.udp >= 0 && getsockname(options.udp, reinterpret_cast<sockaddr*>(&name), &bytes) == 0) ipv6_socket_ = name.ss_family == AF_INET6;
@@ -67,6 +72,7 @@ Control Port::describe_train(uint32_t i, std::span<const uint8_t> name, std::spa
   if (read.segment_size > 0 && read.segment_size < batch.length[i]) batch.segment_size[i] = read.segment_size;
   counters_.train_in(datagrams_in(batch.length[i], batch.segment_size[i]));
   counters_.udp_bytes_in += batch.length[i];
+  if (read.arrived > 0 && delay_ < 0) delay_ = std::max(0.0, micros_of(CLOCK_REALTIME) - read.arrived * 1e6);
   if (truncated) {
     batch.verdict[i] = verdict::truncated;
     counters_.truncated++;
@@ -103,6 +109,15 @@ void Port::watch_doors() {
     watch_door(door);
   }
 }
+
+// The stamp costs the kernel a look at the clock for every packet of the machine: only while somebody wants to know.
+int Port::stamp_arrivals(bool on) {
+  const int value = on;
+  delay_ = -1;
+  return setsockopt(options_.udp, SOL_SOCKET, SO_TIMESTAMPNS, &value, sizeof value) == 0 ? 0 : errno;
+}
+
+double Port::arrival_delay() { return std::exchange(delay_, -1); }
 
 bool Port::add_packet(uint16_t block, uint32_t bytes) {
   Batch& batch = *options_.tun_receive;

@@ -84,6 +84,10 @@ class Port : public Environment::Closing {
   size_t udp_transmit(Batch& trains);
   size_t tun_transmit(Batch& superpackets);
   uint32_t take_over(HandoverKind kind, uint32_t limit);
+  // From now on the kernel says when each train of the socket arrived, or no longer. @returns errno
+  int stamp_arrivals(bool on);
+  // Microseconds the first train since the last call had waited in the socket; negative: none was stamped.
+  double arrival_delay();
   // One datagram with DF, at once, past whatever is queued. @returns errno, 0 = sent; EMSGSIZE: larger than the interface's own MTU
   int send_probe(std::span<const uint8_t> bytes, const uint8_t* element);
 
@@ -127,6 +131,7 @@ class Port : public Environment::Closing {
   Waker* waker_ = nullptr;
   bool open_ = false;
   bool ipv6_socket_ = false;
+  double delay_ = -1;
   uint32_t max_sends_ = 256;  // per call of send() or write()
 
  private:

@@ -141,6 +141,23 @@ napi_value watch_doors(napi_env env, napi_callback_info info) {
   return undefined(env);
 }
 
+// stampArrivals(port, on): from now on arrivalDelay can tell
+napi_value stamp_arrivals(napi_env env, napi_callback_info info) {
+  Args args{env, info, "stampArrivals"};
+  auto* port = open_port_of(args);
+  const bool on = args.boolean(1, "on");
+  if (!args.ok()) return nullptr;
+  const int error = port->stamp_arrivals(on);
+  return error == 0 ? undefined(env) : throw_errno(env, "setsockopt(SO_TIMESTAMPNS)", error);
+}
+
+// arrivalDelay(port) -> microseconds, or -1
+napi_value arrival_delay(napi_env env, napi_callback_info info) {
+  Args args{env, info, "arrivalDelay"};
+  auto* port = open_port_of(args);
+  return args.ok() ? to_js(env, port->arrival_delay()) : nullptr;
+}
+
 // doorReceive(port, door, limit) -> entries
 napi_value door_receive(napi_env env, napi_callback_info info) {
   Args args{env, info, "doorReceive"};
@@ -292,6 +309,7 @@ const Functions functions{
   {"tunReceive", tun_receive}, {"udpTransmit", udp_transmit}, {"tunTransmit", tun_transmit}, {"portCounters", port_counters},
   {"injectErrors", inject_errors}, {"createHandover", create_handover}, {"attachHandover", attach_handover}, {"handOver", hand_over},
   {"takeOver", take_over}, {"sendProbe", send_probe}, {"watchDoors", watch_doors}, {"doorReceive", door_receive},
+  {"stampArrivals", stamp_arrivals}, {"arrivalDelay", arrival_delay},
 };
 
 }  // namespace

@@ -1,7 +1,8 @@
 /**
- * What one session may receive while its shard is overloaded. A shard that cannot keep up lets the socket overflow, and an overflowing socket
- * drops everybody's datagrams alike. So from the moment the kernel begins to drop, sessions above their fair share (max-min: what those
- * below leave over is divided equally among those above) lose the excess unopened, and the level sinks until the socket is drained again.
+ * What one session may receive while its shard is overloaded. A shard that cannot keep up lets the socket fill and overflow: everybody's
+ * datagrams wait behind those of who sends the most, and are dropped alike. So from the moment they wait long, sessions above their fair share
+ * (max-min: what those below leave over is divided equally among those above) lose the excess unopened. The level follows how long
+ * datagrams wait, so that the socket is neither empty nor long: the kernel stamps arrivals while the socket is never found empty, and only then.
  */
 import type { Micros } from '../wire/time.ts';
 import { ARRIVAL, LIMIT, type Limits, NO_LIMIT } from './limits.ts';
@@ -9,30 +10,58 @@ import { ARRIVAL, LIMIT, type Limits, NO_LIMIT } from './limits.ts';
 /** How long a level is kept: holds a few trains of every busy session. */
 export const INTERVAL: Micros = 10_000;
 const TICK: Micros = 1_000;
+/** What datagrams may wait in the socket: a few turns' work, and no delay to notice (CoDel's target, RFC 8289 §4.2). */
+const TARGET: Micros = 5_000;
 /** Of what the shard has taken in when overloaded, so that the socket's backlog drains too. */
-const TARGET = 0.8;
+const BEGIN = 0.8;
+/**
+ * How much the level changes an interval for each TARGET that the wait is off, and for each that it has grown, as in PIE (RFC 8033 §4.2):
+ * without the second the level would swing, as a queue already is the sum of what was too much.
+ */
+const OFF = 0.02;
+const GROWN = 0.1;
+/** And how much at most, down and up. */
 const SINK = 0.85;
-const RISE = 1.02;
+const RISE = 1.05;
+/** What a wait counts for at most, and when the kernel drops. */
+const LONGEST: Micros = 8 * TARGET;
+/** Without an overload, arrivals go on being stamped for so long. */
+const STAMP: Micros = 1_000_000;
+/** Who there is besides is asked so often while the socket is never empty. */
+const LOOK: Micros = 50_000;
 /** A level never sinks below 10 Mbit/s: 1,250 bytes a tick. */
 const LEAST_RATE = 1_250;
+
+/** What a shard's socket can tell. */
+export interface Backlog {
+  /** Datagrams the kernel has dropped there so far. */
+  lost(): number;
+  /** From now on arrivals are stamped, or no longer. */
+  stamp(on: boolean): void;
+  /** How long the first datagram of the vector had waited; negative when it was not stamped. */
+  delay(): Micros;
+}
+
+/** Points in time, and a wait, as elements: a field that holds a fraction is a new object each time it changes. */
+const AT = { began: 0, shortest: 1, lookAt: 2, waitBefore: 3 } as const;
+const NEVER = Number.NEGATIVE_INFINITY;
 
 export class FairShare {
   readonly #limits: Uint32Array;
   readonly #arrivals: Uint32Array;
-  /** What the kernel has dropped so far. */
-  readonly #lost: () => number;
-  /** When the interval began: an element, as a field that holds a fraction is a new object each time it changes. */
-  readonly #began = Float64Array.of(Number.NEGATIVE_INFINITY);
+  readonly #backlog: Backlog;
+  readonly #at = Float64Array.of(NEVER, Infinity, NEVER, 0);
   #drained = false;
+  #stamped = false;
   #lostBefore = 0;
   #level = NO_LIMIT;
   /** Arrivals of the sessions of one interval, to sort. Grows to the busiest interval there was. */
   #demands = new Float64Array(64);
 
-  constructor({ limits, arrivals }: Limits, lost: () => number) {
+  constructor({ limits, arrivals }: Limits, backlog: Backlog) {
     this.#limits = limits;
     this.#arrivals = arrivals;
-    this.#lost = lost;
+    this.#backlog = backlog;
   }
 
   /** Bytes a session may receive in a millisecond now, or NO_LIMIT. */
@@ -43,31 +72,68 @@ export class FairShare {
   /** A vector has been received. @param drained nothing more waits in the socket */
   vector(now: Micros, drained: boolean): void {
     const limits = this.#limits;
+    const at = this.#at;
     if (drained) this.#drained = true;
+    else if (this.#stamped) this.#waited(this.#backlog.delay());
     limits[LIMIT.tick] = Math.floor(now / TICK); // modulo 2^32
-    const passed = now - this.#began[0];
+    const passed = now - at[AT.began];
     if (passed < INTERVAL) return;
-    this.#end(passed);
-    this.#began[0] = now;
+    this.#end(now, passed);
+    at[AT.began] = now;
+    at[AT.shortest] = Infinity;
     this.#drained = drained;
     limits[LIMIT.interval]++;
     limits[LIMIT.rate] = this.#level;
   }
 
-  #end(passed: Micros): void {
+  #waited(delay: Micros): void {
+    if (delay >= 0) this.#at[AT.shortest] = Math.min(this.#at[AT.shortest], delay);
+  }
+
+  #end(now: Micros, passed: Micros): void {
     const limited = this.#level !== NO_LIMIT;
-    if (this.#drained && !limited) return;
-    const lost = this.#lost();
+    this.#stamp(now, !this.#drained || limited);
+    if (!this.#stamped || (this.#drained && !limited)) return;
+    const wait = this.#wait();
+    if (limited) this.#adjust(wait, passed);
+    else if (wait > TARGET && passed < 2 * INTERVAL) {
+      this.#level = this.#first(passed);
+      this.#at[AT.waitBefore] = wait;
+    }
+  }
+
+  #stamp(now: Micros, wanted: boolean): void {
+    const at = this.#at;
+    if (this.#stamped) {
+      if (wanted) at[AT.lookAt] = now + STAMP;
+      if (now < at[AT.lookAt]) return;
+    } else {
+      if (!wanted || now < at[AT.lookAt]) return;
+      at[AT.lookAt] = now + LOOK;
+      if (this.#gather() < 2) return; // nobody to be fair to
+      this.#lostBefore = this.#backlog.lost();
+    }
+    this.#stamped = !this.#stamped;
+    this.#backlog.stamp(this.#stamped);
+  }
+
+  /** The shortest wait of the interval: what comes in bursts is no backlog. */
+  #wait(): Micros {
+    const lost = this.#backlog.lost();
     const losing = lost > this.#lostBefore;
     this.#lostBefore = lost;
-    if (!limited) {
-      if (losing && passed < 2 * INTERVAL) this.#level = this.#first(passed);
-    } else if (losing || !this.#drained) {
-      this.#level = Math.max(LEAST_RATE, Math.floor(this.#level * SINK));
-    } else {
-      this.#level = Math.ceil(this.#level * RISE);
-      if (this.#level > (this.#most() * TICK) / passed) this.#level = NO_LIMIT;
-    }
+    if (losing) return LONGEST;
+    const shortest = this.#at[AT.shortest];
+    return this.#drained || shortest === Infinity ? 0 : Math.min(shortest, LONGEST);
+  }
+
+  #adjust(wait: Micros, passed: Micros): void {
+    const off = (wait - TARGET) / TARGET;
+    const grown = (wait - this.#at[AT.waitBefore]) / TARGET;
+    this.#at[AT.waitBefore] = wait;
+    const change = Math.max(SINK, Math.min(RISE, 1 - OFF * off - GROWN * grown));
+    this.#level = Math.max(LEAST_RATE, Math.ceil(this.#level * change));
+    if (off < 0 && this.#level > (this.#most() * TICK) / passed) this.#level = NO_LIMIT;
   }
 
   /** The fair level for a part of what has arrived; none where there is nobody to be fair to. */
@@ -77,7 +143,7 @@ export class FairShare {
     const demands = this.#demands.subarray(0, count).sort();
     let left = 0;
     for (const demand of demands) left += demand;
-    left *= TARGET;
+    left *= BEGIN;
     for (let i = 0; i < count; i++) {
       const fair = left / (count - i);
       if (demands[i] > fair) return Math.max(LEAST_RATE, Math.floor((fair * TICK) / passed));

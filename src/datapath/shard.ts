@@ -165,7 +165,11 @@ export class Shard {
       queuedIn: 0,
       entries: 0,
       limits: lanes.limits,
-      fair: new FairShare(lanes, () => addon.portCounters(port).socketDrops),
+      fair: new FairShare(lanes, {
+        lost: () => addon.portCounters(port).socketDrops,
+        stamp: (on) => addon.stampArrivals(port, on),
+        delay: () => addon.arrivalDelay(port),
+      }),
       pacer,
       paced: options.paced,
       turns: new Turns(),

@@ -45,10 +45,17 @@ describe('the share of strangers', () => {
   });
 });
 
-/** Bytes of a packet, of a train, and trains a socket holds. */
-const [PACKET, TRAIN, SOCKET] = [1_250, 31_250, 64];
+/** Bytes of a packet, of a train, and trains a socket holds: 30 intervals' work. */
+const [PACKET, TRAIN, SOCKET] = [1_250, 31_250, 1_000];
 /** Steps of an interval. */
 const STEPS = 32;
+
+interface Waiting {
+  readonly slot: number;
+  readonly bytes: number;
+  /** Of its arrival. */
+  readonly step: number;
+}
 
 /**
  * A shard that can take on `capacity` bytes an interval, behind a socket, for sessions that offer so many each, in trains or (little) in
@@ -59,8 +66,15 @@ function serve(offered: readonly number[], { capacity = 1_000_000, intervals = 2
   const limits = createLimits(offered.length);
   let lost = 0;
   let drained = true;
-  const share = new FairShare(limits, () => lost);
-  const queue: { slot: number; bytes: number }[] = [];
+  let delay = -1;
+  let stamped = false;
+  const share = new FairShare(limits, {
+    lost: () => lost,
+    stamp: (on) => (stamped = on),
+    delay: () => (stamped ? delay : -1),
+  });
+  const queue: Waiting[] = [];
+  const waits: number[] = []; // of the last session, in steps
   const [through, wanted] = [offered.map(() => 0), offered.map(() => 0)];
   let longest = 0;
   for (let step = 0; step < intervals * STEPS; step++) {
@@ -70,15 +84,17 @@ function serve(offered: readonly number[], { capacity = 1_000_000, intervals = 2
         const bytes = each > 100_000 ? TRAIN : PACKET;
         if (random() > each / bytes / STEPS / 8) continue;
         if (counts) wanted[slot] += bytes;
-        if (queue.length < SOCKET) queue.push({ slot, bytes });
+        if (queue.length < SOCKET) queue.push({ slot, bytes, step });
         else lost++;
       }
     }
     if (counts) longest = Math.max(longest, queue.length);
     let work = capacity / STEPS;
+    delay = ((step - (queue[0]?.step ?? step)) * INTERVAL) / STEPS;
     share.vector((step * INTERVAL) / STEPS, drained);
     while (queue.length > 0 && work > 0) {
-      const { slot, bytes } = queue.shift() as { slot: number; bytes: number };
+      const { slot, bytes, step: from } = queue.shift() as Waiting;
+      if (counts && slot === offered.length - 1) waits.push(step - from);
       const dropped = !isWithinShare(limits, slot, bytes) && fair;
       work -= dropped ? bytes / 20 : bytes;
       if (counts && !dropped) through[slot] += bytes;
@@ -86,7 +102,9 @@ function serve(offered: readonly number[], { capacity = 1_000_000, intervals = 2
     drained = queue.length === 0;
   }
   const total = through.reduce((sum, bytes) => sum + bytes, 0);
-  return { kept: through.map((bytes, i) => bytes / wanted[i]), total, longest, share };
+  waits.sort((a, b) => a - b);
+  const p99 = ((waits[Math.floor(0.99 * waits.length)] ?? 0) * INTERVAL) / STEPS;
+  return { kept: through.map((bytes, i) => bytes / wanted[i]), total, longest, share, p99 };
 }
 
 describe('the fair share', () => {
@@ -97,8 +115,10 @@ describe('the fair share', () => {
     const fair = serve([greedy, quiet]);
     const unfair = serve([greedy, quiet], { fair: false });
     expect(fair.kept[1]).toBeGreaterThan(0.99);
+    expect(fair.p99).toBeLessThan(15_000);
     expect(unfair.kept[1]).toBeLessThan(0.5);
-    expect(fair.total).toBeGreaterThan(0.55 * unfair.total); // the greedy one still gets most of what there is
+    expect(unfair.p99).toBeGreaterThan(100_000);
+    expect(fair.total).toBeGreaterThan(0.75 * unfair.total); // a fifth goes into dropping five times what there is room for
   });
 
   it('divides what the small leave over among the large', () => {
@@ -117,7 +137,8 @@ describe('the fair share', () => {
   it('ends when the overload does', () => {
     const limits = createLimits(2);
     let lost = 0;
-    const share = new FairShare(limits, () => lost);
+    let stamped = false;
+    const share = new FairShare(limits, { lost: () => lost, stamp: (on) => (stamped = on), delay: () => -1 });
     let now = 0;
     const interval = (bytes: readonly number[], drained: boolean) => {
       for (const [slot, arrived] of bytes.entries())
@@ -125,13 +146,18 @@ describe('the fair share', () => {
       now += INTERVAL;
       share.vector(now, drained);
     };
-    interval([0, 0], false);
-    lost = 1_000;
+    interval([2_000_000, quiet], true);
+    interval([2_000_000, quiet], true);
+    expect(stamped).toBe(false);
     interval([2_000_000, quiet], false);
+    interval([2_000_000, quiet], false);
+    expect(stamped).toBe(true);
+    lost = 1_000;
     interval([2_000_000, quiet], false);
     expect(share.level).toBeLessThan(2_000_000);
     for (let i = 0; i < 400; i++) interval([quiet, quiet], true);
     expect(share.level).toBe(NO_LIMIT);
+    expect(stamped).toBe(false);
     expect(limits.limits[LIMIT.rate]).toBe(NO_LIMIT);
   });
 });

@@ -76,6 +76,26 @@ describe.each(backends())('udp port over %s', (io) => {
     deepEqual(numbers(datagramsOf(batch)), upTo(10));
   });
 
+  it('tells how long the first train has waited in the socket, while that is asked for', () => {
+    const { sender, receiver, received, out, to } = openPair(io);
+    const delayOf = (wait: number) => {
+      addon.clear(out.handle);
+      addon.clear(received.handle);
+      putTrain(out, to, 0, 10, 1400, 900);
+      equal(addon.udpTransmit(sender, out.handle), 0);
+      for (const end = addon.monotonicMicros() + wait; addon.monotonicMicros() < end; );
+      equal(addon.wait(receiver, 200_000) & 1, 1);
+      equal(addon.udpReceive(receiver, 256), 1);
+      return addon.arrivalDelay(receiver);
+    };
+    equal(delayOf(0), -1);
+    addon.stampArrivals(receiver, true);
+    ok(delayOf(20_000) > 15_000); // two clocks
+    equal(addon.arrivalDelay(receiver), -1);
+    addon.stampArrivals(receiver, false);
+    equal(delayOf(0), -1);
+  });
+
   it('sends singles and trains in the order of their entries, and leaves other verdicts and streams alone', () => {
     const { sender, receiver, received, out, to } = openPair(io);
     putTrain(out, to, 0, 1, 100);
