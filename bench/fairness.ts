@@ -138,7 +138,7 @@ export async function bench(quick: boolean): Promise<void> {
       await Tunnel.start(lab, options);
       await joinOther(lab, options);
       console.log(`\nA session of 10 Mbit/s beside a greedy one, ${name}`);
-      for (const way of ['up', 'down'] as const)
+      for (const way of (process.env.WAYS ?? 'up,down').split(',') as Way[])
         for (const greedy of [false, true])
           console.log(
             `  ${way.padEnd(4)} ${greedy ? 'beside' : 'alone '}  ${await measure(lab, way, greedy, quick ? 2 : 5)}`,

@@ -27,6 +27,8 @@ const RISE = 1.05;
 const LONGEST: Micros = 8 * TARGET;
 /** Without an overload, arrivals go on being stamped for so long. */
 const STAMP: Micros = 1_000_000;
+/** Intervals without anybody above the level after which there is none. */
+const CALM = 50;
 /** Who there is besides is asked so often while the socket is never empty. */
 const LOOK: Micros = 50_000;
 /** A level never sinks below 10 Mbit/s: 1,250 bytes a tick. */
@@ -54,6 +56,8 @@ export class FairShare {
   #drained = false;
   #stamped = false;
   #lostBefore = 0;
+  /** Intervals in a row that would have gone the same without a level. */
+  #calm = 0;
   #level = NO_LIMIT;
   /** Arrivals of the sessions of one interval, to sort. Grows to the busiest interval there was. */
   #demands = new Float64Array(64);
@@ -131,9 +135,12 @@ export class FairShare {
     const off = (wait - TARGET) / TARGET;
     const grown = (wait - this.#at[AT.waitBefore]) / TARGET;
     this.#at[AT.waitBefore] = wait;
-    const change = Math.max(SINK, Math.min(RISE, 1 - OFF * off - GROWN * grown));
-    this.#level = Math.max(LEAST_RATE, Math.ceil(this.#level * change));
-    if (off < 0 && this.#level > (this.#most() * TICK) / passed) this.#level = NO_LIMIT;
+    const change = wait === 0 ? RISE : Math.max(SINK, Math.min(RISE, 1 - OFF * off - GROWN * grown));
+    const asked = (this.#most() * TICK) / passed;
+    // a level nobody reaches stays where it was: who was greedy may only be resting
+    if (change < 1 || asked > this.#level) this.#level = Math.max(LEAST_RATE, Math.ceil(this.#level * change));
+    this.#calm = off < 0 && asked < this.#level ? this.#calm + 1 : 0;
+    if (this.#calm >= CALM) this.#level = NO_LIMIT;
   }
 
   /** The fair level for a part of what has arrived; none where there is nobody to be fair to. */

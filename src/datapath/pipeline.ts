@@ -128,11 +128,15 @@ const lanes = {
     return trainsIn.header[HEADER.consumed] < count;
   },
 
-  /** Those that passed the pacer first: what it has released since was behind them. */
+  /**
+   * Those that passed the pacer first: what it has released since was behind them. Their blocks go back to the device at once: a
+   * vector may have taken all there are, and the device has nothing to say while it has none.
+   */
   seal: (path: Path, now: Micros) => {
     const { superpacketsIn, released } = path.batches;
     path.entries = 0;
     if (sealFrom(path, superpacketsIn, now) && isHeld(superpacketsIn)) return path.entries > 0;
+    if (superpacketsIn.header[HEADER.count] > 0) path.addon.clear(nativeBatch(superpacketsIn));
     if (sealFrom(path, released, now) && isHeld(released)) return path.entries > 0;
     return false;
   },
@@ -188,7 +192,6 @@ const tun = {
     const { superpacketsIn, released } = batches;
     path.entries = 0;
     if (isHeld(superpacketsIn) || isHeld(released)) return false;
-    addon.clear(nativeBatch(superpacketsIn));
     path.fresh = true;
     if (path.queuedOut > 0 && !turns.taken) return false; // let the device's own queue fill: it drops for the sender to see
     if (path.ready & 2) addon.tunReceive(port, turns.taken ? 2 * VECTOR : VECTOR);
