@@ -3,13 +3,6 @@ import * as crypto from 'node:crypto';
 import { CURVE_LENGTH, type Curve, GROUPS, type GroupShape, KEM_LENGTH, type Kem } from './groups.ts';
 import { CryptoAlert, Refusal } from './refusal.ts';
 
-/** DER in front of a raw public key: SubjectPublicKeyInfo with its algorithm (RFC 8410, RFC 9935). */
-const SPKI_PREFIX: Record<'x25519' | Kem, Buffer> = {
-  x25519: Buffer.from('302a300506032b656e032100', 'hex'),
-  'ml-kem-768': Buffer.from('308204b2300b0609608648016503040402038204a100', 'hex'),
-  'ml-kem-1024': Buffer.from('30820632300b06096086480165030404030382062100', 'hex'),
-};
-
 /** A private key in transit between two tasks: lengths and DER (PKCS #8) of the curve's part, then of the KEM's. */
 const LENGTH_BYTES = 2;
 
@@ -22,10 +15,10 @@ interface KeyPair {
 export function generate(group: number): { privateKey: Uint8Array; share: Uint8Array } {
   const shape = shapeOf(group);
   const pairs = [generateCurve(shape.curve)];
-  const publics = [publicBytes(pairs[0].publicKey, shape.curve)];
+  const publics = [publicBytes(pairs[0].publicKey)];
   if (shape.kem !== undefined) {
     pairs.push(crypto.generateKeyPairSync(shape.kem as 'x25519') as KeyPair);
-    publics.push(publicBytes(pairs[1].publicKey, shape.kem));
+    publics.push(publicBytes(pairs[1].publicKey));
   }
   return { privateKey: packPrivate(pairs), share: inOrder(shape, publics) };
 }
@@ -36,7 +29,7 @@ export function encapsulate(group: number, peerShare: Uint8Array): { share: Uint
   const kemLength = shape.kem === undefined ? 0 : KEM_LENGTH[shape.kem].key;
   const peer = split(shape, peerShare, kemLength);
   const own = generateCurve(shape.curve);
-  const shares = [publicBytes(own.publicKey, shape.curve)];
+  const shares = [publicBytes(own.publicKey)];
   const secrets = [agree(own.privateKey, peer.curve, shape.curve)];
   if (shape.kem !== undefined) {
     const key = importPublic(peer.kem, shape.kem);
@@ -94,31 +87,22 @@ function agree(privateKey: crypto.KeyObject, peer: Uint8Array, curve: Curve): Ui
   return secret;
 }
 
-/** Raw bytes of a public key, as shares carry them. */
-function publicBytes(key: crypto.KeyObject, kind: Curve | Kem): Uint8Array {
-  const der = key.export({ format: 'der', type: 'spki' });
-  return der.subarray(der.length - rawLength(kind)); // the key is the tail of its SubjectPublicKeyInfo
+/** Raw bytes of a public key, points uncompressed, as shares carry them. Through DER it would take as long as the key took to make. */
+function publicBytes(key: crypto.KeyObject): Uint8Array {
+  return key.export({ format: 'raw-public' });
 }
 
 function importPublic(raw: Uint8Array, kind: Curve | Kem): crypto.KeyObject {
   return attempt(kind, () => {
-    if (kind === 'x25519' || kind === 'ml-kem-768' || kind === 'ml-kem-1024') {
-      const der = Buffer.concat([SPKI_PREFIX[kind], raw]);
-      return crypto.createPublicKey({ key: der, format: 'der', type: 'spki' });
-    }
+    const key = Buffer.from(raw.buffer, raw.byteOffset, raw.length);
+    if (!isPoint(kind)) return crypto.createPublicKey({ key, format: 'raw-public', asymmetricKeyType: kind });
     if (raw[0] !== 4) throw new Error('not an uncompressed point'); // RFC 8446 §4.2.8.2
-    const size = (raw.length - 1) / 2;
-    const x = Buffer.from(raw.subarray(1, 1 + size)).toString('base64url');
-    const y = Buffer.from(raw.subarray(1 + size)).toString('base64url');
-    const crv = JWK_CURVE[kind];
-    return crypto.createPublicKey({ key: { kty: 'EC', crv, x, y }, format: 'jwk' }); // refuses points off the curve
+    return crypto.createPublicKey({ key, format: 'raw-public', asymmetricKeyType: 'ec', namedCurve: kind }); // refuses points off the curve
   });
 }
 
-const JWK_CURVE = { prime256v1: 'P-256', secp384r1: 'P-384', secp521r1: 'P-521' } as const;
-
-function rawLength(kind: Curve | Kem): number {
-  return kind === 'ml-kem-768' || kind === 'ml-kem-1024' ? KEM_LENGTH[kind].key : CURVE_LENGTH[kind];
+function isPoint(kind: Curve | Kem): kind is Exclude<Curve, 'x25519'> {
+  return kind === 'prime256v1' || kind === 'secp384r1' || kind === 'secp521r1';
 }
 
 /** Everything that fails on the peer's bytes is the peer's illegal_parameter. */
