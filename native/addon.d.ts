@@ -226,8 +226,8 @@ export interface Addon {
   createPacer(lanes: LanesHandle, released: BatchHandle, trainSegments: number): { handle: PacerHandle; state: ArrayBuffer };
   /** pacer.release: judges the passing entries of `superpackets` from header.consumed on when they are `fresh`, then appends what may leave to the pacer's batch. @param budget bytes, 2^32 − 1 = no limit @returns entries of that batch */
   pacerRelease(pacer: PacerHandle, superpackets: BatchHandle, fresh: boolean, now: number, budget: number): number;
-  /** What waits in a slot that has been cleared is dropped (notOnline). */
-  pacerForget(pacer: PacerHandle, slot: number): void;
+  /** What waits in a slot is dropped and counted by segments: notOnline, as it has been cleared, or superseded, as its session goes on elsewhere. @returns how many */
+  pacerForget(pacer: PacerHandle, slot: number, superseded: boolean): number;
 
   // ---- native/hello: first ClientHellos, answered where they lie (src/dtls/listener.ts is the reference) ------------------------
   /** @param seed of all cookies, 16 to 64 bytes, copied to memory that is zeroed when the listener goes  @param options numbers of 16 bits, best first, 1 to 32 each; `shareLengths`: of a client's share, by group */

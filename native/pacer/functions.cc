@@ -48,14 +48,14 @@ napi_value pacer_release(napi_env env, napi_callback_info info) {
   return to_js(env, pacer->released().count());
 }
 
-// pacerForget(pacer, slot)
+// pacerForget(pacer, slot, superseded) -> packets dropped
 napi_value pacer_forget(napi_env env, napi_callback_info info) {
   Args args{env, info, "pacerForget"};
   auto* pacer = args.handle<Pacer>(0, "pacer");
   const auto slot = args.integer(1, "slot", 0, pacer ? pacer->slots() - 1 : 0);
+  const bool superseded = args.boolean(2, "superseded");
   if (!args.ok()) return nullptr;
-  pacer->forget(static_cast<uint32_t>(slot));
-  return undefined(env);
+  return to_js(env, pacer->forget(static_cast<uint32_t>(slot), superseded ? verdict::superseded : verdict::not_online));
 }
 
 const Functions functions{{"createPacer", create_pacer}, {"pacerRelease", pacer_release}, {"pacerForget", pacer_forget}};

@@ -162,6 +162,7 @@ void Pacer::store(Session& session, const Segmenter& segmenter, const Superpacke
     .length = length,
     .segment_size = hints.segment_size,
     .wire = wire_of(segmenter, first, count),
+    .segments = static_cast<uint16_t>(count),
     .block = block,
     .checksum_start = hints.checksum_start,
     .checksum_offset = hints.checksum_offset,
@@ -276,14 +277,21 @@ void Pacer::release(Batch& superpackets, bool fresh, double now, uint32_t budget
   tell();
 }
 
-void Pacer::forget(uint32_t slot) {
+uint32_t Pacer::forget(uint32_t slot, uint8_t verdict) {
   Session& session = sessions_[slot];
-  for (; session.count > 0; lanes_->count(verdict::not_online)) released_->arena->release(pieces_[pop(session)].block);
+  uint32_t segments = 0;
+  while (session.count > 0) {
+    const Piece& piece = pieces_[pop(session)];
+    segments += piece.segments;
+    released_->arena->release(piece.block);
+  }
+  lanes_->counters[verdict] += segments;
   session.sustained = session.peak = 0;
   session.deficit = 0;
   if (session.block != 0) released_->arena->release(session.block - 1);
   session.block = 0;
   tell();
+  return segments;
 }
 
 void Pacer::tell() {

@@ -43,8 +43,8 @@ class Pacer {
 
   // Looks at the passing entries of `superpackets` from `consumed` on if they are new, then appends to the batch of released ones.
   void release(Batch& superpackets, bool fresh, double now, uint32_t budget);
-  // The slot has been cleared: what waits in it was another session's.
-  void forget(uint32_t slot);
+  // Drops what waits in a slot, counted by segments. @returns how many those were
+  uint32_t forget(uint32_t slot, uint8_t verdict);
 
   const Batch& released() const { return *released_; }
   uint32_t slots() const { return lanes_->table->count(); }
@@ -55,7 +55,7 @@ class Pacer {
   struct Piece {
     uint32_t next;  // index + 1, as all links here: the mappings begin as zeros
     uint32_t offset, length, segment_size, wire;
-    uint16_t block, checksum_start, checksum_offset, flags;
+    uint16_t segments, block, checksum_start, checksum_offset, flags;
     uint8_t kind;
   };
   struct Session {

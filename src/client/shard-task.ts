@@ -48,16 +48,16 @@ export async function runClientShard(task: ClientShardTask, port: MessagePort): 
 
   await new Promise<void>((resolve) => {
     const leave = () => {
-      shard.stop();
+      const dropped = shard.stop();
+      if (dropped > 0) report({ type: 'note', text: `${dropped} packets that waited for their pace are dropped` });
       report({ type: 'stopped' });
       port.close();
       resolve();
     };
     port.on('message', (command: ShardCommand) => {
-      const now = control.now();
       switch (command.type) {
         case 'taskDone':
-          control.taskDone(now, command.id, command.result);
+          control.later((now) => control.taskDone(now, command.id, command.result));
           break;
         case 'statistics': {
           const statistics = shard.statistics();

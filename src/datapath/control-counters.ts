@@ -8,12 +8,14 @@ export interface ControlCounters {
   rejectsHeld: number;
   floats: number;
   idMismatch: number;
-  /** Plaintext for established sessions, not heard because strangers had used up their share. */
+  /** Plaintext for established sessions, not heard because strangers had used up their share; and what found too much waiting before it. */
   overload: number;
   outputLost: number;
   /** Packets for a peer over TCP that does not read. */
   streamFull: number;
   gsoRefused: number;
+  /** Probes of the path MTU that did not leave: longer than the interface takes, or refused otherwise. */
+  probesRefused: number;
   sessionsOpened: number;
   sessionsClosed: number;
 }
@@ -31,6 +33,7 @@ export function createControlCounters(): ControlCounters {
     outputLost: 0,
     streamFull: 0,
     gsoRefused: 0,
+    probesRefused: 0,
     sessionsOpened: 0,
     sessionsClosed: 0,
   };

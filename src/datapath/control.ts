@@ -5,13 +5,13 @@
 
 import { getSystemErrorName } from 'node:util';
 import type { CryptoTask, TaskResult } from '../crypto/tasks.ts';
-import { isClientHello } from '../dtls/records.ts';
 import type { Addon, IndexHandle, LanesHandle } from '../native/index.ts';
 import type { NetworkConfig } from '../session/types.ts';
 import type { Auth } from '../wire/frames.ts';
 import { HEADER_SIZE } from '../wire/header.ts';
 import { type Micros, SECOND } from '../wire/time.ts';
 import { formatAddress, ipv4Key, parseIpv4 } from './address.ts';
+import { Backlog, type Job } from './backlog.ts';
 import { ADDRESS, type Batch, Flag, HEADER, Kind, Verdict } from './batch.ts';
 import { type Batches, nativeBatch } from './batches.ts';
 import { createControlCounters } from './control-counters.ts';
@@ -22,10 +22,11 @@ import { SlotFlag, SlotState } from './layout.ts';
 import { cutOversized } from './oversized.ts';
 import { type ControlNode, wantsControl } from './pipeline.ts';
 import { Rejects } from './rejects.ts';
-import type { Role, Stranger } from './role.ts';
+import type { Role } from './role.ts';
 import { packetsIn } from './stream-peer.ts';
 import type { SessionTable, SlotPool } from './table.ts';
 import { UdpPeer } from './udp-peer.ts';
+import { Unproven } from './unproven.ts';
 
 /** Control datagrams and packets that may wait for a block; a peer that makes more than fit loses them, counted. */
 const MAX_WAITING = 4_096;
@@ -41,8 +42,8 @@ export interface ControlOptions {
   readonly pool: SlotPool;
   readonly batches: Batches;
   readonly report: ReportSender;
-  /** Sends a datagram that no router may fragment; only clients do. */
-  readonly sendProbe?: (address: Uint8Array, datagram: Uint8Array) => void;
+  /** Sends a datagram that no router may fragment; only clients do. @returns errno, 0 = sent */
+  readonly sendProbe?: (address: Uint8Array, datagram: Uint8Array) => number;
   /** Of this shard's life: see `#nextAsk`. */
   readonly generation: number;
   /** A slot has been cleared: nothing that waits for it may reach its next session. */
@@ -74,6 +75,8 @@ export class Control implements ControlNode, PeerHost {
   readonly #sendProbe: ControlOptions['sendProbe'];
   readonly #cleared: ((slot: number) => void) | undefined;
   readonly #deadlines = new Deadlines();
+  readonly #backlog = new Backlog();
+  readonly #unproven: Unproven;
   readonly #asked = new Map<number, { peer: Peer; id: number }>();
   readonly #streams = new Map<number, StreamWriter>();
   readonly #freed: number[] = [];
@@ -84,8 +87,6 @@ export class Control implements ControlNode, PeerHost {
   /** Numbers of questions to the engine: never a predecessor's, or the answer to its question would log in somebody else. */
   #nextAsk: number;
   #logins = 0;
-  /** Entries of `trainsOut` that answer strangers, since `fill`. */
-  #answers = 0;
   readonly #rejects = new Rejects(this.counters);
   role!: Role;
 
@@ -100,6 +101,7 @@ export class Control implements ControlNode, PeerHost {
     this.#sendProbe = options.sendProbe;
     this.#cleared = options.cleared;
     this.strangers = options.doors ? new ControlShare(STRANGERS_SHARE) : this.handshakes;
+    this.#unproven = new Unproven(this, this.#batches, this.#backlog);
     this.#nextAsk = (options.generation % GENERATIONS_PER_ENGINE) * ASKS_PER_LIFE;
   }
 
@@ -108,6 +110,7 @@ export class Control implements ControlNode, PeerHost {
   // ---- from the pipeline ----------------------------------------------------------------------------------------
 
   admits(): number {
+    if (this.#unproven.isLate) return this.fromDoors;
     const now = this.now();
     const handshakes = this.handshakes.begin(now);
     if (this.strangers === this.handshakes) return handshakes;
@@ -138,53 +141,9 @@ export class Control implements ControlNode, PeerHost {
       movedTrain = train[i];
       this.#moved(now, packets, i, slot[i], false);
     }
-    if (raw > 0) this.#hearUnproven(now, packets);
+    if (raw > 0) this.#unproven.hear(now);
     this.#reclaim();
     return taken;
-  }
-
-  /** Sessions (handshakes under way without a limit), then strangers, of whom `locate` has left out those that were too many. */
-  #hearUnproven(now: Micros, packets: Batch): void {
-    const { verdict, kind, slot, train } = packets;
-    const { state } = this.table.fields;
-    const count = packets.header[HEADER.count];
-    for (let strangers = 0; strangers < 2; strangers++) {
-      if (strangers === 1) this.#answerStrangers(now);
-      let at = this.now();
-      for (let i = 0; i < count; i++) {
-        if (verdict[i] !== Verdict.divert || kind[i] !== Kind.raw || slot[i] < 0 !== (strangers === 1)) continue;
-        const admitted = slot[i] >= 0 && state.get(slot[i]) === SlotState.handshake;
-        const share = train[i] < this.strangersFrom ? this.handshakes : this.strangers;
-        if (!admitted && slot[i] >= 0 && !share.open) {
-          this.counters.overload++;
-          continue;
-        }
-        this.#divert(now, packets, i);
-        const began = at;
-        at = this.now();
-        if (!admitted) share.spend(at - began);
-      }
-    }
-  }
-
-  /** Most of those that are strangers, and all of a flood, are answered by the addon; what is left is heard one by one. */
-  #answerStrangers(now: Micros): void {
-    const { trainsIn, trainsOut } = this.#batches;
-    const trains = trainsIn.header[HEADER.count];
-    const doorstep = Math.min(this.strangersFrom, trains);
-    const before = trainsOut.header[HEADER.count];
-    this.#answerTrains(now, 0, doorstep, this.handshakes);
-    this.#answerTrains(now, doorstep, trains, this.strangers);
-    this.#answers += trainsOut.header[HEADER.count] - before;
-  }
-
-  #answerTrains(now: Micros, first: number, end: number, share: ControlShare): void {
-    if (first === end) return;
-    const began = this.now();
-    const answered = this.role.answerMany?.(now, this.#batches, first, end) ?? 0;
-    if (answered === 0) return;
-    this.counters.strangers += answered;
-    share.spend(this.now() - began, answered);
   }
 
   oversized(now: Micros): void {
@@ -192,8 +151,7 @@ export class Control implements ControlNode, PeerHost {
   }
 
   fill(): number {
-    let answers = this.#answers;
-    this.#answers = 0;
+    let answers = this.#unproven.takeAnswers();
     if (this.#datagrams.length === 0) return answers;
     const { trainsOut } = this.#batches;
     let sent = 0;
@@ -231,15 +189,31 @@ export class Control implements ControlNode, PeerHost {
 
   // ---- the shard's clock ----------------------------------------------------------------------------------------
 
-  /** Does what is due. */
-  advance(now: Micros): void {
-    for (let slot = this.#deadlines.due(now); slot !== undefined; slot = this.#deadlines.due(now)) {
-      const peer = this.peers.get(slot);
-      if (!peer) continue;
-      peer.advance(now);
-      this.reschedule(peer);
-    }
+  /** What waits for `work`. */
+  get backlog(): number {
+    return this.#backlog.size;
+  }
+
+  /** Puts a job behind those that wait: what a message brings. */
+  later(job: Job): void {
+    this.#backlog.add(job);
+  }
+
+  /** Does what is due, and of what waits as much as there is time for; the rest stays as it is. @param until by `now()` */
+  work(now: Micros, until = Number.POSITIVE_INFINITY): void {
+    while (this.#advanceOne(now) && this.now() < until);
+    if (this.#backlog.size > 0) this.#backlog.run(now, until, this.now);
     this.#reclaim();
+  }
+
+  #advanceOne(now: Micros): boolean {
+    const slot = this.#deadlines.due(now);
+    if (slot === undefined) return false;
+    const peer = this.peers.get(slot);
+    if (!peer) return true;
+    peer.advance(now);
+    this.reschedule(peer);
+    return true;
   }
 
   nextDeadline(): Micros | undefined {
@@ -247,7 +221,7 @@ export class Control implements ControlNode, PeerHost {
   }
 
   get hasOutput(): boolean {
-    return this.#datagrams.length > 0 || this.#packets.length > 0 || this.#answers > 0;
+    return this.#datagrams.length > 0 || this.#packets.length > 0 || this.#unproven.answers > 0;
   }
 
   /** Public-key tasks of sessions that wait for their answers. */
@@ -369,7 +343,8 @@ export class Control implements ControlNode, PeerHost {
   }
 
   probe(slot: number, bytes: Uint8Array): void {
-    this.#sendProbe?.(this.table.fields.remote.view(slot), this.#datagram(slot, bytes));
+    const refused = this.#sendProbe?.(this.table.fields.remote.view(slot), this.#datagram(slot, bytes)) ?? 0;
+    if (refused !== 0) this.counters.probesRefused++; // as good as lost on the way: the session tries a smaller one
   }
 
   #datagram(slot: number, bytes: Uint8Array): Uint8Array {
@@ -416,49 +391,19 @@ export class Control implements ControlNode, PeerHost {
     this.#freed.length = 0;
   }
 
+  /** A record that was opened. */
   #divert(now: Micros, packets: Batch, i: number): void {
-    const slot = packets.slot[i];
     const at = packets.offset[i];
     const content = packets.bytes.slice(at, at + packets.length[i]);
-    if (packets.kind[i] !== Kind.raw) packets.bytes.fill(0, at, at + packets.length[i]); // keys and passwords are in there
-    if (slot < 0) {
-      this.counters.strangers++;
-      this.role.stranger(now, this.#stranger(packets, i, content));
-      return;
-    }
-    const peer = this.peers.get(slot);
+    packets.bytes.fill(0, at, at + packets.length[i]); // keys and passwords are in there
+    const peer = this.peers.get(packets.slot[i]);
     if (!(peer instanceof UdpPeer)) {
       this.counters.unknownSlot++;
       return;
     }
-    if (packets.kind[i] === Kind.raw && !this.#fromRemote(packets, i)) {
-      this.counters.wrongAddress++; // nothing proves who sent it: only opened records may come from elsewhere
-      return;
-    }
-    if (packets.kind[i] !== Kind.raw) {
-      const sequence = Number(packets.counter[i]);
-      peer.receiveRecord(now, { epoch: packets.epoch[i], sequence, contentType: packets.kind[i], content });
-    } else if (isClientHello(content)) {
-      this.role.helloAgain(now, peer, this.#stranger(packets, i, content));
-    } else {
-      peer.receive(now, content);
-    }
+    const sequence = Number(packets.counter[i]);
+    peer.receiveRecord(now, { epoch: packets.epoch[i], sequence, contentType: packets.kind[i], content });
     this.reschedule(peer);
-  }
-
-  #fromRemote(packets: Batch, i: number): boolean {
-    return this.table.isRemote(packets.slot[i], this.#batches.trainsIn.address, packets.train[i] * ADDRESS.size);
-  }
-
-  #stranger(packets: Batch, i: number, payload: Uint8Array): Stranger {
-    const { trainsIn } = this.#batches;
-    const at = packets.offset[i];
-    const from = packets.train[i] * ADDRESS.size;
-    return {
-      payload,
-      header: packets.bytes.slice(at - HEADER_SIZE, at),
-      address: trainsIn.address.slice(from, from + ADDRESS.size),
-    };
   }
 
   /**

@@ -32,13 +32,14 @@ export class Doors {
     this.#shares = shares;
   }
 
-  /** A turn begins: doors that rest, or whose share is spent, are left alone. */
-  begin(): void {
+  /** A turn begins: doors that rest, or whose share is spent, are left alone. @param handshakes whether there is time for more of those */
+  begin(handshakes: boolean): void {
     if (this.#shares.length === 0) return;
     const now = this.#addon.monotonicMicros(); // the clock of the shares, whatever the shard's is
     let watched = 0;
     for (let door = 0; door < this.#shares.length; door++)
-      if (now >= this.#rests[door] && this.#shares[door].isOpen(now)) watched |= 1 << door;
+      if ((handshakes || door === STRANGERS) && now >= this.#rests[door] && this.#shares[door].isOpen(now))
+        watched |= 1 << door;
     if (watched === this.#watched) return;
     this.#watched = watched;
     this.#addon.watchDoors(this.#port, watched);

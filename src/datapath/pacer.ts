@@ -25,8 +25,11 @@ export interface Pacer<B extends Batch = Batch> {
    * @returns entries of the pacer's batch
    */
   release(superpackets: B, fresh: boolean, now: Micros, budget: number): number;
-  /** The slot has been cleared: what waits in it was another session's. */
-  forget(slot: number): void;
+  /**
+   * Drops what waits in a slot, counted by segments: `notOnline` when it has been cleared, `superseded` when its session goes on without this shard.
+   * @returns how many those were
+   */
+  forget(slot: number, superseded?: boolean): number;
 }
 
 export function createNativePacer(addon: Addon, lanes: LanesHandle, released: Batch, trainSegments: number): Pacer {
@@ -35,6 +38,6 @@ export function createNativePacer(addon: Addon, lanes: LanesHandle, released: Ba
     state: new Float64Array(state),
     release: (superpackets, fresh, now, budget) =>
       addon.pacerRelease(handle, superpackets.native as BatchHandle, fresh, now, budget),
-    forget: (slot) => addon.pacerForget(handle, slot),
+    forget: (slot, superseded = false) => addon.pacerForget(handle, slot, superseded),
   };
 }

@@ -32,6 +32,8 @@ const LONG_SLEEP: Micros = 1 * MS;
 /** Wakes and turns after which it was no lone packet, with the answer to it. */
 const LONE_WAKES = 3;
 const LONE_TURNS = 3;
+/** What sessions that begin may take of a turn: two of their steps, so that none waits long behind another, and packets behind neither. */
+const WORK: Micros = 300;
 /** The event loop's pass: timers, messages, TCP. */
 const LOOP_PASS: Micros = 1 * MS;
 /** Sessions whose Goodbye and close_notify fit into what may wait. */
@@ -142,7 +144,7 @@ export class Shard {
       pool: new SlotPool(table, shard, shards),
       batches,
       report,
-      sendProbe: (address, datagram) => void addon.sendProbe(port, address, datagram), // refused for its size: as good as lost
+      sendProbe: (address, datagram) => addon.sendProbe(port, address, datagram),
       generation,
       cleared: (slot) => pacer.forget(slot),
       doors: options.doors.length > 0,
@@ -191,17 +193,30 @@ export class Shard {
 
   /** Says Goodbye to every session. */
   closeSessions(): void {
+    this.control.work(this.#addon.monotonicMicros()); // answers that came before
     while (this.control.closeSome(this.#addon.monotonicMicros(), CLOSED_AT_ONCE)) this.#send();
   }
 
-  /** Sends what waits, closes the port. The descriptors stay open. */
-  stop(): void {
-    if (this.#stopped) return;
+  /**
+   * Sends what waits, closes the port. The descriptors stay open. What the pacer still holds is dropped and counted.
+   * @returns how many packets those were
+   */
+  stop(): number {
+    if (this.#stopped) return 0;
+    this.control.work(this.#addon.monotonicMicros());
     this.turn(this.#addon.monotonicMicros(), 0);
     this.#send();
     this.#stopped = true;
     clearTimeout(this.#timer);
     this.#addon.closePort(this.#path.port);
+    return this.#dropPaced();
+  }
+
+  #dropPaced(): number {
+    const { pacer } = this.#path;
+    let dropped = 0;
+    for (const slot of this.control.peers.keys()) dropped += pacer.forget(slot, true);
+    return dropped;
   }
 
   statistics(): ShardStatistics {
@@ -245,20 +260,18 @@ export class Shard {
     this.#turns++;
     path.stages.turn();
     const before = path.ready;
-    path.doors.begin();
+    path.doors.begin(control.backlog === 0);
     path.ready = path.addon.wait(path.port, waitUs);
     path.pressed = (before & path.ready & 1) !== 0;
     if (path.ready & UPLINK || path.queuedIn > 0) run(uplink, path, now);
+    const deadline = control.nextDeadline();
+    const works = control.backlog > 0 || (deadline !== undefined && deadline <= now);
+    if (works) control.work(now, control.now() + WORK);
     if (control.hasOutput && control.fillPackets()) injectPackets(path, now);
     const departs = this.#departure <= now && path.queuedOut === 0;
     const held = isHeld(batches.superpacketsIn) || isHeld(batches.released);
     if (path.ready & DOWNLINK || departs || held || path.queuedOut > 0 || control.hasOutput) run(downlink, path, now);
-    const deadline = control.nextDeadline();
-    if (deadline !== undefined && deadline <= now) {
-      control.advance(now);
-      if (control.hasOutput) run(downlink, path, now);
-    }
-    return path.ready !== 0 || departs || (control.hasOutput && path.queuedOut === 0);
+    return path.ready !== 0 || departs || control.backlog > 0 || (control.hasOutput && path.queuedOut === 0);
   }
 
   /** How long a turn without work may wait in the kernel. */
@@ -319,7 +332,8 @@ export class Shard {
 
   /** Nothing is left that only another turn would send. */
   #mayRest(now: Micros): boolean {
-    return !this.control.hasOutput && this.#path.queuedOut === 0 && !this.#isNear(now);
+    const { hasOutput, backlog } = this.control;
+    return !hasOutput && backlog === 0 && this.#path.queuedOut === 0 && !this.#isNear(now);
   }
 
   /** @returns false when there is something to do already */

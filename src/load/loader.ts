@@ -264,8 +264,7 @@ class Loader {
       }
       if (this.#times) this.#addon.sendTraffic(this.#traffic.handle, nativeBatch(superpacketsIn), now);
     }
-    const deadline = this.#control.nextDeadline();
-    if (deadline !== undefined && deadline <= now) this.#control.advance(now);
+    this.#control.work(now);
     this.#transmit(now);
     if (now >= this.#nextTick) this.#tick(now);
   }

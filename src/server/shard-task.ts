@@ -38,10 +38,8 @@ export async function runServerShard(task: ServerShardTask, port: MessagePort): 
   const shard = new Shard(addon, task.options, report);
   const { control } = shard;
   const vault = createNativeVault(addon);
-  const firstHellos =
-    task.options.aead === 'noble'
-      ? undefined
-      : new FirstHellos({ ...task, addon, lanes: control.lanes, seed: task.cookieSeed });
+  const isNoble = task.options.aead === 'noble';
+  const seeded = { ...task, addon, lanes: control.lanes, seed: task.cookieSeed };
   const role = new ServerRole({
     control,
     vault,
@@ -58,7 +56,7 @@ export async function runServerShard(task: ServerShardTask, port: MessagePort): 
     session: task.session,
     keyUpdateInterval: task.keyUpdateInterval,
     report,
-    firstHellos,
+    firstHellos: isNoble ? undefined : new FirstHellos(seeded),
   });
   control.role = role;
   role.restore(control.now());
@@ -76,7 +74,8 @@ export async function runServerShard(task: ServerShardTask, port: MessagePort): 
   await new Promise<void>((resolve) => {
     const leave = () => {
       streams?.close();
-      shard.stop();
+      const dropped = shard.stop();
+      if (dropped > 0) report({ type: 'note', text: `${dropped} packets that waited for their pace are dropped` });
       report({ type: 'stopped' });
       port.close();
       resolve();
@@ -94,7 +93,7 @@ export async function runServerShard(task: ServerShardTask, port: MessagePort): 
           leave();
           break;
         default:
-          answer(control, command, report);
+          control.later((now) => answer(now, control, command, report));
           shard.wake();
       }
     });
@@ -105,13 +104,13 @@ export async function runServerShard(task: ServerShardTask, port: MessagePort): 
 
 type Answer = Extract<ShardCommand, { type: 'taskDone' | 'authorised' }>;
 
-function answer(control: Control, command: Answer, report: ReportSender): void {
+function answer(now: Micros, control: Control, command: Answer, report: ReportSender): void {
   if (command.type === 'taskDone') {
-    control.taskDone(control.now(), command.id, command.result);
+    control.taskDone(now, command.id, command.result);
     return;
   }
   const { id, grant, code } = command;
-  if (!control.authorised(control.now(), id, grant, code) && grant)
+  if (!control.authorised(now, id, grant, code) && grant)
     report({ type: 'released', insideAddress: grant.insideAddress, user: '' });
 }
 

@@ -37,8 +37,8 @@ class Flooded {
   }
 
   /** @returns how many were taken from the second door */
-  turn(): number {
-    this.doors.begin();
+  turn(handshakes = true): number {
+    this.doors.begin(handshakes);
     const before = 3;
     this.header[0] = before;
     const ready = this.watched & 2 ? 32 : 0;
@@ -67,6 +67,15 @@ describe('the doors', () => {
     expect(opens - flooded.now).toBeCloseTo(MS, 6);
     flooded.now = opens;
     expect(flooded.turn()).toBe(16);
+  });
+
+  it('are not watched for handshakes while there is no time for more of those', () => {
+    flooded.turn();
+    flooded.now += MS;
+    expect(flooded.turn(false)).toBe(16);
+    expect(flooded.watched).toBe(2);
+    flooded.turn();
+    expect(flooded.watched).toBe(1);
   });
 
   it('do not rest when nothing is left', () => {

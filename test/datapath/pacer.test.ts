@@ -77,6 +77,7 @@ describe.each(nativeBackends.slice(0, 1))('pacer.release of the $name', ({ creat
         all: fc.array(superpackets, { maxLength: 5 }),
         budget: fc.constantFrom(UNLIMITED, UNLIMITED, UNLIMITED, 0, 3_000, 200_000),
         forget: fc.option(fc.nat(SLOTS - 1), { freq: 9 }),
+        superseded: fc.boolean(),
       }),
       { minLength: 1, maxLength: 12 },
     );
@@ -97,9 +98,12 @@ describe.each(nativeBackends.slice(0, 1))('pacer.release of the $name', ({ creat
         const both = worlds.map((world) => new Paced(world, trainSegments));
         for (const each of both) for (let slot = 0; slot < SLOTS; slot++) each.pace(slot, kilobits[slot]);
         let now = 1_000_000;
-        for (const { wait, all: arrivals, budget, forget } of all) {
+        for (const { wait, all: arrivals, budget, forget, superseded } of all) {
           now += wait;
-          if (forget !== null) for (const { pacer } of both) pacer.forget(forget);
+          if (forget !== null) {
+            const [expected, actual] = both.map(({ pacer }) => pacer.forget(forget, superseded));
+            expect(actual).toBe(expected);
+          }
           for (const each of both) each.step(now, arrivals, budget);
           const [expected, actual] = both.map(look);
           expect(actual).toEqual(expected);
@@ -118,7 +122,7 @@ describe.each(nativeBackends.slice(0, 1))('pacer.release of the $name', ({ creat
     expect(() => pacer.release(world.released, true, 0, 0)).toThrow(/another arena/);
     expect(() => pacer.release(world.fromTun, true, -1, 0)).toThrow(/pacerRelease: now/);
     expect(() => pacer.release(world.fromTun, true, 0, 2 ** 32)).toThrow(/pacerRelease: budget/);
-    expect(() => pacer.forget(SLOTS)).toThrow(/pacerForget: slot/);
+    expect(() => pacer.forget(SLOTS, false)).toThrow(/pacerForget: slot/);
     expect(() => world.createPacer(129)).toThrow(/createPacer: trainSegments/);
   });
 });
@@ -224,16 +228,20 @@ describe.each(backends)('pacer.release, $name', ({ create }) => {
     expect(countersOf(paced.world)).toEqual({});
   });
 
-  it('drops what waits in a slot that is given to another session', () => {
+  it.each([
+    [false, 'notOnline'],
+    [true, 'superseded'],
+  ])('drops what waits in a slot by segments, of another session when superseded: %s', (superseded, reason) => {
     const paced = new Paced(create()).pace(Slot.lane, 1_000);
-    paced.step(1_000_000, [tcp(Slot.lane, 20_000)]);
+    paced.step(1_000_000, [tcp(Slot.lane, 20 * 1_298), tcp(Slot.records, 1_000)]);
     const waiting = paced.waiting;
     expect(waiting).toBeGreaterThan(5);
-    paced.pacer.forget(Slot.lane);
+    expect(paced.pacer.forget(Slot.lane, superseded)).toBe(2 * waiting); // each of a train of two
+    expect(paced.pacer.forget(Slot.lane, superseded)).toBe(0);
     expect(paced.waiting).toBe(0);
     paced.step(9_000_000, []);
     expect(paced.passed()).toEqual([]);
-    expect(countersOf(paced.world)).toEqual({ held: 1, notOnline: waiting });
+    expect(countersOf(paced.world)).toEqual({ held: 1, [reason]: 2 * waiting });
   });
 
   it('makes slices whose payload is the whole, in order', () => {

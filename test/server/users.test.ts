@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { scryptSync } from 'node:crypto';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { RingwayError } from '../../src/errors.ts';
 import { loadAddon } from '../../src/native/index.ts';
 import { createLogins } from '../../src/server/logins.ts';
@@ -93,6 +93,26 @@ describe('verifyPassword', () => {
     for (const dear of [HASHES[0][2], `$2b$08${BCRYPT.slice(3)}`, `$6$rounds=9000$abcd$${'.'.repeat(86)}`]) {
       const db = parseUserDb(`cheap:${MD5}\ndear:${dear}\nolder:${DES}\n`);
       expect(db.decoy.slice(0, 12)).toBe(dear.slice(0, 12));
+    }
+  });
+
+  it.each([
+    ['cheap', 'a hash that costs less than the dearest', 2],
+    ['dear', 'the dearest hash', 1],
+    ['nobody', 'no hash at all', 1],
+  ])('takes as long for a wrong password of %s, who has %s', (user, _hash, times) => {
+    const db = parseUserDb(`cheap:${MD5}\ndear:${SHA512}\n`);
+    const hashing = vi.spyOn(loadAddon(), 'hashPassword');
+    try {
+      expect(verify(db, user, 'wrong')).toBe(false);
+      expect(hashing.mock.calls.map(([, setting]) => setting)).toHaveLength(times);
+      // the last is always of the dearest kind, whether it decides or not
+      expect(hashing.mock.calls.at(-1)?.[1].slice(0, 8)).toBe(db.decoy.slice(0, 8));
+      hashing.mockClear();
+      expect(verify(db, 'cheap', 'password')).toBe(true);
+      expect(hashing).toHaveBeenCalledOnce();
+    } finally {
+      hashing.mockRestore();
     }
   });
 

@@ -29,6 +29,7 @@ const MOST_PIECES = 16_384;
 interface Piece {
   readonly bytes: Uint8Array;
   readonly wire: number;
+  readonly segments: number;
   readonly columns: Columns;
 }
 
@@ -108,17 +109,17 @@ export class ReferencePacer implements Pacer<ReferenceBatch> {
     return this.#released.header[HEADER.count];
   }
 
-  forget(slot: number): void {
+  forget(slot: number, superseded = false): number {
     const session = this.#sessions.get(slot);
-    if (!session) return;
-    while (session.pieces.length > 0) {
-      this.#pop(session);
-      count(this.#lanes, Verdict.notOnline);
-    }
+    if (!session) return 0;
+    let segments = 0;
+    while (session.pieces.length > 0) segments += this.#pop(session).segments;
+    count(this.#lanes, superseded ? Verdict.superseded : Verdict.notOnline, segments);
     session.sustained = 0;
     session.peak = 0;
     session.deficit = 0;
     this.#tell();
+    return segments;
   }
 
   // ---- rates ---------------------------------------------------------------------------------------------------------
@@ -205,7 +206,7 @@ export class ReferencePacer implements Pacer<ReferenceBatch> {
     for (let first = 0; first < segments; first += each) {
       const some = Math.min(each, segments - first);
       const bytes = shape.cut ? slice(shape.bytes, 0, shape.bytes.length, shape.cut, first, some) : shape.bytes.slice();
-      session.pieces.push({ bytes, wire: wireOf(shape, first, some), columns });
+      session.pieces.push({ bytes, wire: wireOf(shape, first, some), segments: some, columns });
       session.cost += bytes.length + PIECE_COST;
       this.#cost += bytes.length + PIECE_COST;
       this.#pieces++;
