@@ -9,8 +9,8 @@ import { SlotLaneKeys } from '../datapath/lane-keys.ts';
 import { SlotFlag, SlotState } from '../datapath/layout.ts';
 import type { Role, Stranger } from '../datapath/role.ts';
 import { SlotProtection } from '../datapath/slot-protection.ts';
+import { startUdpClient } from '../datapath/udp-client.ts';
 import { UdpPeer } from '../datapath/udp-peer.ts';
-import { DtlsClient } from '../dtls/client.ts';
 import type { ClientOptions as DtlsOptions } from '../dtls/options.ts';
 import { restoreEndpoint } from '../dtls/restore.ts';
 import { ClientSession } from '../session/client.ts';
@@ -57,22 +57,14 @@ export class ClientRole implements Role {
     const { table } = this.#control;
     this.prepareSlot(VERSION_1_3, SlotFlag.client);
     table.fields.remote.set(SLOT, address);
-    const { vault, random, dtls } = this.#options;
-    const protection = this.#protection();
-    const endpoint = new DtlsClient({
+    const { vault, random, dtls, handshakeMtu } = this.#options;
+    startUdpClient(now, SLOT, this.#control, {
       vault,
       random,
-      mtu: this.#options.handshakeMtu,
       ...dtls,
-      share: undefined,
-      protection,
+      mtu: handshakeMtu,
+      session: this.sessionConfig,
     });
-    const session = new ClientSession(this.sessionConfig, VERSION_1_3, this.#keys());
-    const peer = this.#peer(now, endpoint, session, protection);
-    session.start(now);
-    endpoint.start(now);
-    peer.pump(now);
-    this.#control.reschedule(peer);
   }
 
   /** Goes on with the session of an earlier engine. @returns false when there is none to go on with */
@@ -82,9 +74,10 @@ export class ClientRole implements Role {
     const saved = readControlState(table, SLOT);
     if (!saved) return false;
     const { vault, random } = this.#options;
-    const protection = this.#protection();
+    const protection = new SlotProtection(addon, lanes, SLOT, vault);
+    const keys = new SlotLaneKeys(addon, lanes, table, SLOT);
     const endpoint = restoreEndpoint(saved.dtls, { vault, random, protection });
-    const session = ClientSession.restore(this.sessionConfig, VERSION_1_3, this.#keys(), saved.session);
+    const session = ClientSession.restore(this.sessionConfig, VERSION_1_3, keys, saved.session);
     if (!endpoint || !session) return false;
     addon.claimSlot(lanes, SLOT);
     const { flags } = table.fields;
@@ -92,7 +85,10 @@ export class ClientRole implements Role {
     table.fields.paceRate.set(SLOT, this.#options.paceRate);
     const id = table.fields.currentId.view(SLOT);
     this.#ids = new ClientIds(new DataView(id.buffer, id.byteOffset, 8).getBigUint64(0));
-    this.#peer(now, endpoint, session, protection).user = saved.user;
+    const rotation = { interval: undefined, protection };
+    const peer = new UdpPeer(now, SLOT, 'client', endpoint, session, this.#control, table, rotation);
+    peer.user = saved.user;
+    this.#control.add(peer);
     return true;
   }
 
@@ -139,24 +135,5 @@ export class ClientRole implements Role {
 
   ended(_peer: Peer, code: string, reason: string): void {
     this.#options.report({ type: 'ended', code, reason });
-  }
-
-  #protection(): SlotProtection {
-    const { addon, lanes } = this.#control;
-    return new SlotProtection(addon, lanes, SLOT, this.#options.vault);
-  }
-
-  #keys(): SlotLaneKeys {
-    const { addon, lanes, table } = this.#control;
-    return new SlotLaneKeys(addon, lanes, table, SLOT);
-  }
-
-  #peer(now: Micros, endpoint: UdpPeer['dtls'], session: ClientSession, protection: SlotProtection): UdpPeer {
-    const peer = new UdpPeer(now, SLOT, 'client', endpoint, session, this.#control, this.#control.table, {
-      interval: undefined,
-      protection,
-    });
-    this.#control.add(peer);
-    return peer;
   }
 }

@@ -52,9 +52,15 @@ export const serverKeys = {
   expresslane_keys_rotation_interval: key(someDuration(), 15 * MINUTE, 'age at which Expresslane keys change', {
     value: 'TIME',
   }),
-  connection_age_expiration_interval: key(duration(), MINUTE, 'how often the age of sessions is looked at', {
-    value: 'TIME',
-  }),
+  connection_age_expiration_interval: key(
+    duration(),
+    MINUTE,
+    'how often the stock server looks at the age of sessions',
+    {
+      value: 'TIME',
+      inert: 'a session that has sent nothing for 24 h ends at that moment, not at the next look',
+    },
+  ),
   statistics_reporting_interval: key(duration(), 30 * SECOND, 'how often statistics are logged', { value: 'TIME' }),
   enable_pqc: key(flag(), false, 'post-quantum key exchange'),
   enable_tun_offload: key(flag(), false, 'TUN offload of the stock server', { inert: OWN_OFFLOAD }),

@@ -7,21 +7,20 @@ import type { Vault } from '../crypto/vault.ts';
 import { parseIpv4 } from '../datapath/address.ts';
 import type { Control } from '../datapath/control.ts';
 import type { Peer } from '../datapath/host.ts';
-import { SlotLaneKeys } from '../datapath/lane-keys.ts';
 import { SlotFlag, SlotState } from '../datapath/layout.ts';
 import type { Role } from '../datapath/role.ts';
-import { SlotProtection } from '../datapath/slot-protection.ts';
 import { StreamPeer } from '../datapath/stream-peer.ts';
-import { UdpPeer } from '../datapath/udp-peer.ts';
-import { DtlsClient } from '../dtls/client.ts';
+import { startUdpClient } from '../datapath/udp-client.ts';
+import type { UdpPeer } from '../datapath/udp-peer.ts';
 import { ClientSession } from '../session/client.ts';
 import { ClientIds } from '../session/ids.ts';
+import { handshakeMtu } from '../session/path-mtu.ts';
 import { createCounters, type NetworkConfig, type ClientConfig as SessionConfig } from '../session/types.ts';
 import { type SessionId, VERSION_1_1, VERSION_1_3, type Version } from '../wire/header.ts';
 import type { Micros, Random } from '../wire/time.ts';
 
-/** DTLS bytes per datagram of the handshake (protocol specification §2.6: the stock client's own size). */
-const HANDSHAKE_MTU = 1_400;
+/** Of a client's outside interface, where its configuration says nothing else. */
+const OUTSIDE_MTU = 1_500;
 const GROUPS = 'X25519MLKEM768:X25519:P-256';
 const CONNECT_MS = 12_700;
 
@@ -60,31 +59,11 @@ export class Clients implements Role {
 
   /** Begins the session of a client whose socket is open. */
   connect(now: Micros, client: number): void {
-    const { control, vault, random, suites, groups, remote, session } = this.#options;
-    const { addon, lanes, table } = control;
+    const { control, remote, session, vault, random, suites, groups } = this.#options;
     this.#prepare(client, VERSION_1_3, SlotFlag.client);
-    table.fields.remote.set(client, remote);
-    const protection = new SlotProtection(addon, lanes, client, vault);
-    const endpoint = new DtlsClient({
-      vault,
-      random,
-      mtu: HANDSHAKE_MTU,
-      suites,
-      groups,
-      share: undefined,
-      protection,
-    });
-    const keys = new SlotLaneKeys(addon, lanes, table, client);
-    const upper = new ClientSession({ ...session, counters: this.counters }, VERSION_1_3, keys);
-    const peer = new UdpPeer(now, client, 'client', endpoint, upper, control, table, {
-      interval: undefined,
-      protection,
-    });
-    control.add(peer);
-    upper.start(now);
-    endpoint.start(now);
-    peer.pump(now);
-    control.reschedule(peer);
+    control.table.fields.remote.set(client, remote);
+    const dtls = { vault, random, suites, groups, mtu: handshakeMtu(OUTSIDE_MTU, undefined) };
+    startUdpClient(now, client, control, { ...dtls, session: { ...session, counters: this.counters } });
   }
 
   /** A session that is online at once. @returns its Expresslane key */
