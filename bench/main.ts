@@ -37,6 +37,7 @@ const BESIDE: Readonly<Record<string, Load>> = {
   aead: () => import('./aead.ts'),
   attack: () => import('./attack.ts'),
   fairness: () => import('./fairness.ts'),
+  gather: () => import('./gather.ts'),
   handshakes: () => import('./handshakes.ts'),
   memory: () => import('./memory.ts'),
   pacing: () => import('./pacing.ts'),

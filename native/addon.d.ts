@@ -210,7 +210,7 @@ export interface Addon {
   open(lanes: LanesHandle, trains: BatchHandle, packets: BatchHandle, now: number): number;
   /** guard.admit: passing entries: IPv4 shape and lengths, translation per slot, inner header/transport checksum verified → checksumValid (wrong → passes alone, unflagged). @returns passing */
   admit(lanes: LanesHandle, packets: BatchHandle, now: number): number;
-  /** gro.coalesce: passing packets, per inner flow, into superpackets (cleared by the caller; own arena). mode off: one packet, one entry; tcp: the TUN takes no UDP superpackets. Order within a flow is kept. header.consumed of `packets`. @returns superpackets */
+  /** gro.coalesce: passing packets, per inner flow, into superpackets (cleared by the caller). Of the arena of `packets`: payloads stay where they are, as pieces (GsoType.piece); of another: they are copied. mode off: one packet, one entry; tcp: the TUN takes no UDP superpackets. Order within a flow is kept. header.consumed of `packets`. @returns superpackets */
   coalesce(lanes: LanesHandle, packets: BatchHandle, superpackets: BatchHandle, mode: 'inline' | 'tcp' | 'off'): number;
   /** routes.lookup: inner destination → slot (client: the single one), translation per slot, MSS clamp. noRoute, notOnline, elsewhere … @returns passing */
   lookup(lanes: LanesHandle, superpackets: BatchHandle): number;

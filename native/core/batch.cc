@@ -63,6 +63,23 @@ uint32_t Batch::append(uint32_t at, uint32_t bytes, uint16_t in_block) {
   return i;
 }
 
+void Batch::clear_columns(uint32_t first, uint32_t entries) {
+  uint8_t* base = mapping_->data();
+  const BatchLayout layout = batch_layout(capacity);
+  for (size_t i = 0; i < columns.size(); i++) memset(base + layout.offsets[i] + size_t{first} * columns[i].bytes, 0, size_t{entries} * columns[i].bytes);
+}
+
+uint32_t Batch::append_cleared(uint32_t at, uint32_t bytes, uint16_t in_block, int32_t of_slot) {
+  const uint32_t i = count();
+  header->count = i + 1;
+  arena->retain(in_block);
+  offset[i] = at;
+  length[i] = bytes;
+  block[i] = in_block;
+  slot[i] = of_slot;
+  return i;
+}
+
 uint8_t* Batch::reserve(uint32_t bytes, uint32_t headroom) {
   const uint64_t needed = uint64_t{headroom} + bytes;
   if (needed > arena->block_size()) return nullptr;

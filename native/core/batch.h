@@ -59,6 +59,10 @@ class Batch {
   // Appends an entry with every column zero but slot (-1), offset, length and block, whose reference it takes over.
   // The caller has made sure of room (!full()).
   uint32_t append(uint32_t offset, uint32_t length, uint16_t block);
+  // Zeroes the columns of `entries` places from `first` on, which lie free: append_cleared() fills them.
+  void clear_columns(uint32_t first, uint32_t entries);
+  // append_shared() into a place that clear_columns() has zeroed: several times as fast, where entries come by the hundred.
+  uint32_t append_cleared(uint32_t offset, uint32_t length, uint16_t block, int32_t slot);
   // Appends an entry that refers to a block some other entry holds already: counts one more.
   uint32_t append_shared(uint32_t offset, uint32_t length, uint16_t block) {
     arena->retain(block);

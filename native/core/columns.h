@@ -33,6 +33,7 @@ inline constexpr uint8_t datagrams = 0, stream = 1;                             
 }
 namespace gso {
 inline constexpr uint8_t none = 0, tcp4 = 1, tcp6 = 4, udp = 5;
+inline constexpr uint8_t piece = 255;  // no superpacket: more bytes of the one in front of it
 }
 namespace address {
 inline constexpr size_t size = 40, family = 0, port_number = 2, remote = 4, local = 20, key_bytes = 20;

@@ -141,9 +141,7 @@ class EpollPort final : public Port {
 
   size_t write(std::span<const Write> writes, int& error) override {
     for (size_t i = 0; i < writes.size(); i++) {
-      const Write& one = writes[i];
-      const iovec parts[]{{const_cast<VnetHeader*>(&one.header), vnet_header_bytes}, {const_cast<uint8_t*>(one.bytes), one.length}};
-      const ssize_t written = options_.vnet_header ? writev(options_.tun, parts, 2) : writev(options_.tun, parts + 1, 1);
+      const ssize_t written = writev(options_.tun, writes[i].parts.data(), static_cast<int>(writes[i].parts.size()));
       counters_.system_calls++;
       if (written >= 0) continue;
       error = errno;

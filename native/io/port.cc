@@ -17,7 +17,7 @@ namespace ringway {
 namespace {
 
 constexpr uint32_t not_in_batch = UINT32_MAX;
-constexpr size_t max_packet = 65'535;
+constexpr size_t max_packet = 65'535, ip6_header = 40;
 
 bool for_now(int error) { return error == EAGAIN || error == ENOBUFS || error == ENOMEM; }
 // docs/linux-facts.md §3: no checksum offload at the egress; a 6.6.44-era kernel and a short tail, or too many segments; a train beyond the path MTU
@@ -201,30 +201,14 @@ void Port::taken(std::deque<int>& injected, size_t count) {
   injected.erase(injected.begin(), injected.begin() + static_cast<ptrdiff_t>(std::min(count, injected.size())));
 }
 
-template <class T>
-void Port::enqueue(std::vector<T>& queue, std::span<T> left, const Batch& batch) {
-  for (T& one : left) {
-    one.keeps = batch.arena;
-    one.entry = not_in_batch;
-    one.keeps->retain(one.block);
-    queue.push_back(std::move(one));
-  }
-}
-
-template <class T>
-void Port::dequeue(std::vector<T>& queue, size_t count) {
-  for (size_t i = 0; i < count; i++) queue[i].keeps->release(queue[i].block);
-  queue.erase(queue.begin(), queue.begin() + static_cast<ptrdiff_t>(count));
-}
-
 // Does the entry describe bytes of its arena, in a block somebody holds?
 bool Port::is_held(const Batch& batch, uint32_t i) {
   return batch.arena->contains(batch.offset[i], batch.length[i]) && batch.arena->is_referenced(batch.block[i]);
 }
 
 void Port::let_go() {
-  dequeue(queued_trains_, queued_trains_.size());
-  dequeue(queued_packets_, queued_packets_.size());
+  unqueue_trains(queued_trains_.size());
+  unqueue_packets(queued_packets_.size());
   if (waker_) waker_->close();
   waker_ = nullptr;
   open_ = false;
@@ -233,12 +217,26 @@ void Port::let_go() {
 // ---- udp.transmit ---------------------------------------------------------------------------------------------------------
 
 size_t Port::udp_transmit(Batch& batch) {
-  if (!queued_trains_.empty()) dequeue(queued_trains_, run_trains(queued_trains_, nullptr));
+  if (!queued_trains_.empty()) unqueue_trains(run_trains(queued_trains_, nullptr));
   collect_trains(batch);
   const size_t done = queued_trains_.empty() ? run_trains(trains_, &batch) : 0;
-  enqueue(queued_trains_, std::span{trains_}.subspan(done), batch);
+  queue_trains(std::span{trains_}.subspan(done), batch);
   counters_.udp_queued = queued_trains_.size();
   return queued_trains_.size();
+}
+
+void Port::queue_trains(std::span<Train> left, const Batch& batch) {
+  for (Train& train : left) {
+    train.keeps = batch.arena;
+    train.entry = not_in_batch;
+    train.keeps->retain(train.block);
+    queued_trains_.push_back(std::move(train));
+  }
+}
+
+void Port::unqueue_trains(size_t count) {
+  for (Train& train : std::span{queued_trains_}.first(count)) train.keeps->release(train.block);
+  queued_trains_.erase(queued_trains_.begin(), queued_trains_.begin() + static_cast<ptrdiff_t>(count));
 }
 
 void Port::collect_trains(Batch& batch) {
@@ -326,12 +324,33 @@ void Port::train_failed(Train& train, const Send& failed, int error, Batch* batc
 // ---- tun.transmit ---------------------------------------------------------------------------------------------------------
 
 size_t Port::tun_transmit(Batch& batch) {
-  if (!queued_packets_.empty()) dequeue(queued_packets_, run_packets(queued_packets_, nullptr));
+  if (!queued_packets_.empty()) unqueue_packets(run_packets(queued_packets_, nullptr));
   collect_packets(batch);
   const size_t done = queued_packets_.empty() ? run_packets(packets_, &batch) : 0;
-  enqueue(queued_packets_, std::span{packets_}.subspan(done), batch);
+  queue_packets(done, batch);
   counters_.tun_queued = queued_packets_.size();
   return queued_packets_.size();
+}
+
+// Of packets_, all from that one on.
+void Port::queue_packets(size_t from, const Batch& batch) {
+  for (Outgoing& packet : std::span{packets_}.subspan(from)) {
+    packet.kept = std::make_unique<Kept>(Kept{batch.arena, {}, {packet.parts.begin(), packet.parts.end()}});
+    packet.parts = packet.kept->parts;
+    for (uint32_t i = packet.entry; i < packet.entry + packet.entries; i++) {
+      batch.arena->retain(batch.block[i]);
+      packet.kept->blocks.push_back(batch.block[i]);
+    }
+    packet.entry = not_in_batch;
+    queued_packets_.push_back(std::move(packet));
+  }
+}
+
+void Port::unqueue_packets(size_t count) {
+  for (const Outgoing& packet : std::span{queued_packets_}.first(count)) {
+    for (const uint16_t block : packet.kept->blocks) packet.kept->arena->release(block);
+  }
+  queued_packets_.erase(queued_packets_.begin(), queued_packets_.begin() + static_cast<ptrdiff_t>(count));
 }
 
 VnetHeader Port::header_of(const Batch& batch, uint32_t i) const {
@@ -351,25 +370,45 @@ VnetHeader Port::header_of(const Batch& batch, uint32_t i) const {
   return header;
 }
 
+// An entry and the pieces behind it are one packet.
 void Port::collect_packets(Batch& batch) {
   packets_.clear();
   const uint32_t count = batch.count();
-  for (uint32_t i = 0; i < count; i++) {
+  parts_.resize(2 * size_t{count});  // never moves below: packets point into it
+  size_t part = 0;
+  for (uint32_t i = 0, end; i < count; i = end) {
+    for (end = i + 1; end < count && batch.kind[end] == gso::piece;) end++;
     if (batch.verdict[i] != verdict::pass) continue;
     batch.error[i] = 0;
-    if (!is_held(batch, i)) {
+    const std::span<iovec> parts = std::span{parts_}.subspan(part, end - i + 1);
+    const uint32_t length = lay_out(batch, i, parts);
+    if (length == 0) {
       batch.verdict[i] = verdict::tun_refused;
       batch.error[i] = EFAULT;
       counters_.tun_errors++;
       continue;
     }
+    part += parts.size();
     const Superpacket packet{batch.span(i), batch.kind[i], batch.segment_size[i], (batch.flags[i] & flag::needs_checksum) != 0,
                              batch.checksum_start[i], batch.checksum_offset[i]};
     const VnetHeader header = header_of(batch, i);
     // without a vnet header the kernel cannot be told of either
     const bool singly = !options_.vnet_header && (header.gso_type != gso::none || packet.needs_checksum);
-    packets_.push_back({nullptr, packet, header, i, 0, batch.block[i], batch.arena.get(), singly});
+    packets_.push_back({nullptr, packet, header, parts, length, i, end - i, 0, singly});
   }
+}
+
+// Fills all parts but the first, which is the header's, with the pieces from `entry` on.
+// @returns their bytes; 0 when one is not of the arena, or there are more than any IP packet has
+uint32_t Port::lay_out(const Batch& batch, uint32_t entry, std::span<iovec> parts) {
+  uint64_t length = 0;
+  for (size_t i = 1; i < parts.size(); i++, entry++) {
+    if (!is_held(batch, entry)) return 0;
+    const std::span<uint8_t> bytes = batch.span(entry);
+    parts[i] = {bytes.data(), bytes.size()};
+    length += bytes.size();
+  }
+  return length <= max_packet + ip6_header ? static_cast<uint32_t>(length) : 0;
 }
 
 size_t Port::run_packets(std::span<Outgoing> packets, Batch* batch) {
@@ -414,22 +453,42 @@ size_t Port::run_packets(std::span<Outgoing> packets, Batch* batch) {
   return at;
 }
 
-size_t Port::gather_writes(std::span<const Outgoing> packets, size_t from) {
+void Port::gather_writes(std::span<Outgoing> packets, size_t from) {
   writes_.clear();
   for (size_t i = from; i < packets.size() && !packets[i].singly && writes_.size() < max_sends_; i++) {
-    writes_.push_back({packets[i].header, packets[i].packet.bytes.data(), static_cast<uint32_t>(packets[i].packet.bytes.size()), i});
+    writes_.push_back({with_header(packets[i].parts, packets[i].header), packets[i].length});
   }
-  return writes_.size();
+}
+
+std::span<const iovec> Port::with_header(std::span<iovec> parts, VnetHeader& header) const {
+  parts[0] = {&header, vnet_header_bytes};
+  return options_.vnet_header ? parts : parts.subspan(1);
+}
+
+// The packet as one piece.
+Superpacket Port::whole(const Outgoing& outgoing) {
+  Superpacket packet = outgoing.packet;
+  if (outgoing.parts.size() <= 2) return packet;
+  whole_.clear();
+  for (const iovec& part : outgoing.parts.subspan(1)) {
+    const auto* bytes = static_cast<const uint8_t*>(part.iov_base);
+    whole_.insert(whole_.end(), bytes, bytes + part.iov_len);
+  }
+  packet.bytes = whole_;
+  return packet;
 }
 
 // Segment by segment. @returns 0 when the packet is over (what was refused alone is counted), or the errno that says: for now
 int Port::run_singly(Outgoing& packet, Batch* batch) {
-  const uint32_t segments = segment_count(packet.packet);
+  const Superpacket superpacket = whole(packet);
+  const uint32_t segments = segment_count(superpacket);
   bool failed = segments == 0;
   if (failed) counters_.tun_errors++;
   while (packet.next_segment < segments) {
-    const size_t bytes = write_segment(packet.packet, packet.next_segment, segment_);
-    const Write one{VnetHeader{}, segment_.data(), static_cast<uint32_t>(bytes), 0};
+    const size_t bytes = write_segment(superpacket, packet.next_segment, segment_);
+    VnetHeader header;
+    iovec parts[]{{}, {segment_.data(), bytes}};
+    const Write one{with_header(parts, header), static_cast<uint32_t>(bytes)};
     int error = 0;
     const size_t allowed = limit_by_injection(injected_tun_, 1, error);
     const size_t done = bytes == 0 || allowed == 0 ? 0 : write({&one, 1}, error);

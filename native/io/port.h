@@ -53,12 +53,10 @@ struct Send {
   size_t work;  // index of the train it belongs to
 };
 
-// One write to the TUN.
+// One write to the TUN: of all parts together, which are the virtio-net header, where the device has one, and the pieces of a packet.
 struct Write {
-  VnetHeader header;
-  const uint8_t* bytes;
-  uint32_t length;
-  size_t work;
+  std::span<const iovec> parts;
+  uint32_t length;  // of the packet
 };
 
 class Port : public Environment::Closing {
@@ -146,14 +144,20 @@ class Port : public Environment::Closing {
     bool singly;  // replayed datagram by datagram
     uint8_t address[address::size];
   };
+  // What an Outgoing that is queued refers to.
+  struct Kept {
+    std::shared_ptr<Arena> arena;
+    std::vector<uint16_t> blocks;
+    std::vector<iovec> parts;
+  };
   struct Outgoing {
-    std::shared_ptr<Arena> keeps;
-    Superpacket packet;
+    std::unique_ptr<Kept> kept;
+    Superpacket packet;  // its bytes are those of the first piece
     VnetHeader header;
-    uint32_t entry;
+    std::span<iovec> parts;  // room for the header, then the pieces
+    uint32_t length;
+    uint32_t entry, entries;
     uint32_t next_segment;
-    uint16_t block;
-    Arena* arena;
     bool singly;
   };
 
@@ -162,28 +166,32 @@ class Port : public Environment::Closing {
   void gather_sends(std::span<const Train> trains, size_t from);
   void train_failed(Train& train, const Send& failed, int error, Batch* batch);
   size_t run_packets(std::span<Outgoing> packets, Batch* batch);
-  size_t gather_writes(std::span<const Outgoing> packets, size_t from);
+  void gather_writes(std::span<Outgoing> packets, size_t from);
   int run_singly(Outgoing& packet, Batch* batch);
   void collect_trains(Batch& batch);
   void collect_packets(Batch& batch);
+  static uint32_t lay_out(const Batch& batch, uint32_t entry, std::span<iovec> parts);
+  std::span<const iovec> with_header(std::span<iovec> parts, VnetHeader& header) const;
+  Superpacket whole(const Outgoing& packet);
+  void queue_packets(size_t from, const Batch& batch);
+  void unqueue_packets(size_t count);
   static bool is_held(const Batch& batch, uint32_t entry);
   VnetHeader header_of(const Batch& batch, uint32_t entry) const;
   static size_t limit_by_injection(const std::deque<int>& injected, size_t count, int& error);
   static void taken(std::deque<int>& injected, size_t count);
   // Keeps what could not leave: a reference to its block and to its arena.
-  template <class T>
-  static void enqueue(std::vector<T>& queue, std::span<T> left, const Batch& batch);
-  template <class T>
-  static void dequeue(std::vector<T>& queue, size_t count);
+  void queue_trains(std::span<Train> left, const Batch& batch);
+  void unqueue_trains(size_t count);
 
   std::vector<Train> trains_;
   std::vector<Outgoing> packets_;
   std::vector<Send> sends_;
   std::vector<Write> writes_;
+  std::vector<iovec> parts_;  // of packets_
   std::vector<Train> queued_trains_;
   std::vector<Outgoing> queued_packets_;
   std::deque<int> injected_udp_, injected_tun_;
-  std::vector<uint8_t> segment_;  // scratch of run_singly
+  std::vector<uint8_t> segment_, whole_;  // scratch of run_singly
   uint32_t last_drops_ = 0;
 };
 

@@ -21,7 +21,7 @@ bool refused(int result) {
 
 }  // namespace
 
-UringPort::UringPort(napi_env env, const PortOptions& options) : Port{env, options}, messages_(options.entries), parts_(options.entries) {
+UringPort::UringPort(napi_env env, const PortOptions& options) : Port{env, options}, messages_(options.entries) {
   max_sends_ = options.entries - 8;  // room for what re-arms
   results_.resize(options.entries);
 }

@@ -102,7 +102,6 @@ class UringPort final : public Port {
   size_t outstanding_ = 0;
   std::vector<int32_t> results_;
   std::vector<Message> messages_;
-  std::vector<std::array<iovec, 2>> parts_;
   std::vector<std::pair<std::shared_ptr<Arena>, uint16_t>> holds_;
   std::vector<uint16_t> free_holds_;
   size_t held_ = 0;

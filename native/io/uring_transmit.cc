@@ -61,14 +61,9 @@ size_t UringPort::send(std::span<const Send> sends, int& error) {
 
 size_t UringPort::write(std::span<const Write> writes, int& error) {
   for (size_t i = 0; i < writes.size(); i++) {
-    const Write& one = writes[i];
-    parts_[i] = {{{const_cast<VnetHeader*>(&one.header), vnet_header_bytes}, {const_cast<uint8_t*>(one.bytes), one.length}}};
+    const auto& parts = writes[i].parts;
     io_uring_sqe* sqe = next_sqe();
-    if (options_.vnet_header) {
-      io_uring_prep_writev(sqe, fixed_tun, parts_[i].data(), 2, static_cast<uint64_t>(-1));
-    } else {
-      io_uring_prep_write(sqe, fixed_tun, one.bytes, one.length, static_cast<uint64_t>(-1));
-    }
+    io_uring_prep_writev(sqe, fixed_tun, parts.data(), static_cast<unsigned>(parts.size()), static_cast<uint64_t>(-1));
     sqe->flags = IOSQE_FIXED_FILE | (i + 1 < writes.size() ? IOSQE_IO_LINK : 0);
     sqe->user_data = tagged(Kind::write, static_cast<uint32_t>(i));
   }

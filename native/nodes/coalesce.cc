@@ -8,6 +8,8 @@ namespace ringway::nodes {
 namespace {
 
 constexpr uint32_t headroom = 64;  // the virtio-net header needs 10 bytes of it
+// Payloads from this size on stay where they are: a piece costs the kernel about 25 ns, as much as copying so much here (docs/decisions/0012).
+constexpr uint32_t worth_gathering = 700;
 
 uint64_t cost(uint32_t length) { return (uint64_t{length} + 63) / 64 * 64 + headroom; }
 
@@ -50,10 +52,11 @@ void put_in_order(Lanes& lanes, const Batch& packets, uint32_t first, uint32_t e
   for (size_t i = 0; i < places.size(); i++) order[places[i]] = sorted[i];
 }
 
-// How many packets surely fit: blocks that two neighbours do not share are more than half full.
+// How many packets surely fit: blocks that two neighbours do not share are more than half full. What is gathered needs no block.
 uint32_t fitting(const Batch& packets, const Batch& superpackets, uint32_t first) {
+  const bool gathers = packets.arena == superpackets.arena;
   const uint32_t count = packets.count(), entries = superpackets.capacity - superpackets.count();
-  const uint64_t budget = uint64_t{superpackets.arena->free_count()} * superpackets.arena->block_size() / 2;
+  const uint64_t budget = gathers ? UINT64_MAX : uint64_t{superpackets.arena->free_count()} * superpackets.arena->block_size() / 2;
   uint64_t bytes = 0;
   uint32_t passing = 0, at = first;
   for (; at < count; at++) {
@@ -63,6 +66,70 @@ uint32_t fitting(const Batch& packets, const Batch& superpackets, uint32_t first
   }
   return at;
 }
+
+// Runs become entries: where both batches are of one arena the bytes stay where they lie, elsewhere they are copied.
+class Output {
+ public:
+  Output(Lanes& lanes, const Batch& packets, Batch& superpackets)
+      : lanes_{lanes}, coalescer_{lanes.coalescer}, packets_{packets}, superpackets_{superpackets}, gathers_{packets.arena == superpackets.arena} {}
+
+  void add(const Run& run) {
+    if (!gathers_) {
+      if (!copy(run)) lanes_.counters[verdict::no_block] += run.packets;  // a packet larger than a block
+      return;
+    }
+    if (run.packets > 1 && run.segment_size < worth_gathering && copy(run)) return;
+    gather(run);
+  }
+
+  uint32_t superpackets() const { return count_; }
+
+ private:
+  bool copy(const Run& run) {
+    uint8_t* to = superpackets_.reserve(run.length, headroom);
+    if (!to) return false;
+    coalescer_.write(run, to);
+    const uint32_t entry = superpackets_.commit(run.length);
+    superpackets_.slot[entry] = coalescer_.packet(run.first).slot;
+    describe(run, entry);
+    return true;
+  }
+
+  void gather(const Run& run) {
+    const uint32_t entry = append(run.first, 0);
+    describe(run, entry);
+    if (run.packets == 1) return;
+    coalescer_.write_header(run, superpackets_.span(entry).data());
+    for (uint32_t index = coalescer_.next(run.first); index != Coalescer::none; index = coalescer_.next(index)) {
+      superpackets_.kind[append(index, run.header_length)] = gso::piece;
+    }
+  }
+
+  // The packet without its first `skip` bytes.
+  uint32_t append(uint32_t index, uint32_t skip) {
+    const uint32_t packet = lanes_.order[index];
+    return superpackets_.append_cleared(packets_.offset[packet] + skip, packets_.length[packet] - skip, packets_.block[packet], packets_.slot[packet]);
+  }
+
+  void describe(const Run& run, uint32_t entry) {
+    count_++;
+    superpackets_.flags[entry] = coalescer_.packet(run.first).checksum_valid ? flag::checksum_valid : 0;
+    if (run.packets == 1) return;
+    superpackets_.kind[entry] = run.kind;
+    superpackets_.segment_size[entry] = run.segment_size;
+    superpackets_.header_length[entry] = run.header_length;
+    superpackets_.checksum_start[entry] = run.ip_length;
+    superpackets_.checksum_offset[entry] = run.checksum_offset;
+    superpackets_.flags[entry] |= flag::needs_checksum;
+  }
+
+  Lanes& lanes_;
+  const Coalescer& coalescer_;
+  const Batch& packets_;
+  Batch& superpackets_;
+  const bool gathers_;
+  uint32_t count_ = 0;
+};
 
 }  // namespace
 
@@ -77,27 +144,11 @@ uint32_t coalesce(Lanes& lanes, Batch& packets, Batch& superpackets, Joining joi
     const auto bytes = packets.span(entry);
     coalescer.add({bytes.data(), static_cast<uint32_t>(bytes.size()), packets.slot[entry], (packets.flags[entry] & flag::checksum_valid) != 0});
   }
-  for (const Run& run : coalescer.runs()) {
-    uint8_t* to = superpackets.reserve(run.length, headroom);
-    if (!to) {
-      lanes.counters[verdict::no_block] += run.packets;  // a packet larger than a block
-      continue;
-    }
-    coalescer.write(run, to);
-    const uint32_t entry = superpackets.commit(run.length);
-    const InnerPacket& packet = coalescer.packet(run.first);
-    superpackets.slot[entry] = packet.slot;
-    superpackets.flags[entry] = packet.checksum_valid ? flag::checksum_valid : 0;
-    if (run.packets == 1) continue;
-    superpackets.kind[entry] = run.kind;
-    superpackets.segment_size[entry] = run.segment_size;
-    superpackets.header_length[entry] = run.header_length;
-    superpackets.checksum_start[entry] = run.ip_length;
-    superpackets.checksum_offset[entry] = run.checksum_offset;
-    superpackets.flags[entry] |= flag::needs_checksum;
-  }
+  superpackets.clear_columns(superpackets.count(), static_cast<uint32_t>(lanes.order.size()));
+  Output output{lanes, packets, superpackets};
+  for (const Run& run : coalescer.runs()) output.add(run);
   packets.header->consumed = end;
-  return superpackets.count();
+  return output.superpackets();
 }
 
 }  // namespace ringway::nodes

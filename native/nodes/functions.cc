@@ -45,7 +45,7 @@ napi_value coalesce(napi_env env, napi_callback_info info) {
   auto* superpackets = args.handle<Batch>(2, "superpackets");
   const auto joining = static_cast<nodes::Joining>(args.choice(3, "mode", {"inline", "tcp", "off"}));
   if (!args.ok()) return nullptr;
-  if (packets->arena == superpackets->arena) return args.refuse_range("superpackets", "must have an arena of its own");
+  if (packets == superpackets) return args.refuse_range("superpackets", "must be another batch than packets");
   return to_js(env, nodes::coalesce(*lanes, *packets, *superpackets, joining));
 }
 

@@ -223,7 +223,10 @@ void Coalescer::write(const Run& run, uint8_t* to) const {
     std::memcpy(end, packet.bytes + run.header_length, payload);
     end += payload;
   }
+  write_header(run, to);
+}
 
+void Coalescer::write_header(const Run& run, uint8_t* to) const {
   uint8_t* transport = to + run.ip_length;
   const uint32_t transport_bytes = run.length - run.ip_length;
   const uint8_t proto = run.kind == gso::udp ? protocol::udp : protocol::tcp;

@@ -1,8 +1,10 @@
 // GRO in userspace: which packets of a vector join into which superpacket, and the bytes of it. The rules are in docs/contracts.md.
 //
 //   coalescer.begin(udp_too);
-//   for each packet, in order: coalescer.add({bytes, slot, checksum_valid, tag});
+//   for each packet, in order: coalescer.add({bytes, length, slot, checksum_valid});
 //   for (const Run& run : coalescer.runs()) coalescer.write(run, to);
+//
+// or, where the bytes stay where they are, coalescer.write_header(run, its first packet), and the payloads of run.first, next(run.first) ...
 #pragma once
 
 #include <array>
@@ -44,9 +46,13 @@ class Coalescer {
   const InnerPacket& packet(uint32_t index) const { return packets_[index]; }
   // Writes run.length bytes.
   void write(const Run& run, uint8_t* to) const;
+  // Makes the header of a run's first packet that of the superpacket. Of a run of two or more.
+  void write_header(const Run& run, uint8_t* first) const;
+  // The packet behind that one in its run, or none.
+  uint32_t next(uint32_t index) const { return next_[index]; }
+  static constexpr uint32_t none = UINT32_MAX;
 
  private:
-  static constexpr uint32_t none = UINT32_MAX;
   static constexpr size_t max_open = 16;
   static constexpr uint32_t max_udp_packets = 64;
 

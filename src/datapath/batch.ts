@@ -18,7 +18,7 @@ type ColumnType = 'u64' | 'i32' | 'u32' | 'u16' | 'u8';
 export const COLUMNS = [
   ['counter', 'u64', 1], // Expresslane counter or DTLS record number
   ['offset', 'u32', 1], // of the entry's first byte in the arena
-  ['length', 'u32', 1],
+  ['length', 'u32', 1], // of this entry alone, without the pieces behind it
   ['segmentSize', 'u32', 1], // trains: bytes of every datagram but the last; superpackets: gso_size; 0 = a single one
   ['train', 'u32', 1], // packets: index of the train they came in (its address is the peer's)
   ['slot', 'i32', 1], // session, or -1
@@ -65,7 +65,8 @@ export const Kind = {
   ack: 26,
 } as const;
 
-export const GsoType = { none: 0, tcp4: 1, tcp6: 4, udp: 5 } as const;
+/** Of superpackets. A `piece` is none: its bytes come behind those of the entry in front of it, which has the columns (of those to the TUN only). */
+export const GsoType = { none: 0, tcp4: 1, tcp6: 4, udp: 5, piece: 255 } as const;
 
 /**
  * What becomes of an entry. From `tooShort` on a verdict is a drop, and its number is the index of its counter, so no

@@ -34,7 +34,10 @@ export interface Batches<B extends Batch = Batch> {
   readonly trainsOut: B; // lanes.seal, session.control → udp.transmit
 }
 
-/** @param copies for the reference nodes: they open into other memory than what the kernel fills, and ask their batches for room */
+/**
+ * What came in one block stays there until it is written to the TUN: trains, packets and superpackets out are of one arena.
+ * @param copies for the reference nodes: they open into other memory than what the kernel fills, and ask their batches for room
+ */
 export function createBatches(addon: Addon, copies?: false): Batches;
 export function createBatches(addon: Addon, copies: true): Batches<ReferenceBatch>;
 export function createBatches(addon: Addon, copies = false): Batches {
@@ -52,7 +55,7 @@ export function createBatches(addon: Addon, copies = false): Batches {
     trainsIn: udp(2 * VECTOR + 2 * DOOR_VECTOR),
     packets: (copies ? arena(UDP_BLOCK, TRANSMIT_BLOCKS) : udp)(PACKETS),
     controlPackets: arena(TUN_BLOCK, CONTROL_BLOCKS)(1_024),
-    superpacketsOut: arena(TUN_BLOCK, TRANSMIT_BLOCKS)(PACKETS),
+    superpacketsOut: (copies ? arena(TUN_BLOCK, TRANSMIT_BLOCKS) : udp)(PACKETS),
     superpacketsIn: arena(TUN_BLOCK, RECEIVE_BLOCKS)(2 * VECTOR),
     released: arena(TUN_BLOCK, PACER_BLOCKS)(RELEASED),
     trainsOut: arena(TUN_BLOCK, TRANSMIT_BLOCKS)(1_024),

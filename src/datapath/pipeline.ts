@@ -63,6 +63,8 @@ export interface Path {
   /** Datagram trains, or superpackets, that wait in the port for the socket, or the device. */
   queuedOut: number;
   queuedIn: number;
+  /** Superpackets on their way to the device: their pieces are entries too. */
+  outgoing: number;
   /** What `locate` may let through. */
   readonly limits: Uint32Array;
   readonly fair: FairShare;
@@ -178,7 +180,7 @@ const gro = {
     const count = packets.header[HEADER.count];
     const before = packets.header[HEADER.consumed];
     addon.clear(nativeBatch(superpacketsOut));
-    nodes.coalesce(packets, superpacketsOut, path.gro);
+    path.outgoing = nodes.coalesce(packets, superpacketsOut, path.gro);
     const consumed = packets.header[HEADER.consumed];
     path.entries = consumed - before;
     if (consumed === before && consumed < count) nodes.counters[Verdict.noBlock] += BigInt(count - consumed); // the device is full
@@ -202,7 +204,7 @@ const tun = {
 
   transmit: (path: Path) => {
     const { superpacketsOut } = path.batches;
-    path.entries = superpacketsOut.header[HEADER.count];
+    path.entries = path.outgoing;
     path.queuedIn = path.addon.tunTransmit(path.port, nativeBatch(superpacketsOut));
     return false;
   },
@@ -294,11 +296,11 @@ export function injectPackets(path: Path, now: Micros): void {
   const count = controlPackets.header[HEADER.count];
   for (let before = -1; before < count; ) {
     addon.clear(nativeBatch(superpacketsOut));
-    nodes.coalesce(controlPackets, superpacketsOut, path.gro);
+    const superpackets = nodes.coalesce(controlPackets, superpacketsOut, path.gro);
     const consumed = controlPackets.header[HEADER.consumed];
     path.stages.count(COALESCE, consumed - Math.max(before, 0), UNTIMED);
     path.queuedIn = addon.tunTransmit(path.port, nativeBatch(superpacketsOut));
-    path.stages.count(TUN_TRANSMIT, superpacketsOut.header[HEADER.count], UNTIMED);
+    path.stages.count(TUN_TRANSMIT, superpackets, UNTIMED);
     if (consumed === before) {
       nodes.counters[Verdict.noBlock] += BigInt(count - consumed);
       break;

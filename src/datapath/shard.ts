@@ -165,6 +165,7 @@ export class Shard {
       pressed: false,
       queuedOut: 0,
       queuedIn: 0,
+      outgoing: 0,
       entries: 0,
       limits: lanes.limits,
       fair: new FairShare(lanes, {

@@ -13,6 +13,7 @@ import type { Addon, BatchHandle, PortHandle } from '../../src/native/index.ts';
 import { build, concat, pattern, TCP } from '../packet/packets.ts';
 import type { Memory } from '../server/memory-server.ts';
 import { offloaded } from './traffic.ts';
+import { headsOf, wholeAt } from './world.ts';
 
 /** Segments of a superpacket: with what seals them, one UDP_SEGMENT train of at most 65,000 bytes. */
 const SEGMENTS = 44;
@@ -228,12 +229,15 @@ export class Loop {
     return count;
   }
 
-  #toTun({ header, verdict, length, headerLength, segmentSize, bytes, offset }: Batch): number {
+  #toTun(batch: Batch): number {
+    const { header, verdict, length, headerLength, segmentSize, kind } = batch;
     for (let i = 0; i < header[HEADER.count]; i++) {
       if (verdict[i] !== Verdict.pass) continue;
-      this.up += segmentSize[i] === 0 ? 1 : Math.ceil((length[i] - headerLength[i]) / segmentSize[i]);
-      this.check?.(bytes.slice(offset[i], offset[i] + length[i]));
+      // a piece holds what one packet brought
+      const isOne = segmentSize[i] === 0 || kind[i] === GsoType.piece;
+      this.up += isOne ? 1 : Math.ceil((length[i] - headerLength[i]) / segmentSize[i]);
     }
+    if (this.check) for (const i of headsOf(batch)) this.check(wholeAt(batch, i));
     return 0;
   }
 

@@ -1,7 +1,7 @@
 /** The native nodes against the reference nodes: whatever comes in, both leave the same entries, slots and counters. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { HEADER } from '../../src/datapath/batch.ts';
+import { GsoType, HEADER } from '../../src/datapath/batch.ts';
 import type { CoalesceMode } from '../../src/datapath/nodes.ts';
 import { addon, nativeBackends } from './backends.ts';
 import {
@@ -52,6 +52,7 @@ describe.skipIf(addon === undefined)('without the addon there is nothing to comp
 
 describe.each(nativeBackends)('$name', ({ create }) => {
   const both = [createReferenceWorld(), create()] as const;
+  const copying = [both[0], create({ copies: true })] as const;
   const single = [createReferenceWorld({ single: Slot.client }), create({ single: Slot.client })] as const;
 
   /** Verdicts, kinds of entries and of superpackets that both sides have given. */
@@ -67,6 +68,7 @@ describe.each(nativeBackends)('$name', ({ create }) => {
     const { packets, toTun, sealed } = worlds[0];
     for (let i = 0; i < packets.header[HEADER.count]; i++) met.add(`kind ${packets.kind[i]}`);
     for (let i = 0; i < toTun.header[HEADER.count]; i++) met.add(`to TUN ${toTun.kind[i]}`);
+    if (worlds[1].toTun.kind.includes(GsoType.piece)) met.add('pieces');
     for (let i = 0; i < sealed.header[HEADER.count]; i++)
       met.add(`sealed ${sealed.flags[i]} ${sealed.epoch[i]} ${sealed.segmentSize[i] > 0}`);
   }
@@ -129,6 +131,16 @@ describe.each(nativeBackends)('$name', ({ create }) => {
         uplink(both, [...all, ...all], mode);
       }),
       { seed: SEED + 102, endOnFailure: true, numRuns: RUNS / 2 },
+    );
+  });
+
+  it('copies superpackets into other blocks with the same bytes', () => {
+    fc.assert(
+      fc.property(flowBursts, modes, (all, mode) => {
+        for (const world of copying) setUp(world);
+        uplink(copying, all, mode);
+      }),
+      { seed: SEED + 109, endOnFailure: true, numRuns: RUNS / 4 },
     );
   });
 
@@ -216,7 +228,7 @@ describe.each(nativeBackends)('$name', ({ create }) => {
   it('has met every verdict of these nodes, every kind of entry and every kind of train on the way', () => {
     const drops = NODE_VERDICTS.filter((name) => !met.has(name));
     expect(drops).toEqual([]);
-    const shapes = ['kind 0', 'kind 21', 'kind 22', 'kind 23', 'kind 26', 'to TUN 0', 'to TUN 1', 'to TUN 5'];
+    const shapes = ['kind 0', 'kind 21', 'kind 22', 'kind 23', 'kind 26', 'to TUN 0', 'to TUN 1', 'to TUN 5', 'pieces'];
     expect(shapes.filter((name) => !met.has(name))).toEqual([]);
     const paths = ['sealed 16 0 true', 'sealed 16 0 false', 'sealed 0 5 true', 'sealed 0 5 false', 'sealed 0 0 false'];
     expect(paths.filter((name) => !met.has(name))).toEqual([]);

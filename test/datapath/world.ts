@@ -2,7 +2,7 @@
  * A shard's nodes with sessions of every kind, once over the reference nodes and once over the native ones: the same calls on
  * both must leave the same entries, slots and counters.
  */
-import { type Batch, COLUMNS, HEADER, VERDICTS, viewBatch } from '../../src/datapath/batch.ts';
+import { type Batch, COLUMNS, GsoType, HEADER, VERDICTS, viewBatch } from '../../src/datapath/batch.ts';
 import { type IndexKind, IndexMap } from '../../src/datapath/index-map.ts';
 import {
   PUBLIC_FIELDS,
@@ -22,7 +22,7 @@ import { ReferencePacer } from '../../src/datapath/reference/pacer.ts';
 import { SecretTable } from '../../src/datapath/reference/secrets.ts';
 import { SessionTable } from '../../src/datapath/table.ts';
 import type { Addon } from '../../src/native/index.ts';
-import { bytesOf, pattern } from '../packet/packets.ts';
+import { bytesOf, concat, pattern } from '../packet/packets.ts';
 import { type RecordKey, SUITES } from './peer.ts';
 
 export const SLOTS = 9;
@@ -55,6 +55,8 @@ export interface WorldOptions {
   readonly single?: number;
   readonly capacity?: number;
   readonly blocks?: number;
+  /** Native nodes: what goes to the TUN is copied into blocks of its own; else it stays in those it came in, as in a shard. */
+  readonly copies?: boolean;
 }
 
 export function createReferenceWorld({ single = -1, capacity = CAPACITY, blocks = BLOCKS }: WorldOptions = {}): World {
@@ -85,7 +87,7 @@ export function createReferenceWorld({ single = -1, capacity = CAPACITY, blocks 
 export function createNativeWorld(
   addon: Addon,
   aead: 'ipsec-mb' | 'openssl',
-  { single = -1, capacity = CAPACITY, blocks = BLOCKS }: WorldOptions = {},
+  { single = -1, capacity = CAPACITY, blocks = BLOCKS, copies = false }: WorldOptions = {},
 ): World {
   const opened = openTable(addon);
   const index = addon.createIndex(SLOTS).handle;
@@ -107,7 +109,7 @@ export function createNativeWorld(
     claim: (slot) => addon.claimSlot(lanes.handle, slot),
     trains: create(received),
     packets: create(received),
-    toTun: create(),
+    toTun: copies ? create() : create(received),
     fromTun: create(),
     sealed: create(),
     released,
@@ -286,22 +288,40 @@ export interface Entry {
   readonly [column: string]: unknown;
 }
 
-/** Every column but the places, and the bytes of what was not dropped. @param front bytes before an entry that must be readable */
+/**
+ * Every column but the places, and the bytes of what was not dropped; a superpacket with its pieces is one entry.
+ * @param front bytes before an entry that must be readable
+ */
 export function entriesOf(batch: Batch, front = 0): { consumed: number; entries: Entry[] } {
-  const entries = Array.from({ length: batch.header[HEADER.count] }, (_, i): Entry => {
+  const entries = headsOf(batch).map((i): Entry => {
     const columns = COLUMNS.filter(([name]) => name !== 'offset' && name !== 'block').map(([name, , size]) => [
       name,
       size === 1 ? batch[name][i] : Buffer.from(batch.address.subarray(i * size, i * size + size)).toString('hex'),
     ]);
     const verdict = VERDICTS[batch.verdict[i]];
     const kept = verdict === 'pass' || verdict === 'divert' || verdict === 'elsewhere' || verdict === 'reject';
-    return { ...Object.fromEntries(columns), verdict, bytes: kept ? hexOf(batch, i, front) : '' };
+    const length = wholeAt(batch, i).length;
+    return { ...Object.fromEntries(columns), length, verdict, bytes: kept ? hexOf(batch, i, front) : '' };
   });
   return { consumed: batch.header[HEADER.consumed], entries };
 }
 
-function hexOf({ bytes, offset, length }: Batch, i: number, front: number): string {
-  return Buffer.from(bytes.subarray(offset[i] - front, offset[i] + length[i])).toString('hex');
+/** Indexes of the entries that are no pieces. */
+export function headsOf({ header, kind }: Batch): number[] {
+  return Array.from({ length: header[HEADER.count] }, (_, i) => i).filter((i) => kind[i] !== GsoType.piece);
+}
+
+/** The bytes of an entry and of the pieces behind it. */
+export function wholeAt(batch: Batch, head: number): Uint8Array {
+  const parts = [bytesAt(batch, head)];
+  for (let i = head + 1; i < batch.header[HEADER.count] && batch.kind[i] === GsoType.piece; i++)
+    parts.push(bytesAt(batch, i));
+  return concat(...parts);
+}
+
+function hexOf(batch: Batch, i: number, front: number): string {
+  const before = batch.bytes.subarray(batch.offset[i] - front, batch.offset[i]);
+  return Buffer.concat([before, wholeAt(batch, i)]).toString('hex');
 }
 
 export function bytesAt({ bytes, offset, length }: Batch, i: number): Uint8Array {

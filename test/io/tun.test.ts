@@ -9,7 +9,7 @@ import { Flag, GsoType, Verdict } from '../../src/datapath/batch.ts';
 import type { PortHandle } from '../../src/native/index.ts';
 import { addon, backends, createPool, type Io, namespaceRefusal, PACKET_BLOCK, type Pool, run } from './rig.ts';
 
-const { EAGAIN, EINVAL, EIO } = constants.errno;
+const { EAGAIN, EFAULT, EINVAL, EIO } = constants.errno;
 const refusal = namespaceRefusal();
 if (refusal) console.warn(`skipped: ${refusal}`);
 const space = `rwio-${process.pid}`;
@@ -103,6 +103,17 @@ function putPacket(pool: Pool, made: Packet, gso = 0, segmentSize = 0): number {
   pool.batch.checksumStart[entry] = made.start;
   pool.batch.checksumOffset[entry] = made.offset;
   pool.batch.headerLength[entry] = made.headerLength;
+  return entry;
+}
+
+const SMALL_BLOCK = 2_048;
+
+/** The same as a head of the headers and 950 bytes, and pieces of 950 bytes behind it, the last one shorter: in several blocks of a pool of SMALL_BLOCK. */
+function putPieces(pool: Pool, made: Packet, gso: number, segmentSize: number): number {
+  const { bytes, headerLength } = made;
+  const entry = putPacket(pool, { ...made, bytes: bytes.subarray(0, headerLength + 950) }, gso, segmentSize);
+  for (let at = headerLength + 950; at < bytes.length; at += 950)
+    ok(addon.put(pool.handle, 0, GsoType.piece, undefined, bytes.subarray(at, at + 950)));
   return entry;
 }
 
@@ -212,6 +223,91 @@ describe.skipIf(refusal !== undefined)('tun port', () => {
         expected.slice(0, 3).map((one) => one.bytes),
       );
       equal(checksum(ours[3].bytes.subarray(20), checksum(ours[3].bytes.subarray(12, 20), 17 + 341)), 0xffff);
+    });
+
+    it.each(shapes)(
+      'writes a %s superpacket that lies in pieces as it writes a whole one',
+      (_, protocol, version, gso) => {
+        const near = openEnd(io, 81, { vnetHeader: true, offload: true });
+        const far = openEnd(io, 82, { vnetHeader: true, offload: true });
+        const [whole, pieces] = [createPool(PACKET_BLOCK, 4), createPool(SMALL_BLOCK, 64)];
+        const made = packet(protocol, version, 19 * 1000 + 10);
+        putPacket(whole, made, gso, 1000);
+        putPieces(pieces, made, gso, 1000);
+        putPacket(pieces, packet('udp', 4, 77));
+        for (const { handle } of [whole, pieces]) equal(addon.tunTransmit(near.port, handle), 0);
+        const [expected, ours, next] = readAll(far, 3);
+        deepEqual(ours, expected);
+        equal(next.bytes.length, 28 + 77);
+        equal(addon.portCounters(near.port).tunPacketsOut, 3);
+        equal(addon.portCounters(near.port).tunBytesOut, 2 * made.bytes.length + 28 + 77);
+      },
+    );
+
+    it.each(shapes)('replays a refused %s superpacket that lies in pieces', (_, protocol, version, gso) => {
+      const near = openEnd(io, 81, { vnetHeader: true, offload: true });
+      const far = openEnd(io, 82, { vnetHeader: true, offload: false });
+      const plain = openEnd(io, 83, { vnetHeader: false, offload: false });
+      const out = createPool(SMALL_BLOCK, 64);
+      putPieces(out, packet(protocol, version, 5 * 900 + 123), gso, 900);
+      equal(addon.tunTransmit(near.port, out.handle), 0);
+      const kernels = readAll(far, 6).map((one) => one.bytes);
+      addon.injectErrors(near.port, 'tun', [EINVAL]);
+      equal(addon.tunTransmit(near.port, out.handle), 0);
+      const ours = readAll(far, 6).map((one) => one.bytes);
+      deepEqual([out.batch.error[0], out.batch.verdict[0]], [EINVAL, Verdict.pass]);
+      equal(addon.tunTransmit(plain.port, out.handle), 0);
+      const unaided = readAll(far, 6).map((one) => one.bytes);
+      equal(kernels.length, 6);
+      deepEqual([ours, unaided], [kernels, kernels]);
+      equal(addon.portCounters(near.port).gsoRefused, 1);
+    });
+
+    it('holds every block of what waits for the device, and goes on with the very segment that met EAGAIN', () => {
+      const near = openEnd(io, 81, { vnetHeader: true, offload: true });
+      const far = openEnd(io, 82, { vnetHeader: true, offload: false });
+      const out = createPool(SMALL_BLOCK, 64);
+      const made = packet('udp', 4, 4000);
+      for (const port of [5001, 5002]) putPieces(out, packet('udp', 4, 4000, port), GsoType.udp, 1000);
+      addon.injectErrors(near.port, 'tun', [EINVAL, 0, 0, EAGAIN]);
+      equal(addon.tunTransmit(near.port, out.handle), 2);
+      const held = new Set(out.batch.block.subarray(0, out.batch.header[0])).size;
+      addon.clear(out.handle);
+      equal(addon.freeBlocks(out.arena), 64 - held);
+      while (addon.put(out.handle, 0, 0, undefined, new Uint8Array(1_900))); // whoever takes a free block now writes over it
+      addon.clear(out.handle);
+      equal(addon.wait(near.port, 200_000) & 8, 8);
+      equal(addon.tunTransmit(near.port, out.handle), 0);
+      const read = readAll(far, 8);
+      deepEqual(
+        read.map((one) => [(one.bytes[20] << 8) | one.bytes[21], one.bytes.length - 28]),
+        [5001, 5001, 5001, 5001, 5002, 5002, 5002, 5002].map((port) => [port, 1000]),
+      );
+      const payload = Buffer.from(made.bytes.subarray(28));
+      for (const flow of [read.slice(0, 4), read.slice(4)])
+        deepEqual(Buffer.concat(flow.map((one) => one.bytes.subarray(28))), payload);
+      equal(addon.freeBlocks(out.arena), 64);
+    });
+
+    it("refuses a superpacket with a piece that is nobody's, or too many of them, and writes the rest", () => {
+      const near = openEnd(io, 81, { vnetHeader: true, offload: true });
+      const far = openEnd(io, 82, { vnetHeader: true, offload: true });
+      const out = createPool(SMALL_BLOCK, 128);
+      const heads = [0, 1, 2].map(() => putPieces(out, packet('udp', 4, 4000), GsoType.udp, 1000));
+      out.batch.offset[heads[0] + 2] = out.batch.bytes.length - 10;
+      out.batch.block[heads[1] + 1] = 127; // held by none
+      const long = putPacket(out, packet('udp', 4, 100));
+      for (let i = 0; i < 69; i++) ok(addon.put(out.handle, 0, GsoType.piece, undefined, new Uint8Array(960)));
+      const last = putPacket(out, packet('udp', 4, 77));
+      equal(addon.tunTransmit(near.port, out.handle), 0);
+      deepEqual(
+        readAll(far, 2).map((one) => one.bytes.length - 28),
+        [4000, 77],
+      );
+      const told = [...heads, long, last].map((entry) => [out.batch.verdict[entry], out.batch.error[entry]]);
+      const refused = [Verdict.tunRefused, EFAULT];
+      deepEqual(told, [refused, refused, [Verdict.pass, 0], refused, [Verdict.pass, 0]]);
+      equal(addon.portCounters(near.port).tunErrors, 3);
     });
 
     it('drops and counts what the device refuses alone, and writes the rest in order', () => {
