@@ -5,6 +5,7 @@
 import type { TaskResult } from '../crypto/tasks.ts';
 import type { Output as DtlsOutput, Endpoint } from '../dtls/events.ts';
 import type { Opened } from '../dtls/protection.ts';
+import { ContentType } from '../dtls/records.ts';
 import { TCP_HEADERS } from '../packet/ip.ts';
 import { ClientSession } from '../session/client.ts';
 import type { ServerSession } from '../session/server.ts';
@@ -43,6 +44,8 @@ export class UdpPeer implements Peer {
   #outbox: { bytes: Uint8Array; repeat: number; isProbe: boolean }[] = [];
   #keysSince: Micros;
   #looked: Micros;
+  /** Of the last record that was opened. */
+  #epoch = 0;
   #ended = false;
   /** Told when a key update of ours began, so that the id rotates with it (§7.4). */
   onKeyUpdate: ((now: Micros, peer: UdpPeer) => void) | undefined;
@@ -76,8 +79,11 @@ export class UdpPeer implements Peer {
 
   /** A record that the bulk nodes have opened. */
   receiveRecord(now: Micros, record: Opened): void {
+    // Data in a known epoch changes nothing of the connection's own; a thousand idle sessions send a hundred keepalives a second.
+    const isData = record.contentType === ContentType.applicationData && record.epoch === this.#epoch;
+    this.#epoch = record.epoch;
     this.dtls.receiveRecord(now, record);
-    this.pump(now);
+    this.#pump(now, !isData);
   }
 
   /** An inner packet that is longer than the path carries: a client cuts it. */
@@ -135,20 +141,21 @@ export class UdpPeer implements Peer {
     this.#pump(now, true);
   }
 
-  /** @param changed whether the control state may be another one even if there is no output and the session does not say so */
+  /** @param changed whether the control state may be another one even if no output and the session does not say so */
   #pump(now: Micros, changed: boolean): void {
-    let outputs = 0;
+    let isNew = changed;
     for (;;) {
       const below = this.dtls.drain();
-      for (const output of below) this.#fromDtls(now, output, this.#repeat);
+      for (const output of below) {
+        isNew ||= output.kind !== 'data';
+        this.#fromDtls(now, output, this.#repeat);
+      }
       if (this.#ended) break; // the connection is closed: what the session has to say to that can no longer be sent
       const above = this.session.drain();
       for (const output of above) this.#fromSession(now, output);
-      outputs += below.length + above.length;
       if (below.length + above.length === 0 || this.#ended) break;
     }
-    const isNew = changed || outputs > 0 || this.session.changed;
-    if (isNew && !this.#ended && this.#online && this.dtls.state === 'established')
+    if ((isNew || this.session.changed) && !this.#ended && this.#online && this.dtls.state === 'established')
       writeControlState(this.#table, this);
     this.#flush();
   }

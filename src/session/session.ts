@@ -156,8 +156,7 @@ export abstract class Session {
 
   protected push(output: Output): void {
     this.changed = true;
-    if (this.#outputs === undefined) this.#outputs = [output];
-    else this.#outputs.push(output);
+    this.#put(output);
   }
 
   protected ping(): void {
@@ -255,7 +254,8 @@ export abstract class Session {
       case 'ping': {
         // A probe of the path MTU (id ≠ 0) is answered without the payload it came with (§3.3).
         const payload = frame.id !== 0 || this.lane === undefined ? EMPTY : this.lane.statistics();
-        this.sendFrame(encodeFrame({ kind: 'pong', id: frame.id, payload }), false);
+        const bytes = encodeFrame({ kind: 'pong', id: frame.id, payload });
+        this.#put({ kind: 'frame', bytes, repeat: this.repeat, secret: false }); // changes nothing that a snapshot holds
         return;
       }
       case 'pong':
@@ -298,7 +298,10 @@ export abstract class Session {
       this.ignore(now, 'invalidPacket', 'INVALID_PACKET');
       return;
     }
-    const output: Output = { kind: 'packet', bytes };
+    this.#put({ kind: 'packet', bytes });
+  }
+
+  #put(output: Output): void {
     if (this.#outputs === undefined) this.#outputs = [output];
     else this.#outputs.push(output);
   }
