@@ -1,6 +1,6 @@
 /**
- * The client's engine: what the keeper starts, without privileges. It brings one session Online with the first server of the list that
- * lets it, and ends with a clear error when none does or when the session is over, as the stock client does: whoever
+ * The client's engine: what the keeper starts, without privileges. It dials all servers of the list at once, each with a shard of its own, stays
+ * with one (race.ts), and ends with a clear error when none lets it in or when the session is over, as the stock client does: whoever
  * supervises it starts it again.
  */
 import type { Piscina } from 'piscina';
@@ -11,8 +11,10 @@ import { encodeAddress } from '../datapath/address.ts';
 import { chooseAead, chooseGro } from '../datapath/backends.ts';
 import { createCryptoPool } from '../datapath/crypto-pool.ts';
 import { GENERATIONS_PER_ENGINE, type ShardReport } from '../datapath/host.ts';
+import { SlotState } from '../datapath/layout.ts';
 import { ShardPool } from '../datapath/shard-pool.ts';
 import { SessionTable } from '../datapath/table.ts';
+import type { RingwayError } from '../errors.ts';
 import { type Keeper, runEngine } from '../keeper/engine-side.ts';
 import type { ClientStart } from '../keeper/protocol.ts';
 import type { Addon } from '../native/index.ts';
@@ -20,13 +22,26 @@ import { createLog, type Logger } from '../observe/log.ts';
 import { serveMetrics } from '../observe/reports.ts';
 import { type EngineStatistics, ownUse } from '../observe/statistics.ts';
 import { handshakeMtu, type PathMtuConfig, pathMtuConfig } from '../session/path-mtu.ts';
-import { CLIENT_DEFAULTS, type ClientConfig as SessionConfig } from '../session/types.ts';
+import { CLIENT_DEFAULTS, type NetworkConfig, type ClientConfig as SessionConfig } from '../session/types.ts';
 import type { Auth } from '../wire/frames.ts';
 import { VERSION_1_3 } from '../wire/header.ts';
-import { continuedEntry } from './continued.ts';
+import { continued } from './continued.ts';
 import { endingError } from './endings.ts';
-import { SLOT } from './sessions.ts';
+import { Race } from './race.ts';
 import type { ClientShardTask } from './shard-task.ts';
+
+/** One server that is dialled, or that the session is with. */
+interface Attempt {
+  /** Its place in the list. */
+  readonly place: number;
+  readonly server: ServerEntry;
+  readonly slot: number;
+  readonly crypto: Piscina;
+  readonly shards: ShardPool<ClientShardTask>;
+  /** What it told, once it is online. */
+  networkConfig: NetworkConfig | undefined;
+  error: RingwayError | undefined;
+}
 
 class ClientEngine {
   readonly #addon: Addon;
@@ -34,12 +49,15 @@ class ClientEngine {
   readonly #start: ClientStart;
   readonly #config: ClientConfig;
   readonly #log: Logger;
+  readonly #sessions: SessionTable;
   /** Shards attach by id; it lives as long as its handle is held. */
   readonly #index: ReturnType<Addon['createIndex']>;
-  #crypto: Piscina | undefined;
-  #shards: ShardPool<ClientShardTask> | undefined;
-  #entry = 0;
-  #online = false;
+  readonly #race: Race;
+  /** Those that live. */
+  #attempts: readonly Attempt[] = [];
+  #winner: Attempt | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #leaving = false;
 
   constructor(addon: Addon, keeper: Keeper, start: ClientStart) {
     this.#addon = addon;
@@ -49,16 +67,14 @@ class ClientEngine {
     this.#log = createLog('client', start.config);
     const { table } = start.descriptors;
     this.#index = addon.createIndex(table.slots);
-    const sessions = new SessionTable(addon.openTable(table).public, table.slots);
-    const entry = continuedEntry(sessions, SLOT, this.#config.servers, start.addresses);
-    if (entry === undefined) return;
-    this.#entry = entry; // an earlier engine's session: go on with it
-    this.#online = true;
+    this.#sessions = new SessionTable(addon.openTable(table).public, table.slots);
+    const { servers, preferredConnectionWaitInterval } = this.#config;
+    this.#race = new Race(addon.monotonicMicros(), servers.length, preferredConnectionWaitInterval);
   }
 
   run(): void {
-    this.#keeper.onStop(() => this.#shards?.stop('stop'));
-    this.#keeper.onYield(() => this.#shards?.stop('yield'));
+    this.#keeper.onStop(() => this.#leave('stop'));
+    this.#keeper.onYield(() => this.#leave('yield'));
     this.#keeper.onStatistics(() => this.#statistics());
     const { tun, generation } = this.#start;
     const source = async () => ({
@@ -68,34 +84,49 @@ class ClientEngine {
       statistics: await this.#statistics(),
     });
     void serveMetrics(this.#config.metricsAddress, source, this.#log);
-    this.#connect();
+    const { servers } = this.#config;
+    const earlier = continued(this.#sessions, servers, this.#start.addresses);
+    for (let slot = 0; slot < this.#sessions.usableSlots; slot++)
+      if (slot !== earlier?.slot) this.#sessions.fields.state.set(slot, SlotState.free); // of a race that an engine did not survive
+    if (earlier) this.#winner = this.#connect(earlier.server, earlier.slot);
+    else for (let place = 0; place < servers.length; place++) this.#connect(place, place);
     this.#keeper.send({ type: 'ready' });
   }
 
   async #statistics(): Promise<EngineStatistics> {
-    const shards = (await this.#shards?.statistics()) ?? [];
+    const shown = this.#winner ?? this.#attempts[0]; // all are shard 0
+    const shards = (await shown?.shards.statistics()) ?? [];
     return { ...ownUse(this.#addon.monotonicMicros()), assignedAddresses: null, ages: null, shards };
   }
 
-  #connect(): void {
-    const server = this.#config.servers[this.#entry];
+  #connect(place: number, slot: number): Attempt {
+    const server = this.#config.servers[place];
     this.#log.info(`connecting to ${server.server.host}:${server.server.portNumber} over ${server.mode}`);
-    const caCert = this.#start.files.caCerts[this.#entry];
-    this.#crypto = createCryptoPool({ role: 'client', caCert, serverName: server.serverDn }, 1);
-    this.#shards = new ShardPool(1, {
-      task: (_shard, restarts) => this.#task(server, restarts),
-      heard: (_shard, report) => this.#heard(report),
-      died: (_shard, error) =>
-        this.#log.error({ error: error.message }, 'the shard died; its session goes on in a new one'),
-      gaveUp: () => process.exit(70),
-    });
-    this.#shards.start();
+    const caCert = this.#start.files.caCerts[place];
+    const attempt: Attempt = {
+      place,
+      server,
+      slot,
+      crypto: createCryptoPool({ role: 'client', caCert, serverName: server.serverDn }, 1),
+      shards: new ShardPool(1, {
+        task: (_shard, restarts) => this.#task(attempt, restarts),
+        heard: (_shard, report) => this.#heard(attempt, report),
+        died: (_shard, error) =>
+          this.#log.error({ error: error.message }, 'the shard died; its session goes on in a new one'),
+        gaveUp: () => process.exit(70),
+      }),
+      networkConfig: undefined,
+      error: undefined,
+    };
+    this.#attempts = [...this.#attempts, attempt];
+    attempt.shards.start();
+    return attempt;
   }
 
-  #task(server: ServerEntry, restarts: number): ClientShardTask {
+  #task({ server, place, slot }: Attempt, restarts: number): ClientShardTask {
     const { descriptors, generation, tun, addresses, files } = this.#start;
     const config = this.#config;
-    const address = addresses[this.#entry][0];
+    const address = addresses[place][0];
     const suite = server.cipher === 'chacha20' ? Suite.chacha20 : Suite.aes256;
     return {
       role: 'client',
@@ -112,12 +143,12 @@ class ClientEngine {
         paced: config.paceRate > 0,
         tun: descriptors.tun[0],
         vnetHeader: tun.vnetHeader,
-        udp: server.mode === 'udp' ? descriptors.udp[this.#entry] : -1,
+        udp: server.mode === 'udp' ? descriptors.udp[place] : -1,
         doors: [],
         table: descriptors.table,
         index: this.#index.id,
         handover: undefined,
-        single: SLOT,
+        single: slot,
       },
       suites: [suite],
       groups: groupsOf(config),
@@ -132,7 +163,7 @@ class ClientEngine {
           ? {
               address,
               portNumber: server.server.portNumber,
-              caCert: files.caCerts[this.#entry],
+              caCert: files.caCerts[place],
               serverName: server.serverDn,
               suites: suite === Suite.chacha20 ? 'TLS_CHACHA20_POLY1305_SHA256' : 'TLS_AES_256_GCM_SHA384',
             }
@@ -166,18 +197,18 @@ class ClientEngine {
     };
   }
 
-  #heard(report: ShardReport): void {
+  #heard(attempt: Attempt, report: ShardReport): void {
     switch (report.type) {
       case 'ready':
-        if (report.note) this.#log.info(report.note);
+        if (report.note && attempt === this.#attempts[0]) this.#log.info(report.note);
         return;
       case 'note':
         return void this.#log.warn(report.text);
       case 'task':
-        this.#crypto?.run({ task: report.task }).then(
-          (result) => this.#shards?.send(0, { type: 'taskDone', id: report.id, result }),
+        attempt.crypto.run({ task: report.task }).then(
+          (result) => attempt.shards.send(0, { type: 'taskDone', id: report.id, result }),
           (error: Error) =>
-            this.#shards?.send(0, {
+            attempt.shards.send(0, {
               type: 'taskDone',
               id: report.id,
               result: { op: 'refused', alert: 80, reason: error.message }, // internal_error, RFC 8446 §6.2
@@ -185,27 +216,65 @@ class ClientEngine {
         );
         return;
       case 'online':
-        this.#online = true;
-        this.#log.info('online');
-        this.#keeper.send({
-          type: 'clientOnline',
-          networkConfig: { serverAddress: this.#start.addresses[this.#entry][0], ...report.networkConfig },
-        });
-        return;
+        attempt.networkConfig = report.networkConfig;
+        if (this.#winner) return;
+        this.#race.online(attempt.place);
+        return void this.#settle();
       case 'ended':
-        return void this.#ended(report.code, report.reason);
+        return void this.#ended(attempt, report.code, report.reason);
     }
   }
 
-  async #ended(code: string, reason: string): Promise<void> {
-    const server = this.#config.servers[this.#entry];
-    const error = endingError(code, reason, `${server.server.host}:${server.server.portNumber}`);
-    await this.#shards?.stop('yield');
-    if (this.#online || this.#entry + 1 >= this.#config.servers.length) return this.#keeper.fatal(error);
-    this.#log.warn(`${error.message} [${error.code}]: trying the next server`);
-    await this.#crypto?.destroy();
-    this.#entry++;
-    this.#connect();
+  /** Is the race over? Then the others are told Goodbye, and the host is changed when they no longer read its packets. */
+  async #settle(): Promise<void> {
+    if (this.#winner || this.#leaving) return;
+    const now = this.#addon.monotonicMicros();
+    const place = this.#race.winner(now);
+    const winner = this.#attempts.find((attempt) => attempt.place === place);
+    clearTimeout(this.#timer);
+    if (!winner?.networkConfig) {
+      const wait = this.#race.nextDeadline(now) - now;
+      if (Number.isFinite(wait)) this.#timer = setTimeout(() => void this.#settle(), Math.ceil(wait / 1_000));
+      return;
+    }
+    this.#winner = winner;
+    const others = this.#attempts.filter((attempt) => attempt !== winner);
+    await this.#stop(others, 'stop');
+    if (winner.error || this.#leaving) return;
+    const { host, portNumber } = winner.server.server;
+    this.#log.info(`online with ${host}:${portNumber}`);
+    const [serverAddress] = this.#start.addresses[winner.place];
+    this.#keeper.send({ type: 'clientOnline', networkConfig: { serverAddress, ...winner.networkConfig } });
+  }
+
+  async #ended(attempt: Attempt, code: string, reason: string): Promise<void> {
+    const { host, portNumber } = attempt.server.server;
+    if (this.#leaving || (this.#winner && this.#winner !== attempt)) return; // told Goodbye
+    attempt.error = endingError(code, reason, `${host}:${portNumber}`);
+    await this.#stop([attempt], 'yield');
+    if (this.#winner) return this.#keeper.fatal(attempt.error);
+    this.#race.failed(attempt.place);
+    if (this.#race.lost) return this.#keeper.fatal(attempt.error);
+    this.#log.warn(`${attempt.error.message} [${attempt.error.code}]: others are still being tried`);
+    await this.#settle();
+  }
+
+  #leave(how: 'stop' | 'yield'): Promise<void> {
+    this.#leaving = true;
+    clearTimeout(this.#timer);
+    return this.#stop(this.#attempts, how);
+  }
+
+  /** Ends shards: with Goodbye to their servers, or without a word. Their slots are free then, but for those that a successor goes on with. */
+  async #stop(attempts: readonly Attempt[], how: 'stop' | 'yield'): Promise<void> {
+    this.#attempts = this.#attempts.filter((attempt) => !attempts.includes(attempt));
+    await Promise.all(
+      attempts.map(async ({ shards, crypto, slot }) => {
+        await shards.stop(how);
+        await crypto.destroy();
+        if (how === 'stop') this.#sessions.fields.state.set(slot, SlotState.free);
+      }),
+    );
   }
 }
 

@@ -1,4 +1,4 @@
-/** The client's role on its shard: one session in slot 0, which adopts ids and translates to the addresses of this host. */
+/** The client's role on a shard: one session in a slot of its own, which adopts ids and translates to the addresses of this host. */
 
 import type { Vault } from '../crypto/vault.ts';
 import { parseIpv4 } from '../datapath/address.ts';
@@ -19,10 +19,9 @@ import { createCounters, type NetworkConfig, type ClientConfig as SessionConfig 
 import { type SessionId, VERSION_1_3, type Version } from '../wire/header.ts';
 import type { Micros, Random } from '../wire/time.ts';
 
-/** The client's only slot. */
-export const SLOT = 0;
-
 export interface ClientRoleOptions {
+  /** Of the server's place in the list. */
+  readonly slot: number;
   readonly control: Control;
   readonly vault: Vault;
   readonly random: Random;
@@ -39,6 +38,7 @@ export interface ClientRoleOptions {
 
 export class ClientRole implements Role {
   readonly counters = createCounters();
+  readonly slot: number;
   readonly #options: ClientRoleOptions;
   readonly #control: Control;
   #ids = new ClientIds();
@@ -46,6 +46,7 @@ export class ClientRole implements Role {
   constructor(options: ClientRoleOptions) {
     this.#options = options;
     this.#control = options.control;
+    this.slot = options.slot;
   }
 
   get sessionConfig(): SessionConfig {
@@ -56,9 +57,9 @@ export class ClientRole implements Role {
   connect(now: Micros, address: Uint8Array): void {
     const { table } = this.#control;
     this.prepareSlot(VERSION_1_3, SlotFlag.client);
-    table.fields.remote.set(SLOT, address);
+    table.fields.remote.set(this.slot, address);
     const { vault, random, dtls, handshakeMtu } = this.#options;
-    startUdpClient(now, SLOT, this.#control, {
+    startUdpClient(now, this.slot, this.#control, {
       vault,
       random,
       ...dtls,
@@ -70,23 +71,23 @@ export class ClientRole implements Role {
   /** Goes on with the session of an earlier engine. @returns false when there is none to go on with */
   restore(now: Micros): boolean {
     const { addon, lanes, table } = this.#control;
-    if (table.fields.state.get(SLOT) !== SlotState.online) return false;
-    const saved = readControlState(table, SLOT);
+    if (table.fields.state.get(this.slot) !== SlotState.online) return false;
+    const saved = readControlState(table, this.slot);
     if (!saved) return false;
     const { vault, random } = this.#options;
-    const protection = new SlotProtection(addon, lanes, SLOT, vault);
-    const keys = new SlotLaneKeys(addon, lanes, table, SLOT);
+    const protection = new SlotProtection(addon, lanes, this.slot, vault);
+    const keys = new SlotLaneKeys(addon, lanes, table, this.slot);
     const endpoint = restoreEndpoint(saved.dtls, { vault, random, protection });
     const session = ClientSession.restore(this.sessionConfig, VERSION_1_3, keys, saved.session);
     if (!endpoint || !session) return false;
-    addon.claimSlot(lanes, SLOT);
+    addon.claimSlot(lanes, this.slot);
     const { flags } = table.fields;
-    flags.set(SLOT, flags.get(SLOT) & ~SlotFlag.noGso); // whoever was to try it again is gone
-    table.fields.paceRate.set(SLOT, this.#options.paceRate);
-    const id = table.fields.currentId.view(SLOT);
+    flags.set(this.slot, flags.get(this.slot) & ~SlotFlag.noGso); // whoever was to try it again is gone
+    table.fields.paceRate.set(this.slot, this.#options.paceRate);
+    const id = table.fields.currentId.view(this.slot);
     this.#ids = new ClientIds(new DataView(id.buffer, id.byteOffset, 8).getBigUint64(0));
     const rotation = { interval: undefined, protection };
-    const peer = new UdpPeer(now, SLOT, 'client', endpoint, session, this.#control, table, rotation);
+    const peer = new UdpPeer(now, this.slot, 'client', endpoint, session, this.#control, table, rotation);
     peer.user = saved.user;
     this.#control.add(peer);
     return true;
@@ -94,13 +95,13 @@ export class ClientRole implements Role {
 
   prepareSlot(version: Version, flags: number): void {
     const { addon, lanes, table } = this.#control;
-    this.#control.clearSlot(SLOT);
-    addon.claimSlot(lanes, SLOT);
+    this.#control.clearSlot(this.slot);
+    addon.claimSlot(lanes, this.slot);
     const { fields } = table;
-    fields.flags.set(SLOT, flags);
-    fields.versionMajor.set(SLOT, version.major);
-    fields.versionMinor.set(SLOT, version.minor);
-    fields.state.set(SLOT, SlotState.handshake);
+    fields.flags.set(this.slot, flags);
+    fields.versionMajor.set(this.slot, version.major);
+    fields.versionMinor.set(this.slot, version.minor);
+    fields.state.set(this.slot, SlotState.handshake);
     this.#ids = new ClientIds();
   }
 
@@ -123,13 +124,13 @@ export class ClientRole implements Role {
     if (!networkConfig) return;
     const { fields } = this.#control.table;
     const { tunLocalIp, tunDnsIp, paceRate, report } = this.#options;
-    fields.paceRate.set(SLOT, paceRate);
-    fields.sealSource.set(SLOT, parseIpv4(networkConfig.localIp));
-    fields.sealMatch.set(SLOT, parseIpv4(tunDnsIp));
-    fields.sealReplace.set(SLOT, parseIpv4(networkConfig.dnsIp));
-    fields.openDestination.set(SLOT, parseIpv4(tunLocalIp));
-    fields.openMatch.set(SLOT, parseIpv4(networkConfig.dnsIp));
-    fields.openReplace.set(SLOT, parseIpv4(tunDnsIp));
+    fields.paceRate.set(this.slot, paceRate);
+    fields.sealSource.set(this.slot, parseIpv4(networkConfig.localIp));
+    fields.sealMatch.set(this.slot, parseIpv4(tunDnsIp));
+    fields.sealReplace.set(this.slot, parseIpv4(networkConfig.dnsIp));
+    fields.openDestination.set(this.slot, parseIpv4(tunLocalIp));
+    fields.openMatch.set(this.slot, parseIpv4(networkConfig.dnsIp));
+    fields.openReplace.set(this.slot, parseIpv4(tunDnsIp));
     report({ type: 'online', networkConfig });
   }
 

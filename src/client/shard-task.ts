@@ -12,7 +12,7 @@ import { connectStream, type StreamTarget } from './stream.ts';
 
 export interface ClientShardTask {
   readonly role: 'client';
-  readonly options: ShardOptions;
+  readonly options: ShardOptions & { readonly single: number };
   readonly suites: readonly number[];
   readonly groups: readonly number[];
   readonly handshakeMtu: number;
@@ -33,6 +33,7 @@ export async function runClientShard(task: ClientShardTask, port: MessagePort): 
   const shard = new Shard(addon, task.options, report);
   const { control } = shard;
   const role = new ClientRole({
+    slot: task.options.single,
     control,
     vault: createNativeVault(addon),
     random: (length) => new Uint8Array(randomBytes(length)),

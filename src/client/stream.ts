@@ -6,7 +6,7 @@ import { SlotFlag } from '../datapath/layout.ts';
 import { StreamPeer } from '../datapath/stream-peer.ts';
 import { ClientSession } from '../session/client.ts';
 import { VERSION_1_1 } from '../wire/header.ts';
-import { type ClientRole, SLOT } from './sessions.ts';
+import type { ClientRole } from './sessions.ts';
 
 export interface StreamTarget {
   readonly address: string;
@@ -70,7 +70,7 @@ export function connectStream(
     role.prepareSlot(VERSION_1_1, SlotFlag.client | SlotFlag.stream);
     const session = new ClientSession(role.sessionConfig, VERSION_1_1, undefined);
     session.start(control.now());
-    const peer = new StreamPeer(SLOT, socket, session, control, control.table, (each) => {
+    const peer = new StreamPeer(role.slot, socket, session, control, control.table, (each) => {
       control.reschedule(each);
       wake();
     });

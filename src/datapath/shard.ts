@@ -80,7 +80,7 @@ export interface ShardOptions {
   readonly table: { readonly public: number; readonly secret: number; readonly slots: number };
   readonly index: number;
   readonly handover: number | undefined;
-  /** The client's only slot, or undefined. */
+  /** The only slot of a client's shard, or undefined. */
   readonly single: number | undefined;
 }
 

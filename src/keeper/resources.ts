@@ -53,7 +53,8 @@ export async function openClientResources(
   try {
     const tun = await opened.tun(config.tunName, config.shards, config.tunOffload);
     const udp = config.servers.map(({ mode }, i) => (mode === 'udp' ? opened.outside(config, families[i]) : -1));
-    return opened.done(tun, { tun: tun.queues, udp, doors: [], tcp: [], steering: null }, config.sessions);
+    const slots = Math.max(config.sessions, config.servers.length + 1); // all are dialled at once; the table keeps the last
+    return opened.done(tun, { tun: tun.queues, udp, doors: [], tcp: [], steering: null }, slots);
   } catch (error) {
     opened.close();
     throw error;

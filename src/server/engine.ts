@@ -182,6 +182,7 @@ class ServerEngine {
       case 'authenticate':
         return void this.#authenticate(shard, report);
       case 'released':
+        this.#log.debug('a session has ended');
         this.#grants.released(report.insideAddress);
         this.#leases.free(report.insideAddress);
     }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { continuedEntry } from '../../src/client/continued.ts';
+import { continued } from '../../src/client/continued.ts';
 import type { ServerEntry } from '../../src/config/types.ts';
 import { encodeAddress } from '../../src/datapath/address.ts';
 import { PUBLIC_SLOT_BYTES, SlotFlag, SlotState } from '../../src/datapath/layout.ts';
@@ -24,13 +24,21 @@ describe('the server an earlier engine was online with', () => {
     ['a second address', '2001:db8::4', 27690, 3],
     ['one that is off the list', '203.0.113.9', 27690, 1],
   ])('is found: %s', (_case, remote, portNumber, expected) => {
-    expect(continuedEntry(tableWith(remote, portNumber), 0, SERVERS, ADDRESSES)).toBe(expected);
+    expect(continued(tableWith(remote, portNumber), SERVERS, ADDRESSES)).toEqual({ slot: 0, server: expected });
   });
 
   it('is none after a session over TCP, without a session, and where nothing speaks UDP', () => {
     const overTcp = tableWith('192.0.2.1', 443, SlotFlag.client | SlotFlag.stream);
-    expect(continuedEntry(overTcp, 0, SERVERS, ADDRESSES)).toBeUndefined();
-    expect(continuedEntry(tableWith('192.0.2.1', 27690), 1, SERVERS, ADDRESSES)).toBeUndefined();
-    expect(continuedEntry(tableWith('192.0.2.1', 443), 0, SERVERS.slice(0, 1), ADDRESSES)).toBeUndefined();
+    expect(continued(overTcp, SERVERS, ADDRESSES)).toBeUndefined();
+    expect(continued(new SessionTable(new ArrayBuffer(2 * PUBLIC_SLOT_BYTES), 2), SERVERS, ADDRESSES)).toBeUndefined();
+    expect(continued(tableWith('192.0.2.1', 443), SERVERS.slice(0, 1), ADDRESSES)).toBeUndefined();
+  });
+
+  it('is found in the slot of another place in the list', () => {
+    const table = new SessionTable(new ArrayBuffer(4 * PUBLIC_SLOT_BYTES), 4);
+    table.fields.state.set(0, SlotState.handshake);
+    table.fields.state.set(2, SlotState.online);
+    table.fields.remote.set(2, encodeAddress('192.0.2.1', 27691, ''));
+    expect(continued(table, SERVERS, ADDRESSES)).toEqual({ slot: 2, server: 2 });
   });
 });
