@@ -16,7 +16,7 @@
 namespace ringway {
 
 struct BatchHeader {
-  uint32_t count, capacity, consumed, unused[13];
+  uint32_t count, capacity, consumed, wanted, unused[12];
 };
 static_assert(sizeof(BatchHeader) == 64);
 

@@ -40,6 +40,7 @@ class Opener {
   void forget_keys();
 
   uint32_t append(const uint8_t* bytes, size_t length, uint32_t train, uint16_t flags);
+  void let_hold();
   void clear_columns(uint32_t first);
   void divert(uint32_t entry, uint8_t kind);
   void pass(uint32_t entry);
@@ -50,7 +51,10 @@ class Opener {
   const double now_;
   uint8_t* const bytes_;  // of the arena
   uint32_t diverted_ = 0;
+  uint32_t wanted_ = 0;  // by session.control: diverted, moved, or under a new id
   uint32_t count_;  // of packets; written to its header at the end
+  uint16_t held_ = no_block;  // of the last entry
+  uint32_t holds_ = 0;        // entries that the block does not count yet
   // the train and the datagram at hand
   uint32_t train_ = 0;
   int32_t number_ = -1;  // of the slot
@@ -69,7 +73,9 @@ class Opener {
 // Writes the columns that differ from entry to entry; clear_columns() does the others for all at once.
 uint32_t Opener::append(const uint8_t* bytes, size_t length, uint32_t train, uint16_t flags) {
   const uint32_t entry = count_++;
-  packets_.arena->retain(trains_.block[train]);
+  if (trains_.block[train] != held_) let_hold();
+  held_ = trains_.block[train];
+  holds_++;
   packets_.counter[entry] = 0;
   packets_.offset[entry] = static_cast<uint32_t>(bytes - bytes_);
   packets_.length[entry] = static_cast<uint32_t>(length);
@@ -80,7 +86,14 @@ uint32_t Opener::append(const uint8_t* bytes, size_t length, uint32_t train, uin
   packets_.flags[entry] = flags;
   packets_.verdict[entry] = verdict::pass;
   packets_.kind[entry] = kind::raw;
+  wanted_ += (flags & (flag::floating | flag::new_id)) != 0;
   return entry;
+}
+
+// Entries one behind the other are mostly of one block, which counts them all at once.
+void Opener::let_hold() {
+  if (holds_ > 0) packets_.arena->retain(held_, holds_);
+  holds_ = 0;
 }
 
 void Opener::clear_columns(uint32_t first) {
@@ -97,6 +110,7 @@ void Opener::divert(uint32_t entry, uint8_t kind) {
   packets_.kind[entry] = kind;
   lanes_.judge(packets_, entry, verdict::divert);
   diverted_++;
+  wanted_ += (packets_.flags[entry] & (flag::floating | flag::new_id)) == 0;  // append() has counted the others
 }
 
 void Opener::pass(uint32_t entry) {
@@ -141,8 +155,10 @@ bool Opener::has_room(uint32_t entries) {
 uint32_t Opener::run() {
   const uint32_t first = count_, consumed = open_trains();
   open_group();
+  let_hold();
   clear_columns(first);
   packets_.header->count = count_;
+  packets_.header->wanted += wanted_;
   trains_.header->consumed = consumed;
   return diverted_;
 }
@@ -188,6 +204,7 @@ bool Opener::open_datagram(std::span<uint8_t> datagram) {
     const uint32_t entry = append(body, length, train_, 0);  // locate has counted it
     packets_.verdict[entry] = verdict::divert;
     diverted_++;
+    wanted_++;
     return true;
   }
   if (refusal_ != verdict::pass) {

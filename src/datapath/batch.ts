@@ -35,8 +35,8 @@ export const COLUMNS = [
 ] as const satisfies readonly (readonly [string, ColumnType, number])[];
 
 export const BATCH_HEADER_BYTES = 64;
-/** Header words (u32): entries in use; capacity; how many input entries the last node consumed. */
-export const HEADER = { count: 0, capacity: 1, consumed: 2 } as const;
+/** Header words (u32): entries in use; capacity; how many input entries the last node consumed; packets: entries that session.control has to look at. */
+export const HEADER = { count: 0, capacity: 1, consumed: 2, wanted: 3 } as const;
 
 /** Layout of one `address` element. Bytes not used by the family are zero, so that equal addresses are equal bytes. */
 export const ADDRESS = {
@@ -108,6 +108,11 @@ export const VERDICTS = [
 export type VerdictName = (typeof VERDICTS)[number];
 export const Verdict = Object.fromEntries(VERDICTS.map((name, index) => [name, index])) as Record<VerdictName, number>;
 export const FIRST_DROP = VERDICTS.indexOf('tooShort');
+
+/** Entries of `packets` that session.control has to look at. */
+export function wantsControl(verdict: number, flags: number): boolean {
+  return verdict === Verdict.divert || (flags & (Flag.floating | Flag.newId)) !== 0;
+}
 
 const BYTES: Record<ColumnType, number> = { u64: 8, i32: 4, u32: 4, u16: 2, u8: 1 };
 

@@ -12,7 +12,7 @@ import { HEADER_SIZE } from '../wire/header.ts';
 import { type Micros, SECOND } from '../wire/time.ts';
 import { formatAddress, ipv4Key, parseIpv4 } from './address.ts';
 import { Backlog, type Job } from './backlog.ts';
-import { ADDRESS, type Batch, Flag, HEADER, Kind, Verdict } from './batch.ts';
+import { ADDRESS, type Batch, Flag, HEADER, Kind, Verdict, wantsControl } from './batch.ts';
 import { type Batches, nativeBatch } from './batches.ts';
 import { createControlCounters } from './control-counters.ts';
 import { ControlShare, STRANGERS_SHARE } from './control-share.ts';
@@ -20,7 +20,7 @@ import { Deadlines } from './deadlines.ts';
 import { GENERATIONS_PER_ENGINE, type Grant, type Peer, type PeerHost, type ReportSender } from './host.ts';
 import { SlotFlag, SlotState } from './layout.ts';
 import { cutOversized } from './oversized.ts';
-import { type ControlNode, wantsControl } from './pipeline.ts';
+import type { ControlNode } from './pipeline.ts';
 import { Rejects } from './rejects.ts';
 import type { Role } from './role.ts';
 import { packetsIn } from './stream-peer.ts';
@@ -123,7 +123,7 @@ export class Control implements ControlNode, PeerHost {
     const { trainsIn, packets } = this.#batches;
     let taken = this.#rejects.answer(now, trainsIn, this.transmitTo);
     const { verdict, flags, slot, train } = packets;
-    const count = packets.header[HEADER.count];
+    const count = packets.header[HEADER.wanted] > 0 ? packets.header[HEADER.count] : 0; // most vectors are bulk data alone
     let raw = 0;
     let movedTrain = -1;
     for (let i = 0; i < count; i++) {

@@ -8,7 +8,7 @@
  */
 import type { Addon, HandoverHandle, LanesHandle, PortHandle } from '../native/index.ts';
 import type { Micros } from '../wire/time.ts';
-import { type Batch, Flag, HEADER, Verdict } from './batch.ts';
+import { type Batch, HEADER, Verdict } from './batch.ts';
 import { type Batches, nativeBatch, VECTOR } from './batches.ts';
 import type { Doors } from './doors.ts';
 import type { FairShare } from './fair-share.ts';
@@ -308,9 +308,4 @@ export function injectPackets(path: Path, now: Micros): void {
     before = consumed;
   }
   addon.clear(nativeBatch(controlPackets));
-}
-
-/** Entries of `packets` that session.control has to look at. */
-export function wantsControl(verdict: number, flags: number): boolean {
-  return verdict === Verdict.divert || (flags & (Flag.floating | Flag.newId)) !== 0;
 }

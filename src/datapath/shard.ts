@@ -84,6 +84,9 @@ export interface ShardOptions {
   readonly single: number | undefined;
 }
 
+/** Of a path that nothing has gone yet. */
+const AT_REST = { ready: 0, pressed: false, queuedOut: 0, queuedIn: 0, outgoing: 0, entries: 0, fresh: false };
+
 export class Shard {
   readonly control: Control;
   readonly io: 'io_uring' | 'epoll';
@@ -161,12 +164,7 @@ export class Shard {
       gro: options.gro,
       maxSegments: options.trainSegments,
       hasUdp: options.udp >= 0,
-      ready: 0,
-      pressed: false,
-      queuedOut: 0,
-      queuedIn: 0,
-      outgoing: 0,
-      entries: 0,
+      ...AT_REST,
       limits: lanes.limits,
       fair: new FairShare(lanes, {
         lost: () => addon.portCounters(port).socketDrops,
@@ -176,7 +174,6 @@ export class Shard {
       pacer,
       paced: options.paced,
       turns: new Turns(),
-      fresh: false,
       stages: new StageCounters(STAGES, lanes.counters),
     };
   }

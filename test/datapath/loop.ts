@@ -47,6 +47,8 @@ type Ports = Pick<
   | 'udpTransmit'
   | 'tunTransmit'
   | 'portCounters'
+  | 'stampArrivals'
+  | 'arrivalDelay'
 >;
 
 export class Loop {
@@ -184,6 +186,8 @@ export class Loop {
       tunReceive: () => this.#fromTun(),
       udpTransmit: (_port, handle) => this.#toWire(this.#batches.get(handle)!),
       tunTransmit: (_port, handle) => this.#toTun(this.#batches.get(handle)!),
+      stampArrivals: () => {},
+      arrivalDelay: () => -1,
       portCounters: () => ({ socketDrops: 0, truncated: 0, badVnet: 0, sendErrors: 0, tunErrors: 0 }),
     };
   }

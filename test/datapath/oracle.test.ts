@@ -81,6 +81,7 @@ describe.each(nativeBackends)('$name', ({ create }) => {
       agree(worlds, 'open', (world) => [
         world.nodes.open(world.trains, world.packets, NOW),
         entriesOf(world.packets),
+        world.packets.header[HEADER.wanted],
         world.trains.header[HEADER.consumed],
       ]);
       agree(worlds, 'admit', (world) => [world.nodes.admit(world.packets, NOW), entriesOf(world.packets)]);

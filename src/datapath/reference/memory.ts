@@ -123,6 +123,7 @@ class ArenaMemory implements BatchMemory {
     this.#leaveBlock();
     header[HEADER.count] = 0;
     header[HEADER.consumed] = 0;
+    header[HEADER.wanted] = 0;
   }
 
   #reserve(length: number): boolean {

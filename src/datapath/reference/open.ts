@@ -9,7 +9,7 @@
 import { readU16 } from '../../packet/checksum.ts';
 import { DATA_FLAG_ENCODED, DataOffset } from '../../wire/expresslane.ts';
 import type { Micros } from '../../wire/time.ts';
-import { Flag, HEADER, Kind, Verdict } from '../batch.ts';
+import { Flag, HEADER, Kind, Verdict, wantsControl } from '../batch.ts';
 import { SlotFlag, SlotState } from '../layout.ts';
 import { isSound } from './admit.ts';
 import { aeadOpen } from './aead.ts';
@@ -230,6 +230,7 @@ class Opening {
     packets.counter[entry] = place.counter;
     packets.epoch[entry] = place.epoch;
     packets.verdict[entry] = place.verdict;
+    if (wantsControl(place.verdict, place.flags)) packets.header[HEADER.wanted]++;
     if (place.verdict === Verdict.divert) {
       this.diverted++;
       if (counted) count(this.#lanes, Verdict.divert);
