@@ -249,13 +249,14 @@ class ClientEngine {
 
   async #ended(attempt: Attempt, code: string, reason: string): Promise<void> {
     const { host, portNumber } = attempt.server.server;
-    if (this.#leaving || (this.#winner && this.#winner !== attempt)) return; // told Goodbye
-    attempt.error = endingError(code, reason, `${host}:${portNumber}`);
-    await this.#stop([attempt], 'yield');
-    if (this.#winner) return this.#keeper.fatal(attempt.error);
+    if (this.#leaving || attempt.error || (this.#winner && this.#winner !== attempt)) return; // told Goodbye
+    const error = endingError(code, reason, `${host}:${portNumber}`);
+    attempt.error = error;
     this.#race.failed(attempt.place);
-    if (this.#race.lost) return this.#keeper.fatal(attempt.error);
-    this.#log.warn(`${attempt.error.message} [${attempt.error.code}]: others are still being tried`);
+    const isTheEnd = this.#winner === attempt || this.#race.lost; // before the wait below: another may win meanwhile
+    if (!isTheEnd) this.#log.warn(`${error.message} [${error.code}]: others are still being tried`);
+    await this.#stop([attempt], 'yield');
+    if (isTheEnd) return this.#keeper.fatal(error);
     await this.#settle();
   }
 
@@ -269,10 +270,10 @@ class ClientEngine {
   async #stop(attempts: readonly Attempt[], how: 'stop' | 'yield'): Promise<void> {
     this.#attempts = this.#attempts.filter((attempt) => !attempts.includes(attempt));
     await Promise.all(
-      attempts.map(async ({ shards, crypto, slot }) => {
+      attempts.map(async ({ shards, crypto, slot, error }) => {
         await shards.stop(how);
         await crypto.destroy();
-        if (how === 'stop') this.#sessions.fields.state.set(slot, SlotState.free);
+        if (how === 'stop' || error) this.#sessions.fields.state.set(slot, SlotState.free);
       }),
     );
   }
