@@ -2,7 +2,7 @@
  * What an established session carries while somebody floods the server's port, against the same flood aimed at the port beside it, in rounds
  * that take turns: spoofed first ClientHellos, garbage, replays and forged packets, each as fast as one core can send. Needs root.
  * Every datagram that reached the port must be in a counter. At the end, how many strangers can log in meanwhile.
- * `RINGWAY_BENCH_ATTACKS=hello,replay` runs some of them.
+ * `RINGWAY_BENCH_ATTACKS=hello,replay` runs some of them, `RINGWAY_BENCH_ATTACKS=logins` only that end.
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -23,7 +23,12 @@ import { interleave, show } from './rounds.ts';
 
 const FLOOD = fileURLToPath(new URL('attack/flood.c', import.meta.url));
 const PORT_NUMBER = 27690;
-const KINDS = process.env.RINGWAY_BENCH_ATTACKS?.split(',') ?? ['hello', 'garbage', 'replay', 'forged'];
+const KINDS = process.env.RINGWAY_BENCH_ATTACKS?.split(',').filter((each) => each !== 'logins') ?? [
+  'hello',
+  'garbage',
+  'replay',
+  'forged',
+];
 const STORM = fileURLToPath(new URL('storm.ts', import.meta.url));
 /** Clients that log in during a flood, one every tenth of a second, and how long they try. */
 const [LOGINS, PATIENCE] = [20, 10];

@@ -99,7 +99,10 @@ export interface Addon {
   stampArrivals(port: PortHandle, on: boolean): void;
   /** Microseconds that the first train received since the last call had waited in the socket, or -1 when none was stamped. */
   arrivalDelay(port: PortHandle): number;
-  /** Appends up to `limit` trains of a door, copied, to the udpReceive batch: one recvmmsg of at most 16. What finds no block is counted like what the kernel drops there. @returns how many were received */
+  /**
+   * Appends up to `limit` trains of a door, copied, to the udpReceive batch: one recvmmsg of at most 16. At the door of strangers, for a second after the kernel has dropped any, one of 64, of
+   * which who was seen there in the last 8 s comes first, and by chance a few of the others. What is not appended is counted like what the kernel drops there. @returns how many were taken from the socket
+   */
   doorReceive(port: PortHandle, door: number, limit: number): number;
   /** Same for the tunReceive batch: offset and length are of the IP packet (the vnet header is parsed away); segmentSize, kind (GsoType, ECN masked), flags, checksumStart/Offset. */
   tunReceive(port: PortHandle, limit: number): number;

@@ -2,24 +2,38 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
+#include <ctime>
 
 #include <linux/sock_diag.h>
 
 #include "io/port.h"
 
 namespace ringway {
+namespace {
+
+uint32_t coarse_ms() {
+  timespec time{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+  return static_cast<uint32_t>(time.tv_sec * 1000 + time.tv_nsec / 1'000'000);
+}
+
+}  // namespace
 
 bool Doors::open(std::span<const int> sockets) {
   if (sockets.empty()) return true;
   scratch_ = Mapping::anonymous(vector_length * block_bytes);
-  if (!scratch_) return false;
+  if (!scratch_ || !regulars_.open()) return false;
   sockets_.assign(sockets.begin(), sockets.end());
   for (size_t door = 0; door < sockets_.size(); door++) counted_drops_[door] = drops_of(sockets_[door]);  // what came before is not ours
+  flood_drops_ = counted_drops_[strangers];
   return true;
 }
 
-std::span<const mmsghdr> Doors::receive(uint32_t door, uint32_t limit, PortCounters& counters) {
-  const auto wanted = static_cast<unsigned>(std::min<size_t>(limit, vector_length));
+Doors::Received Doors::receive(uint32_t door, uint32_t limit, PortCounters& counters) {
+  const uint32_t now = coarse_ms();
+  const bool flooded = door == strangers && limit > 0 && is_flooded(now);
+  const auto wanted = static_cast<unsigned>(flooded ? vector_length : std::min<size_t>(limit, usual_length));
   for (size_t i = 0; i < wanted; i++) {
     uint8_t* start = scratch_->data() + i * block_bytes;
     parts_[i] = {start + train_block::payload, block_bytes - train_block::payload};
@@ -31,7 +45,46 @@ std::span<const mmsghdr> Doors::receive(uint32_t door, uint32_t limit, PortCount
   if (got < 0 && errno != EAGAIN && errno != EINTR) counters.receive_errors++;  // a pending error of the socket: told once
   const auto count = static_cast<size_t>(std::max(got, 0));
   if (count < wanted) waiting_ &= ~(1u << door);  // empty, as far as we know: watched again
-  return std::span{messages_}.first(count);
+  const auto chosen = choose(count, limit, flooded && count == wanted, now);
+  (door == strangers ? counters.stranger_drops : counters.handshake_drops) += count - chosen.size();
+  return {static_cast<uint32_t>(count), chosen};
+}
+
+// Has the kernel had to drop strangers in the last second? Before that they are better left in the socket than dropped here.
+bool Doors::is_flooded(uint32_t now) {
+  const uint32_t drops = drops_of(sockets_[strangers]);
+  if (drops != flood_drops_) {
+    flood_drops_ = drops;
+    flooded_at_ = now;
+    was_flooded_ = true;
+  }
+  was_flooded_ = was_flooded_ && now - flooded_at_ < flood_ms;
+  return was_flooded_;
+}
+
+// All, where there is a place for all. Else those that have come before, and of the others a few; from a place on that nobody knows, so that chance
+// decides and not the order of arrival.
+std::span<const uint8_t> Doors::choose(size_t count, uint32_t limit, bool pressed, uint32_t now) {
+  if (count <= limit && !pressed) {
+    for (size_t i = 0; i < count; i++) chosen_[i] = static_cast<uint8_t>(i);
+    return {chosen_.data(), count};
+  }
+  const size_t begin = turn_++ * 29 % vector_length;
+  size_t chosen = 0, others = 0;
+  std::array<uint8_t, vector_length> later;
+  for (size_t i = 0; i < count; i++) {
+    const auto number = static_cast<uint8_t>((begin + i) % count);
+    sockaddr_storage source{};
+    memcpy(&source, block(number) + train_block::name, std::min<size_t>(messages_[number].msg_hdr.msg_namelen, train_block::name_bytes));
+    if (regulars_.see(source, now) && chosen < limit) {
+      chosen_[chosen++] = number;
+    } else {
+      later[others++] = number;
+    }
+  }
+  const size_t places = std::min<size_t>(limit, chosen + (pressed ? newcomers : limit));
+  for (size_t i = 0; i < others && chosen < places; i++) chosen_[chosen++] = later[i];
+  return {chosen_.data(), chosen};
 }
 
 void Doors::count_drops(PortCounters& counters) {

@@ -14,6 +14,7 @@
 
 #include "core/mapping.h"
 #include "io/counters.h"
+#include "io/regulars.h"
 
 namespace ringway {
 
@@ -38,16 +39,30 @@ class Doors {
     waiting_ |= 1u << door;
   }
 
-  // Takes up to `limit` trains. They lie in blocks of this object's own (train_block of io/port.h) until the next call.
-  std::span<const mmsghdr> receive(uint32_t door, uint32_t limit, PortCounters& counters);
-  const uint8_t* block(size_t message) const { return scratch_->data() + message * block_bytes; }
+  struct Received {
+    uint32_t count;                  // taken from the socket
+    std::span<const uint8_t> chosen;  // messages to go on with; the others are counted as dropped there
+  };
+  // Takes what there is, and chooses up to `limit` trains of it. They lie in blocks of this object's own (train_block of io/port.h) until the next call.
+  // Where strangers are more than their socket holds it is read further than that, and those who ask again come first.
+  Received receive(uint32_t door, uint32_t limit, PortCounters& counters);
+  const mmsghdr& message(size_t number) const { return messages_[number]; }
+  const uint8_t* block(size_t number) const { return scratch_->data() + number * block_bytes; }
   // What the kernel has dropped by now goes into the counters.
   void count_drops(PortCounters& counters);
   // Datagrams the kernel has dropped at a socket in all its life, modulo 2^32.
   static uint32_t drops_of(int socket);
 
  private:
-  static constexpr size_t vector_length = 16, block_bytes = 65'536 + 512;
+  static constexpr uint32_t strangers = 1;
+  static constexpr size_t vector_length = 64, usual_length = 16, block_bytes = 65'536 + 512;
+  // Of the places there are for answers, those that a flood leaves to who is seen for the first time: the time is better spent on reading on.
+  static constexpr uint32_t newcomers = 4;
+
+  static constexpr uint32_t flood_ms = 1'000;
+
+  bool is_flooded(uint32_t now);
+  std::span<const uint8_t> choose(size_t count, uint32_t limit, bool pressed, uint32_t now);
 
   std::vector<int> sockets_;
   std::array<uint32_t, most> counted_drops_{};
@@ -55,6 +70,11 @@ class Doors {
   std::shared_ptr<Mapping> scratch_;  // of each block only the pages that datagrams were long enough for are ever touched
   std::array<mmsghdr, vector_length> messages_{};
   std::array<iovec, vector_length> parts_{};
+  std::array<uint8_t, vector_length> chosen_{};
+  Regulars regulars_;
+  uint32_t turn_ = 0;
+  uint32_t flood_drops_ = 0, flooded_at_ = 0;
+  bool was_flooded_ = false;
 };
 
 }  // namespace ringway

@@ -83,11 +83,11 @@ Control Port::describe_train(uint32_t i, std::span<const uint8_t> name, std::spa
 // Copied, as most are small and share a block: the arena's blocks are for those who have a session.
 uint32_t Port::door_receive(uint32_t door, uint32_t limit) {
   Batch& batch = *options_.udp_receive;
-  const auto messages = doors_.receive(door, std::min(limit, batch.capacity - batch.count()), counters_);
-  for (size_t message = 0; message < messages.size(); message++) {
-    const uint8_t* start = doors_.block(message);
-    const msghdr& header = messages[message].msg_hdr;
-    const uint32_t bytes = messages[message].msg_len;
+  const Doors::Received received = doors_.receive(door, std::min(limit, batch.capacity - batch.count()), counters_);
+  for (const uint8_t number : received.chosen) {
+    const uint8_t* start = doors_.block(number);
+    const msghdr& header = doors_.message(number).msg_hdr;
+    const uint32_t bytes = doors_.message(number).msg_len;
     uint8_t* to = batch.reserve(bytes, 64);
     if (!to) {
       (door == 0 ? counters_.handshake_drops : counters_.stranger_drops)++;
@@ -98,7 +98,7 @@ uint32_t Port::door_receive(uint32_t door, uint32_t limit) {
                    {start + train_block::control, std::min<size_t>(header.msg_controllen, train_block::control_bytes)},
                    header.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
   }
-  return static_cast<uint32_t>(messages.size());
+  return received.count;
 }
 
 void Port::watch_doors() {

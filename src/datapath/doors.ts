@@ -49,17 +49,19 @@ export class Doors {
   receive({ ready, batches, control }: Path): void {
     control.strangersFrom = Number.POSITIVE_INFINITY;
     control.fromDoors = 0;
+    const { header } = batches.trainsIn;
     for (let door = 0; ready >= READY && door < this.#shares.length; door++) {
       if ((ready & (READY << door)) === 0) continue;
-      if (door === STRANGERS) control.strangersFrom = batches.trainsIn.header[HEADER.count];
+      if (door === STRANGERS) control.strangersFrom = header[HEADER.count];
       const began = this.#addon.monotonicMicros();
       const share = this.#shares[door];
       const limit = Math.min(DOOR_VECTOR, share.begin(began));
+      const before = header[HEADER.count];
       const received = this.#addon.doorReceive(this.#port, door, limit);
       const now = this.#addon.monotonicMicros();
-      control.fromDoors += received;
+      control.fromDoors += header[HEADER.count] - before;
       share.charge(received, now - began);
-      if (received === limit) this.#rests[door] = now + RESTS[door];
+      if (received >= limit) this.#rests[door] = now + RESTS[door];
     }
   }
 

@@ -132,13 +132,8 @@ export class Shard {
     const { port, io, note } = openPort(addon, options, batches, handover);
     this.io = io;
     this.note = note;
-    const { nodes, pacer } = createPath(
-      addon,
-      batches,
-      lanes,
-      { ...options, table, index: this.#index },
-      mapping.secret,
-    );
+    const more = { ...options, table, index: this.#index };
+    const { nodes, pacer } = createPath(addon, batches, lanes, more, mapping.secret);
     this.control = new Control({
       addon,
       lanes: lanes.handle,
