@@ -36,7 +36,7 @@ bool Listener::answer_one(const Batch& packets, uint32_t entry, const uint8_t* a
   const auto datagram = packets.span(entry);
   if (packets.offset[entry] < lightway::header_bytes) return false;
   const hello::Heard heard = hello::judge(datagram, terms_);
-  if (heard.judgement == hello::Judgement::has_cookie) return false;
+  if (heard.judgement >= hello::Judgement::has_cookie) return false;
   auto& counter = counters_[static_cast<size_t>(heard.judgement)];
   const bool retried = heard.judgement == hello::Judgement::retry;
   if (!retried && heard.alert == 0) {

@@ -232,7 +232,7 @@ Heard judge(std::span<const uint8_t> datagram, const Terms& terms) {
   Fragment fragment{};
   if (!read_fragments(content, fragment)) return end(Judgement::malformed);
   if (fragment.type != client_hello || fragment.sequence > second_hello) return end(Judgement::not_hello);
-  if (fragment.offset != 0) return end(Judgement::fragmented);
+  if (fragment.offset != 0) return end(fragment.sequence == second_hello ? Judgement::later_piece : Judgement::fragmented);
   if (fragment.body.size() < fragment.length) return end(prefix_has_cookie(fragment.body) ? Judgement::has_cookie : Judgement::fragmented);
 
   ClientHello hello;

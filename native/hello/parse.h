@@ -26,7 +26,7 @@ struct Terms {
 
 enum class Judgement : uint8_t {
   retry, not_hello, malformed, fragmented, no_common_suite, no_common_group, no_common_scheme, not_dtls13, missing_extension, amplification,
-  has_cookie,  // for whoever keeps sessions
+  has_cookie, later_piece,  // for whoever keeps sessions: the first piece of a second ClientHello may be about to begin one
 };
 // As src/dtls/options.ts has them.
 inline constexpr std::array judgement_names{

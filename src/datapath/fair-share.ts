@@ -27,8 +27,10 @@ const RISE = 1.05;
 const LONGEST: Micros = 8 * TARGET;
 /** Without an overload, arrivals go on being stamped for so long. */
 const STAMP: Micros = 1_000_000;
-/** Intervals without anybody above the level after which there is none. */
-const CALM = 50;
+/** After so long without anybody above the level there is none. */
+const CALM: Micros = 500_000;
+/** Two sessions in so much time: there is somebody to be fair to. */
+const TOGETHER: Micros = 100_000;
 /** Who there is besides is asked so often while the socket is never empty. */
 const LOOK: Micros = 50_000;
 /** A level never sinks below 10 Mbit/s: 1,250 bytes a tick. */
@@ -45,19 +47,17 @@ export interface Backlog {
 }
 
 /** Points in time, and a wait, as elements: a field that holds a fraction is a new object each time it changes. */
-const AT = { began: 0, shortest: 1, lookAt: 2, waitBefore: 3 } as const;
+const AT = { began: 0, shortest: 1, lookAt: 2, waitBefore: 3, calmSince: 4, together: 5 } as const;
 const NEVER = Number.NEGATIVE_INFINITY;
 
 export class FairShare {
   readonly #limits: Uint32Array;
   readonly #arrivals: Uint32Array;
   readonly #backlog: Backlog;
-  readonly #at = Float64Array.of(NEVER, Infinity, NEVER, 0);
+  readonly #at = Float64Array.of(NEVER, Infinity, NEVER, 0, NEVER, NEVER);
   #drained = false;
   #stamped = false;
   #lostBefore = 0;
-  /** Intervals in a row that would have gone the same without a level. */
-  #calm = 0;
   #level = NO_LIMIT;
   /** Arrivals of the sessions of one interval, to sort. Grows to the busiest interval there was. */
   #demands = new Float64Array(64);
@@ -99,10 +99,11 @@ export class FairShare {
     this.#stamp(now, !this.#drained || limited);
     if (!this.#stamped || (this.#drained && !limited)) return;
     const wait = this.#wait();
-    if (limited) this.#adjust(wait, passed);
+    if (limited) this.#adjust(now, wait, passed);
     else if (wait > TARGET && passed < 2 * INTERVAL) {
       this.#level = this.#first(passed);
       this.#at[AT.waitBefore] = wait;
+      this.#at[AT.calmSince] = this.#at[AT.together] = now;
     }
   }
 
@@ -131,16 +132,22 @@ export class FairShare {
     return this.#drained || shortest === Infinity ? 0 : Math.min(shortest, LONGEST);
   }
 
-  #adjust(wait: Micros, passed: Micros): void {
+  #adjust(now: Micros, wait: Micros, passed: Micros): void {
+    const at = this.#at;
     const off = (wait - TARGET) / TARGET;
-    const grown = (wait - this.#at[AT.waitBefore]) / TARGET;
-    this.#at[AT.waitBefore] = wait;
+    const grown = (wait - at[AT.waitBefore]) / TARGET;
+    at[AT.waitBefore] = wait;
     const change = wait === 0 ? RISE : Math.max(SINK, Math.min(RISE, 1 - OFF * off - GROWN * grown));
-    const asked = (this.#most() * TICK) / passed;
+    const count = this.#gather();
+    let most = 0;
+    for (let i = 0; i < count; i++) most = Math.max(most, this.#demands[i]);
+    const asked = (most * TICK) / passed;
     // a level nobody reaches stays where it was: who was greedy may only be resting
     if (change < 1 || asked > this.#level) this.#level = Math.max(LEAST_RATE, Math.ceil(this.#level * change));
-    this.#calm = off < 0 && asked < this.#level ? this.#calm + 1 : 0;
-    if (this.#calm >= CALM) this.#level = NO_LIMIT;
+    if (off >= 0 || asked >= this.#level) at[AT.calmSince] = now;
+    if (count >= 2) at[AT.together] = now;
+    const over = now - at[AT.calmSince] >= CALM || now - at[AT.together] >= TOGETHER || passed >= TOGETHER;
+    if (over) this.#level = NO_LIMIT;
   }
 
   /** The fair level for a part of what has arrived; none where there is nobody to be fair to. */
@@ -157,13 +164,6 @@ export class FairShare {
       left -= demands[i];
     }
     return NO_LIMIT;
-  }
-
-  #most(): number {
-    const count = this.#gather();
-    let most = 0;
-    for (let i = 0; i < count; i++) most = Math.max(most, this.#demands[i]);
-    return most;
   }
 
   /** Looks at every slot: once an interval at most, and only around an overload. @returns sessions that have received anything */

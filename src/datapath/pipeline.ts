@@ -84,7 +84,10 @@ export type Step = (path: Path, now: Micros) => boolean;
 const udp = {
   receive: (path: Path) => {
     const { addon, port, batches, handover } = path;
+    // all that refers to the last vector's blocks: what comes through doors and from other shards needs some, too
     addon.clear(nativeBatch(batches.trainsIn));
+    addon.clear(nativeBatch(batches.packets));
+    addon.clear(nativeBatch(batches.superpacketsOut));
     if (path.ready & 1) addon.udpReceive(port, VECTOR);
     if (handover && path.ready & 4) addon.takeOver(handover, port, 'udp', VECTOR);
     path.doors.receive(path);

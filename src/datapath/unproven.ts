@@ -60,7 +60,8 @@ export class Unproven {
         if (verdict[i] !== Verdict.divert || kind[i] !== Kind.raw || slot[i] < 0 !== (strangers === 1)) continue;
         const admitted = slot[i] >= 0 && state.get(slot[i]) === SlotState.handshake;
         const share = train[i] < strangersFrom ? handshakes : this.#control.strangers;
-        if (!admitted && slot[i] >= 0 && !share.open) {
+        // what waits has not been charged yet
+        if (!admitted && slot[i] >= 0 && (!share.open || this.isLate)) {
           counters.overload++;
           continue;
         }

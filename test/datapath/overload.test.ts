@@ -134,30 +134,51 @@ describe('the fair share', () => {
     expect(serve([greedy]).share.level).toBe(NO_LIMIT);
   });
 
-  it('ends when the overload does', () => {
+  /** Two sessions in an overload: the level is in force. `interval` lets one pass, or so many without anything. */
+  function overloaded() {
     const limits = createLimits(2);
-    let lost = 0;
-    let stamped = false;
-    const share = new FairShare(limits, { lost: () => lost, stamp: (on) => (stamped = on), delay: () => -1 });
+    const seen = { lost: 0, stamped: false };
+    const share = new FairShare(limits, {
+      lost: () => seen.lost,
+      stamp: (on) => (seen.stamped = on),
+      delay: () => -1,
+    });
     let now = 0;
-    const interval = (bytes: readonly number[], drained: boolean) => {
+    const interval = (bytes: readonly number[], drained: boolean, passed = INTERVAL) => {
       for (const [slot, arrived] of bytes.entries())
         limits.arrivals.set([limits.limits[LIMIT.interval], arrived], ARRIVAL.words * slot);
-      now += INTERVAL;
+      now += passed;
       share.vector(now, drained);
     };
-    interval([2_000_000, quiet], true);
-    interval([2_000_000, quiet], true);
-    expect(stamped).toBe(false);
-    interval([2_000_000, quiet], false);
-    interval([2_000_000, quiet], false);
-    expect(stamped).toBe(true);
-    lost = 1_000;
+    for (const drained of [true, true]) interval([2_000_000, quiet], drained);
+    expect(seen.stamped).toBe(false);
+    for (const drained of [false, false]) interval([2_000_000, quiet], drained);
+    expect(seen.stamped).toBe(true);
+    seen.lost = 1_000;
     interval([2_000_000, quiet], false);
     expect(share.level).toBeLessThan(2_000_000);
-    for (let i = 0; i < 400; i++) interval([quiet, quiet], true);
+    return { limits, share, seen, interval };
+  }
+
+  it('ends when the overload does', () => {
+    const { limits, share, seen, interval } = overloaded();
+    for (let i = 0; i < 49; i++) interval([quiet, quiet], true);
+    expect(share.level).not.toBe(NO_LIMIT);
+    for (let i = 0; i < 2; i++) interval([quiet, quiet], true);
     expect(share.level).toBe(NO_LIMIT);
-    expect(stamped).toBe(false);
+    for (let i = 0; i < 101; i++) interval([quiet, quiet], true);
+    expect(seen.stamped).toBe(false);
     expect(limits.limits[LIMIT.rate]).toBe(NO_LIMIT);
+  });
+
+  it('ends when one session is left, and is not found still there after a silence', () => {
+    const alone = overloaded();
+    for (let i = 0; i < 9; i++) alone.interval([2_000_000, 0], false);
+    expect(alone.share.level).not.toBe(NO_LIMIT);
+    for (let i = 0; i < 2; i++) alone.interval([2_000_000, 0], false);
+    expect(alone.share.level).toBe(NO_LIMIT);
+    const silent = overloaded();
+    silent.interval([2_000_000, 0], true, 3_600 * SECOND);
+    expect(silent.share.level).toBe(NO_LIMIT);
   });
 });

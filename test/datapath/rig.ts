@@ -358,6 +358,18 @@ export class Rig {
     this.#untilQuiet(() => false);
   }
 
+  /** Single turns, `load` before each, at most so many. @returns whether `done` came true */
+  under(load: () => void, done: () => boolean, turns: number): boolean {
+    for (let i = 0; i < turns && !done(); i++) {
+      load();
+      for (const shard of this.shards) shard.turn(this.now, 0);
+      this.inside.receive();
+      this.#answer();
+      for (const client of this.clients) client.take();
+    }
+    return done();
+  }
+
   #untilQuiet(rest: () => boolean): void {
     for (let quiet = 0; quiet < 2; ) {
       let worked = false;
@@ -447,6 +459,7 @@ export interface Surroundings {
 
 export interface ClientOptions {
   readonly expresslane?: boolean;
+  readonly groups?: readonly number[];
 }
 
 /** Keys of a client's Expresslane, in plain sight. */
@@ -555,7 +568,7 @@ export class RigClient {
   #out: Uint8Array[] = [];
   readonly #opened = new Set<string>();
 
-  constructor(rig: Surroundings, host: number, { expresslane = true }: ClientOptions = {}) {
+  constructor(rig: Surroundings, host: number, { expresslane = true, groups = [Group.x25519] }: ClientOptions = {}) {
     this.#rig = rig;
     this.host = host;
     this.socket = new Socket(`127.0.0.${host}`);
@@ -566,7 +579,7 @@ export class RigClient {
       random: seededBytes(host),
       protection: createMemoryProtection(vault),
       suites: [Suite.aes256],
-      groups: [Group.x25519],
+      groups,
       share: undefined,
     });
     const credentials = { method: 'userPass' as const, user: `user${host}`, password: Buffer.from('password') };

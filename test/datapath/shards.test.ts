@@ -1,5 +1,6 @@
 /** Whole shards, datagrams over loopback, packets over a TUN device: every session lives on one shard, whichever shard hears it. */
 import { afterEach, describe, expect, it } from 'vitest';
+import { Group } from '../../src/crypto/groups.ts';
 import { parseIpv4 } from '../../src/server/leases.ts';
 import { namespaceRefusal } from '../io/rig.ts';
 import { build, UDP } from '../packet/packets.ts';
@@ -33,6 +34,27 @@ function numbersOf(packets: readonly Uint8Array[]): number[] {
 }
 
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i);
+
+describe.skipIf(refusal !== undefined).each(flavours())('a shard over %s with %s', (io, aead) => {
+  it('logs a client in whose second ClientHello comes in pieces, without waiting for a repetition', () => {
+    const rig = start({ io, aead, shards: 1 });
+    const client = rig.open(2, { groups: [Group.x25519MlKem768] });
+    rig.settle(); // no time passes
+    expect(client.session.state).toBe('online');
+    expect(rig.counters()['hello.fragmented']).toBeUndefined();
+  });
+
+  it('logs a client in beside a session that never lets the socket run empty', () => {
+    const rig = start({ io, aead, shards: 1 });
+    const busy = rig.connect(2);
+    const load = () => busy.send(upTo(40).map((i) => busy.lane(up(i))));
+    rig.under(load, () => false, 50);
+    const client = rig.open(3);
+    expect(rig.under(load, () => client.session.state === 'online', 5_000)).toBe(true);
+    const { strangersFull = 0, handshakesFull = 0 } = rig.counters();
+    expect([strangersFull, handshakesFull]).toEqual([0, 0]);
+  });
+});
 
 describe.skipIf(refusal !== undefined).each(flavours())('two shards over %s with %s', (io, aead) => {
   it('put a session where its id says, and hear all of it there', () => {
