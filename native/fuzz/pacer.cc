@@ -103,7 +103,7 @@ void Pacing::call(Input& input, bool orderly) {
   if (orderly) take();
   released.batch->clear();
   superpackets.batch->clear();
-  if (input.one_in(8)) pacer->forget(input.below(slots));
+  if (input.one_in(8)) pacer->forget(input.below(slots), verdict::not_online);
 }
 
 void Pacing::run(Input& input, bool orderly) {
