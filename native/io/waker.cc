@@ -65,8 +65,9 @@ void Waker::closed(uv_handle_t* poll) {
   environment.ended_closing();
 }
 
-void Waker::polled(uv_poll_t* poll, int, int) {
+void Waker::polled(uv_poll_t* poll, int status, int) {
   auto* waker = static_cast<Waker*>(poll->data);
+  if (status < 0) waker->polling_ = false;  // libuv has let go of the descriptor
   if (!waker->is_armed_) {  // a level-triggered descriptor that nobody waits for now
     uv_poll_stop(poll);
     waker->polling_ = false;

@@ -291,3 +291,23 @@ describe('a snapshot', () => {
     }
   });
 });
+
+describe('a virtual clock', () => {
+  it('moves every timer by nanoseconds: a flight is repeated at its deadline and not a nanosecond before', () => {
+    const nanosecond = 0.001;
+    const { client, network } = makePair({ root, chain, seed: 1, conditions: { ...PERFECT, loss: 1 } });
+    network.run(10 * MS); // the first flight is made, and lost
+    let deadline = client.nextDeadline() as number;
+    for (let sends = 1; sends < 7; sends++) {
+      client.advance(deadline - nanosecond);
+      expect([client.drain(), client.nextDeadline()]).toEqual([[], deadline]);
+      client.advance(deadline);
+      expect(kinds(client.drain())).toContain('datagram');
+      deadline = client.nextDeadline() as number;
+    }
+    client.advance(deadline - nanosecond);
+    expect(client.state).toBe('handshake');
+    client.advance(deadline);
+    expect(client.state).toBe('closed');
+  });
+});
