@@ -368,7 +368,7 @@ function sinkCommand(): Command {
     });
     const backend = parseChoice(io, '--io', ['auto', 'io_uring', 'epoll']);
     const ready = () => console.log(`sink: ready at ${listen}, told by ${control}`);
-    await runSink({ address: host, portNumber, control, io: backend }, stop, ready);
+    await runSink({ address: host, portNumber, control, io: backend, complain: console.error }, stop, ready);
     process.exit(0);
   });
 }

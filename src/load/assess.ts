@@ -5,6 +5,7 @@ import { summarise } from './buckets.ts';
 import type { CrewLook } from './crew.ts';
 import { jainIndex } from './fairness.ts';
 import { busiest, coreShares, type coreTicks, machine } from './kernel.ts';
+import { type Lag, worstLag } from './lag.ts';
 import { balance } from './ledger.ts';
 import { type Look as DropLook, findLosses } from './losses.ts';
 import { type DirectionResult, RESULT_VERSION, type Result } from './result.ts';
@@ -43,7 +44,7 @@ export interface Evidence {
   readonly serverPort: number;
   readonly sinkPort: number;
   readonly loginSeconds: number;
-  readonly lag: number;
+  readonly lag: Lag;
   readonly endedEarly: boolean;
   /** Seconds of the measured part. */
   readonly measured: number;
@@ -72,7 +73,8 @@ export function assess(evidence: Evidence): Result {
   const sink = last.sink.cpuSeconds - first.sink.cpuSeconds;
   const carried = deliveredBytes(last) - deliveredBytes(first);
   const saturated = saturatedStage({
-    lag,
+    lag: lag.up ?? 0,
+    sinkLag: lag.down ?? 0,
     loaderBusy: busy,
     sinkBusy: sink / seconds,
     serverBusy,
@@ -97,7 +99,12 @@ export function assess(evidence: Evidence): Result {
     },
     uplink,
     downlink,
-    generator: { lag, delay: summarise(crew.snapshot.histograms.delay), busy, cpuSeconds: crew.snapshot.cpuSeconds },
+    generator: {
+      lag: worstLag(lag),
+      delay: summarise(crew.snapshot.histograms.delay),
+      busy,
+      cpuSeconds: crew.snapshot.cpuSeconds,
+    },
     cpu: {
       cores: last.cores.length,
       server,
@@ -122,7 +129,11 @@ function doubts({ scenario, crew, lag }: Evidence, busy: number): string[] {
   const missing = scenario.clients - crew.online - crew.lost;
   const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
   return [
-    ...(lag > MOST_LAG ? [`the loader was behind its schedule by ${percent(lag)}`] : []),
+    ...(['loader', 'sink'] as const).flatMap((who) => {
+      const share = who === 'loader' ? lag.up : lag.down;
+      if (share === null) return [`how far the ${who} was behind its schedule was not measured`];
+      return share !== undefined && share > MOST_LAG ? [`the ${who} was behind its schedule by ${percent(share)}`] : [];
+    }),
     ...(busy > MOST_BUSY ? [`the loader's own core was ${percent(busy)} busy`] : []),
     ...(missing > 0 ? [`${missing} of ${scenario.clients} clients were not online (${failed} refused or silent)`] : []),
     ...(crew.lost > 0 ? [`${crew.lost} sessions were lost on the way`] : []),

@@ -54,7 +54,7 @@ const late = (us: Micros | undefined) => (us === undefined ? '–' : formatTime(
 
 /** One line a second, for logs and CI. */
 export function liveLine(look: Look): string {
-  const { phase, seconds, online, wanted, upBits, downBits, loss, p50, p99, p999, cores } = look;
+  const { phase, seconds, online, wanted, upBits, downBits, loss, p50, p99, p999, cores, shards } = look;
   const parts = [`${seconds.toFixed(1).padStart(6)} s`, phase.padEnd(9), `${online}/${wanted} online`];
   if (phase !== 'login') {
     if (upBits !== null) parts.push(`up ${formatRate(upBits)}`);
@@ -62,6 +62,7 @@ export function liveLine(look: Look): string {
     parts.push(`loss ${formatShare(loss)}`, `p50 ${late(p50)}`, `p99 ${late(p99)}`, `p99.9 ${late(p999)}`);
   }
   parts.push(`cpu ${cores.map((share) => `${Math.round(share * 100)}%`).join(' ')}`);
+  if (shards.length > 0) parts.push(`shards ${shards.map((each) => `${formatCount(each)}/s`).join(' ')}`);
   if (look.full) parts.push(`full: ${look.full}`);
   return parts.join('  ');
 }

@@ -67,8 +67,8 @@ export const resultSchema = z.strictObject({
   uplink: directionSchema.nullable(),
   downlink: directionSchema.nullable(),
   generator: z.strictObject({
-    /** Share of the due trains that had not left when the run ended. */
-    lag: z.number(),
+    /** Share of the due trains that had not left when the run ended, loader's or sink's, whose is greater; null: not measured. */
+    lag: z.number().nullable(),
     /** µs between due and sent. */
     delay: latency.nullable(),
     /** CPU share of the busiest loader thread, 0 to 1. */

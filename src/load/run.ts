@@ -11,12 +11,14 @@ import { type Addon, loadAddon } from '../native/index.ts';
 import type { EngineStatistics } from '../observe/statistics.ts';
 import { type Micros, MS, SECOND } from '../wire/time.ts';
 import { assess, type Evidence, type Mark } from './assess.ts';
-import { type Channel, connectSink, type FromSink, SINK_PROTOCOL, type ToSink } from './channel.ts';
+import { type Channel, connectSink } from './channel.ts';
 import { Crew } from './crew.ts';
 import { coreTicks, networkDrops, threadSeconds } from './kernel.ts';
+import { type Lag, measureLag, type Progress } from './lag.ts';
 import type { Look } from './live.ts';
 import type { LoaderTask } from './loader.ts';
 import type { Look as DropLook } from './losses.ts';
+import { type FromSink, SINK_PROTOCOL, type ToSink } from './messages.ts';
 import type { Result } from './result.ts';
 import type { Endpoint, Scenario } from './scenario.ts';
 import { createSchedule, LOGIN_PATIENCE } from './schedule.ts';
@@ -81,13 +83,14 @@ class Run {
   readonly #sinkPid: number;
   readonly #sinkPort: number;
   #sink: Snapshot = emptySnapshot();
+  #sinkSinceStart: Micros | null = null;
   #known = 0;
   #heard: () => void = () => {};
   readonly #watching: Watch;
   #phase: Look['phase'] = 'login';
   #start: Micros = 0;
   #began: Micros;
-  #lag = 0;
+  #lag: Lag = { up: undefined, down: undefined };
 
   private constructor(
     options: RunOptions,
@@ -126,7 +129,7 @@ class Run {
         if (message.type === 'ready') resolve(message);
         else if (message.type === 'refused') refuse(message.message);
       };
-      void channel.closed.then(() => refuse('it closed the control connection'));
+      void channel.closed.then((why) => refuse(why ?? 'it closed the control connection'));
     });
     channel.say({
       type: 'begin',
@@ -188,6 +191,7 @@ class Run {
   #hear(message: FromSink): void {
     if (message.type !== 'tick') return;
     this.#known = message.known;
+    this.#sinkSinceStart = message.sinceStart;
     this.#sink = dense(message.snapshot);
     this.#heard();
   }
@@ -197,10 +201,15 @@ class Run {
     return new Promise((resolve, reject) => {
       this.#heard = resolve;
       this.#crew.died.catch(reject);
-      void this.#channel.closed.then(() =>
-        reject(new RingwayError('LOAD_SINK', 'the sink went away', 'look at what it printed last')),
-      );
+      void this.#lost().catch(reject);
     });
+  }
+
+  /** Rejects when the sink is gone. */
+  async #lost(): Promise<never> {
+    const why = await this.#channel.closed;
+    const what = why === undefined ? 'the sink went away' : `what came from the sink was no sink's: ${why}`;
+    throw new RingwayError('LOAD_SINK', what, 'look at what it printed last');
   }
 
   async result(): Promise<Result> {
@@ -209,7 +218,6 @@ class Run {
     if (this.#down) await this.#greet();
     const before = await this.#drops();
     const sentBefore = this.#crew.look().snapshot.port.datagramsOut ?? 0;
-    const schedule = createSchedule(scenario);
     this.#start = this.#addon.monotonicMicros() + LEAD;
     this.#watching.start = this.#start;
     const measureFrom = this.#start + scenario.warmup;
@@ -221,10 +229,10 @@ class Run {
     await this.#watch(measureTo, measureFrom, 'measuring');
     const last = this.#mark();
     const endedEarly = this.#stop.aborted;
-    if (schedule.spacing > 0 && this.#up) this.#lag = this.#behind(schedule.spacing);
+    this.#lag = measureLag(scenario, this.#progress(measureTo), this.#sinkProgress());
     if (endedEarly) {
       this.#crew.tellAll({ type: 'stopTraffic' });
-      this.#channel.say({ type: 'finish' });
+      this.#channel.say({ type: 'stop' });
     }
     await this.#drain();
     const measured = Math.max(0.001, (Math.min(last.at, measureTo) - measureFrom) / SECOND);
@@ -248,7 +256,7 @@ class Run {
         throw new RingwayError(
           'LOAD_NOBODY',
           `no client could log in: ${codes}`,
-          'check --server, --user, --password, --ca-cert and --transport',
+          'check --server, --user, the password, --ca-cert and --transport',
         );
       }
     }
@@ -288,11 +296,16 @@ class Run {
     }
   }
 
-  /** Share of the schedule that has not left yet. */
-  #behind(spacing: Micros): number {
+  /** @param stop when the last train is due */
+  #progress(stop: Micros): Progress {
     const { totals, at } = this.#crew.look().snapshot;
-    const due = Math.floor((at - this.#start) / spacing);
-    return due <= 0 ? 0 : Math.max(0, due - totals.turns) / due;
+    return { sinceStart: Math.min(at, stop) - this.#start, turns: totals.turns };
+  }
+
+  /** By the sink's own clock. */
+  #sinkProgress(): Progress | undefined {
+    const sinceStart = this.#sinkSinceStart;
+    return sinceStart === null ? undefined : { sinceStart, turns: this.#sink.totals.turns };
   }
 
   async #drain(): Promise<void> {
@@ -307,7 +320,9 @@ class Run {
       this.#display(quiet / QUIET_TICKS);
     }
     if (quiet === QUIET_TICKS) return;
-    this.#crew.tellAll({ type: 'stopTraffic' }); // far behind its schedule: what has not left counts as lag, not as loss
+    // far behind its schedule: what has not left counts as lag, not as loss
+    this.#crew.tellAll({ type: 'stopTraffic' });
+    this.#channel.say({ type: 'stop' });
     for (let ticks = 0; ticks < 2 * QUIET_TICKS; ticks++) await this.#tick();
   }
 
@@ -350,7 +365,7 @@ class Run {
       };
     });
     this.#channel.say({ type: 'finish' });
-    const [loader, sink] = [await this.#crew.columns(), await result];
+    const [loader, sink] = [await this.#crew.columns(), await Promise.race([result, this.#lost()])];
     return assess({
       ...run,
       scenario,

@@ -9,6 +9,8 @@ export const MAX_BURST = 64;
 /** Inner packets in bytes, IP header included. 64 holds headers (28) and what is measured by (36); 1,350 is the tunnel's MTU. */
 export const MIN_SIZE = 64;
 export const MAX_SIZE = 1_350;
+/** Of a list: what native/load holds. */
+const MAX_SIZES = 64;
 /** The simple Internet mix, 7 : 4 : 1, its parts not below and not above what the tunnel takes. */
 const IMIX = [64, 64, 64, 64, 64, 64, 64, 576, 576, 576, 576, 1_350];
 
@@ -26,7 +28,7 @@ export const scenarioSchema = z.strictObject({
   /** `stream`: due times that nothing delays. `window`: flows with a window that grows, and halves at a loss. */
   traffic: z.enum(['stream', 'window']),
   /** Inner packet sizes in bytes, sent in turn. */
-  sizes: z.array(z.int().min(MIN_SIZE).max(MAX_SIZE)).min(1),
+  sizes: z.array(z.int().min(MIN_SIZE).max(MAX_SIZE)).min(1).max(MAX_SIZES),
   /** Packets that are due together. */
   burst: z.int().min(1).max(MAX_BURST),
   flows: z.int().min(1).max(64),
@@ -96,7 +98,9 @@ export function readScenario(direction: Direction, flags: ScenarioFlags): Scenar
 /** `64`, `imix`, `1350`, or several sizes with commas, sent in turn. */
 export function parseSizes(text: string): number[] {
   if (text.toLowerCase() === 'imix') return [...IMIX];
-  return text.split(',').map((each) => parseCount(each, '--size', MIN_SIZE, MAX_SIZE));
+  const sizes = text.split(',').map((each) => parseCount(each, '--size', MIN_SIZE, MAX_SIZE));
+  if (sizes.length > MAX_SIZES) throw usage(`--size has ${sizes.length} sizes`, `write at most ${MAX_SIZES}`);
+  return sizes;
 }
 
 export function describeSizes(sizes: readonly number[]): string {

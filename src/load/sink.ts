@@ -10,8 +10,9 @@ import { type Batches, createBatches, nativeBatch } from '../datapath/batches.ts
 import { RingwayError } from '../errors.ts';
 import { type Addon, loadAddon, type PortHandle } from '../native/index.ts';
 import { type Micros, MS, SECOND } from '../wire/time.ts';
-import { Channel, type FromSink, parseControl, SINK_PROTOCOL, sparse, type ToSink } from './channel.ts';
-import { MAX_CLIENTS } from './scenario.ts';
+import { Channel, parseControl } from './channel.ts';
+import { type FromSink, SINK_HEARS, SINK_PROTOCOL, type ToSink } from './messages.ts';
+import { sparse } from './snapshots.ts';
 import { Traffic } from './traffic.ts';
 
 const VECTOR = 32;
@@ -26,7 +27,12 @@ export interface SinkOptions {
   /** `unix:PATH` or `HOST:PORT`. */
   readonly control: string;
   readonly io: 'auto' | 'io_uring' | 'epoll';
+  /** Hears of every control connection that was closed for what it sent. */
+  readonly complain: (line: string) => void;
 }
+
+/** Control connections at a time: whoever has not begun a run does not keep others from theirs. */
+const MOST_CONNECTIONS = 32;
 
 type Begin = Extract<ToSink, { type: 'begin' }>;
 
@@ -53,7 +59,7 @@ class SinkRun {
     this.#begin = begin;
     const { scenario, run, echoEvery } = begin;
     this.#traffic = new Traffic(addon, {
-      clients: Math.min(scenario.clients, MAX_CLIENTS),
+      clients: scenario.clients,
       first: 0,
       run,
       form: 'outside',
@@ -84,6 +90,8 @@ class SinkRun {
         stop: this.#stop,
       };
       this.#addon.scheduleTraffic(this.#traffic.handle, times);
+    } else if (command.type === 'stop') {
+      this.#stop = 0;
     } else if (command.type === 'finish') {
       const column = (name: 'sent' | 'received' | 'measuredBytes') => this.#traffic.column(name);
       this.#channel.say({
@@ -125,7 +133,9 @@ class SinkRun {
     if (now < this.#nextTick) return;
     this.#nextTick = now + this.#begin.tickMs * MS;
     const known = this.#traffic.column('known').reduce((sum, each) => sum + each, 0);
-    this.#channel.say({ type: 'tick', known, snapshot: this.#snapshot() });
+    const snapshot = this.#snapshot();
+    const sinceStart = this.#stop > 0 ? Math.min(snapshot.at, this.#stop) - this.#start : null;
+    this.#channel.say({ type: 'tick', known, sinceStart, snapshot });
   }
 
   #patience(now: Micros): Micros {
@@ -137,6 +147,7 @@ class SinkRun {
   }
 
   #snapshot() {
+    const at = this.#addon.monotonicMicros(); // before what it dates: nothing may seem due that could not have been counted
     const { user, system } = process.threadCpuUsage();
     const counters = this.#addon.portCounters(this.#port);
     const port = Object.fromEntries(
@@ -148,7 +159,7 @@ class SinkRun {
       histograms,
       port,
       verdicts: {},
-      at: this.#addon.monotonicMicros(),
+      at,
       cpuSeconds: (user + system) / SECOND,
     });
   }
@@ -171,32 +182,34 @@ export async function runSink(options: SinkOptions, stop: Promise<unknown>, list
   const batches = createBatches(addon);
   const port = openSinkPort(addon, options.io, udp.descriptor, batches);
   const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-  let active: { channel: Channel<ToSink, FromSink>; run: SinkRun | undefined } | undefined;
+  let active: { channel: Channel<ToSink, FromSink>; run: SinkRun } | undefined;
   const server = net.createServer((socket) => {
-    const channel = new Channel<ToSink, FromSink>(socket);
-    if (active) {
-      channel.say({ type: 'refused', message: 'another run is under way at this sink' });
-      return channel.close();
-    }
-    const own: { channel: typeof channel; run: SinkRun | undefined } = { channel, run: undefined };
-    active = own;
+    const peer = socket.remoteAddress ?? 'a program of this machine';
+    const channel = new Channel<ToSink, FromSink>(socket, SINK_HEARS);
+    const refuse = (message: string) => {
+      channel.say({ type: 'refused', message });
+      channel.close();
+    };
     channel.hear = (command) => {
-      if (command.type !== 'begin') return own.run?.obey(command);
-      if (command.protocol !== SINK_PROTOCOL)
-        return channel.say({ type: 'refused', message: `this sink speaks protocol ${SINK_PROTOCOL}` });
-      own.run?.end();
-      own.run = new SinkRun(addon, port, batches, channel, command);
+      const own = active?.channel === channel ? active : undefined;
+      if (command.type !== 'begin') return own?.run.obey(command);
+      if (command.protocol !== SINK_PROTOCOL) return refuse(`this sink speaks protocol ${SINK_PROTOCOL}`);
+      if (active) return refuse(own ? 'a connection is for one run' : 'another run is under way at this sink');
+      active = { channel, run: new SinkRun(addon, port, batches, channel, command) };
       channel.say({ type: 'ready', portNumber: udp.portNumber, boot, pid: process.pid });
     };
-    void channel.closed.then(() => {
-      own.run?.end();
+    void channel.closed.then((why) => {
+      if (why !== undefined) options.complain(`sink: closed the control connection of ${peer}: ${why}`);
+      if (active?.channel !== channel) return;
+      active.run.end();
       active = undefined;
     });
   });
+  server.maxConnections = MOST_CONNECTIONS;
   await listen(server, options.control);
   listening();
   await stop;
-  active?.run?.end();
+  active?.run.end();
   active?.channel.close();
   server.close();
   addon.closePort(port);

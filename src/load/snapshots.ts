@@ -1,6 +1,6 @@
 /** Snapshots of either end: empty, taken apart for the control connection, and what is read out of them. */
-import { addSparse, noBuckets } from './buckets.ts';
-import type { SparseSnapshot } from './channel.ts';
+import { addSparse, noBuckets, toSparse } from './buckets.ts';
+import type { SparseSnapshot } from './messages.ts';
 import { noTotals, type Snapshot } from './traffic.ts';
 
 export function emptySnapshot(): Snapshot {
@@ -8,10 +8,17 @@ export function emptySnapshot(): Snapshot {
   return { totals: noTotals(), histograms, port: {}, verdicts: {}, cpuSeconds: 0, at: 0 };
 }
 
+export function sparse(snapshot: Snapshot): SparseSnapshot {
+  const { oneWay, roundTrip, delay } = snapshot.histograms;
+  return {
+    ...snapshot,
+    histograms: { oneWay: toSparse(oneWay), roundTrip: toSparse(roundTrip), delay: toSparse(delay) },
+  };
+}
+
 export function dense(from: SparseSnapshot): Snapshot {
   const { histograms } = emptySnapshot();
-  for (const name of ['oneWay', 'roundTrip', 'delay'] as const)
-    addSparse(histograms[name], from.histograms[name] ?? []);
+  for (const name of ['oneWay', 'roundTrip', 'delay'] as const) addSparse(histograms[name], from.histograms[name]);
   return { ...from, histograms };
 }
 

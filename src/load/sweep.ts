@@ -166,6 +166,7 @@ export interface Stages {
   /** Share of the due trains the loader had not sent; busy share of its thread. */
   readonly lag: number;
   readonly loaderBusy: number;
+  readonly sinkLag: number;
   readonly sinkBusy: number;
   /** Busiest shard, or all of the server's process over the cores it may use. */
   readonly serverBusy: number;
@@ -177,8 +178,9 @@ const FULL = 0.9;
 
 /** Names the stage that holds the others up: first who is behind, then who lost most, then whose CPU is full. */
 export function saturatedStage(stages: Stages): string | null {
-  const { lag, loaderBusy, sinkBusy, serverBusy, losses, machineBusy } = stages;
+  const { lag, loaderBusy, sinkLag, sinkBusy, serverBusy, losses, machineBusy } = stages;
   if (lag > 0.01 || loaderBusy > FULL) return loaderBusy > FULL ? 'loader thread' : 'loader';
+  if (sinkLag > 0.01) return 'sink';
   const worst = [...losses].sort((a, b) => b.packets - a.packets)[0];
   if (worst && worst.packets > 0) {
     if (worst.where === 'server socket') return serverBusy > FULL ? 'server CPU' : 'server socket';

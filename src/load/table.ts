@@ -79,7 +79,7 @@ export function sideBySide(results: readonly Result[], markdown: boolean): strin
 
 function loader({ busy, lag, delay }: Result['generator']): string {
   const late = delay ? `, sent ${formatTime(delay.p99)} after due (p99)` : '';
-  return `${formatShare(busy)} of its core, behind by ${formatShare(lag)}${late}`;
+  return `${formatShare(busy)} of its core, behind by ${lag === null ? '–' : formatShare(lag)}${late}`;
 }
 
 function failures(failed: Readonly<Record<string, number>>): string {

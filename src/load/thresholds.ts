@@ -42,7 +42,11 @@ export const METRICS: Readonly<Record<string, Metric>> = {
     values: each((d) => (d.delivered === 0 ? 0 : d.reordered / d.delivered)),
   },
   online: { unit: 'count', about: 'clients that logged in', values: ({ clients }) => [clients.online] },
-  lag: { unit: 'share', about: 'due trains the loader had not sent', values: ({ generator }) => [generator.lag] },
+  lag: {
+    unit: 'share',
+    about: 'due trains that loader or sink had not sent',
+    values: ({ generator }) => [generator.lag ?? undefined],
+  },
 };
 
 export interface Threshold {

@@ -3,7 +3,7 @@ import type { Addon, TrafficHandle } from '../native/index.ts';
 import { BUCKETS, type Buckets, noBuckets } from './buckets.ts';
 
 /** The first words of what the addon counts, in its order (`native/load/traffic.h`). Packets and inner bytes, since the traffic was made. */
-const TOTALS = [
+export const TOTALS = [
   'offered',
   'offeredBytes',
   'measuredOffered',

@@ -95,6 +95,7 @@ export class Watch {
     const loaders = now.crew.threads.map((spent, i) => share(spent, last.crew.threads[i] ?? spent));
     return saturatedStage({
       lag: 0,
+      sinkLag: 0,
       loaderBusy: Math.max(0, ...loaders),
       sinkBusy: share(now.sink.cpuSeconds, last.sink.cpuSeconds),
       serverBusy: 0,

@@ -53,6 +53,12 @@ describe('--fail-if', () => {
     expect(judge(parseThreshold('p99>20ms'), empty)).toMatchObject({ failed: true, found: 'not measured' });
   });
 
+  it('fails on lag where there was no schedule, or nobody told', () => {
+    const unknown = result({ generator: { ...result().generator, lag: null } });
+    expect(judge(parseThreshold('lag>1%'), unknown)).toMatchObject({ failed: true, found: 'not measured' });
+    expect(summaryTable(unknown, [])).toContain('behind by –');
+  });
+
   it('looks at both ways of a mixed run, and tells the worse one', () => {
     const mixed = result({ downlink: direction({ delivered: 1_000_000 }) });
     expect(judge(parseThreshold('loss>10%'), mixed)).toMatchObject({ failed: true, found: '56.8 %' });
@@ -102,7 +108,10 @@ const look: Look = {
 describe('the live display', () => {
   it('says everything in one line where there is no terminal', () => {
     expect(liveLine(look)).toBe(
-      '   4.2 s  measuring  998/1000 online  up 2.40 Gbit/s  loss 1.23 %  p50 92.0 µs  p99 480 µs  p99.9 1.50 ms  cpu 93% 20%  full: server CPU',
+      [
+        '   4.2 s  measuring  998/1000 online  up 2.40 Gbit/s  loss 1.23 %  p50 92.0 µs  p99 480 µs  p99.9 1.50 ms',
+        'cpu 93% 20%  shards 120,000/s 80,000/s  full: server CPU',
+      ].join('  '),
     );
   });
 
@@ -226,10 +235,11 @@ describe('a sweep', () => {
   });
 
   it('names the stage that is full: who is behind, then who lost most, then whose CPU is busy', () => {
-    const free = { lag: 0, loaderBusy: 0.3, sinkBusy: 0.2, serverBusy: 0.5, losses: [], machineBusy: 0.5 };
+    const free = { lag: 0, loaderBusy: 0.3, sinkLag: 0, sinkBusy: 0.2, serverBusy: 0.5, losses: [], machineBusy: 0.5 };
     expect(saturatedStage(free)).toBeNull();
     expect(saturatedStage({ ...free, loaderBusy: 0.95 })).toBe('loader thread');
     expect(saturatedStage({ ...free, lag: 0.02 })).toBe('loader');
+    expect(saturatedStage({ ...free, sinkLag: 0.02, losses: [{ where: 'server TUN', packets: 5 }] })).toBe('sink');
     expect(saturatedStage({ ...free, losses: [{ where: 'server TUN', packets: 5 }] })).toBe('server TUN');
     expect(saturatedStage({ ...free, serverBusy: 0.97, losses: [{ where: 'server socket', packets: 5 }] })).toBe(
       'server CPU',

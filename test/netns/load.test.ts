@@ -76,6 +76,16 @@ describe('ringway load --self', () => {
     equal(result.uplink?.unexplained, 0);
   });
 
+  it('download of more than any sink can make is behind its schedule, not valid, and every packet is accounted for', async () => {
+    const words = ['download', ...SMALL, '--rate', '50G', '--burst', '16', '--fail-if', 'lag>1%'];
+    const { result, code } = await load(words);
+    equal(code, 99);
+    ok((result.generator.lag ?? 0) > 0.5);
+    ok(result.invalid.some((why) => why.startsWith('the sink was behind its schedule')));
+    equal(result.uplink, null);
+    ok(result.downlink && result.downlink.delivered > 0);
+  });
+
   it('ends with 99 when a threshold is passed, and says which', async () => {
     const { code, stdout } = await load(['upload', ...SMALL, '--fail-if', 'loss>99%', '--fail-if', 'p99>1us']);
     equal(code, 99);
@@ -83,10 +93,21 @@ describe('ringway load --self', () => {
     ok(stdout.includes('✓ fail if loss>99%'));
   });
 
-  it('writes a report of one file', async () => {
+  it('writes a report of one file, and no password', async () => {
     const report = join(folder, 'report.html');
-    await load(['upload', ...SMALL, '--report', report]);
-    ok(readFileSync(report, 'utf8').includes('Where the packets went'));
+    const { result } = await load([
+      'upload',
+      ...SMALL,
+      '--report',
+      report,
+      '--password',
+      'hunter2',
+      '--password=hunter2',
+    ]);
+    const html = readFileSync(report, 'utf8');
+    ok(html.includes('Where the packets went'));
+    ok(result.command.endsWith(`--password … --password=… --json ${join(folder, 'result.json')}`), result.command);
+    for (const text of [html, JSON.stringify(result)]) ok(!text.includes('hunter2'));
   });
 
   it('interrupted, still reports what it measured, and leaves no namespace behind', async () => {
