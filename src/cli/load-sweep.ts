@@ -10,6 +10,7 @@ import { measureCapacity, runPoint, type SweepScenario } from '../load/sweep-run
 import { columns } from '../load/table.ts';
 import { formatCount, formatRate, formatShare, formatTime, parseCount, parseCounts, parseRate } from '../load/units.ts';
 import { release, type SelfFlags, selfOptions } from './load.ts';
+import { shownCommand } from './load-password.ts';
 
 export interface SweepFlags extends SelfFlags {
   readonly repeats: string;
@@ -101,7 +102,7 @@ function conclude(points: readonly Point[], flags: SweepFlags, configuration: Re
       title: `Upload, 1 to ${formatCount(Math.max(...points.map(({ clients }) => clients)))} clients`,
       started: new Date().toISOString().replace(/T(.{8}).*/, ' $1Z'),
       subject,
-      command: `ringway ${process.argv.slice(2).join(' ')}`,
+      command: shownCommand(process.argv.slice(2)),
       release: release(),
       curves,
       configuration: texts,

@@ -16,6 +16,7 @@ import { sideBySide, summaryTable } from '../load/table.ts';
 import { judge, parseThreshold, THRESHOLD_EXIT, type Threshold } from '../load/thresholds.ts';
 import { formatCount, formatRate, parseChoice, parseCount, parseEndpoint, usage } from '../load/units.ts';
 import type { EngineStatistics } from '../observe/statistics.ts';
+import { type PasswordFlags, readPassword, shownCommand } from './load-password.ts';
 import { type SweepFlags, sweep, sweepFlags } from './load-sweep.ts';
 import { describe } from './report.ts';
 
@@ -34,13 +35,12 @@ export interface SelfFlags extends ScenarioFlags {
   readonly subject?: string;
 }
 
-interface Flags extends SelfFlags {
+interface Flags extends SelfFlags, PasswordFlags {
   readonly self?: boolean;
   readonly server?: string;
   readonly sink?: string;
   readonly sinkControl?: string;
   readonly user?: string;
-  readonly password?: string;
   readonly caCert?: string;
   readonly serverName?: string;
   readonly watch?: string;
@@ -117,7 +117,11 @@ function addStage(command: Command): Command {
     .option('--sink <ADDRESS:PORT>', 'where the sink listens, as seen from behind the server')
     .option('--sink-control <HOST:PORT>', 'how the sink is told what to do: HOST:PORT or unix:PATH')
     .option('--user <NAME>', 'login of every client')
-    .option('--password <WORD>')
+    .option(
+      '--password-file <FILE>',
+      'the password; - for standard input (default: RINGWAY_PASSWORD of the environment)',
+    )
+    .option('--password <WORD>', 'the password, where nobody else can see arguments')
     .option('--ca-cert <FILE>', 'authority that signed the certificate of the server')
     .option('--server-name <NAME>', 'expected in its certificate (default: any)')
     .option('--watch <PID>', 'the process of the server, when it runs here: for its CPU and drops')
@@ -176,7 +180,7 @@ function conclude(result: Result, thresholds: readonly Threshold[], flags: Flags
   return verdicts.some(({ failed }) => failed) ? THRESHOLD_EXIT : 0;
 }
 
-function needed(flags: Flags, name: 'server' | 'sink' | 'sinkControl' | 'user' | 'password' | 'caCert'): string {
+function needed(flags: Flags, name: 'server' | 'sink' | 'sinkControl' | 'user' | 'caCert'): string {
   const value = flags[name];
   const flag = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
   if (value === undefined) throw usage(`${flag} is missing`, 'give it, or let --self make everything');
@@ -194,7 +198,7 @@ function runOptions(direction: Direction, flags: Flags, scenario: ReturnType<typ
     sink,
     sinkControl: needed(flags, 'sinkControl'),
     user: needed(flags, 'user'),
-    password: needed(flags, 'password'),
+    password: readPassword(flags, process.env),
     caCert: readFileSync(caCert, 'utf8'),
     serverName: flags.serverName ?? '',
     threads: parseCount(flags.threads, '--threads', 1, 64),
@@ -204,7 +208,7 @@ function runOptions(direction: Direction, flags: Flags, scenario: ReturnType<typ
     statistics: serverStatistics(flags.serverState),
     subject: flags.subject ?? `server ${flags.server}`,
     title: flags.title ?? `${direction[0].toUpperCase()}${direction.slice(1)}, ${scenario.clients} clients`,
-    command: flags.shownCommand ?? `ringway ${process.argv.slice(2).join(' ')}`,
+    command: flags.shownCommand ?? shownCommand(process.argv.slice(2)),
     release: release(),
     configuration: {},
   };
@@ -275,6 +279,8 @@ function loaderWords(): string[] {
     '--addresses',
     '--server-cpus',
     '--loader-cpus',
+    '--password',
+    '--password-file',
   ];
   return words.filter(
     (word, i) =>
@@ -286,7 +292,7 @@ function shown(flags: Flags): string[] {
   const own =
     flags.serverCommand === undefined ? `Ringway ${release()}` : (flags.serverCommand.split('/').at(-1) ?? '');
   const subject = flags.subject ?? own;
-  return ['--subject', subject, '--shown-command', `ringway ${process.argv.slice(2).join(' ')}`];
+  return ['--subject', subject, '--shown-command', shownCommand(process.argv.slice(2))];
 }
 
 interface Display {
