@@ -234,7 +234,7 @@ export interface Addon {
 
   // ---- native/hello: first ClientHellos, answered where they lie (src/dtls/listener.ts is the reference) ------------------------
   /** @param seed of all cookies, 16 to 64 bytes, copied to memory that is zeroed when the listener goes  @param options numbers of 16 bits, best first, 1 to 32 each; `shareLengths`: of a client's share, by group */
-  createListener(lanes: LanesHandle, seed: SecretHandle, options: { suites: readonly number[]; groups: readonly number[]; shareLengths: readonly number[]; schemes: readonly number[] }): ListenerHandle;
+  createListener(lanes: LanesHandle, seed: SecretHandle, options: { suites: readonly number[]; groups: readonly number[]; shareLengths: readonly number[]; schemes: readonly number[]; amplification?: number | undefined }): ListenerHandle;
   /**
    * Judges the raw diverted entries of `packets` without a slot whose trains are `first` to `end` − 1, each preceded by its Lightway header: retries and alerts are appended to `answers` with the peer's address, and the entry
    * gets verdict answered. Left as they are: hellos with a cookie, datagrams from an address the index knows, and whatever finds no room in `answers`. @returns entries judged

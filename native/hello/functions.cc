@@ -40,6 +40,7 @@ napi_value create_listener(napi_env env, napi_callback_info info) {
   terms.groups.count = read_numbers(args, options, "groups", terms.groups.list);
   terms.schemes.count = read_numbers(args, options, "schemes", terms.schemes.list);
   const size_t lengths = read_numbers(args, options, "shareLengths", terms.share_lengths);
+  terms.amplification = static_cast<size_t>(options.integer_or("amplification", 1, 255, 3));
   if (!args.ok()) return nullptr;
   if (lengths != terms.groups.count) return args.refuse_range("shareLengths", "must be as long as groups");
   for (const uint16_t suite : terms.suites.all()) {

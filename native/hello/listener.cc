@@ -8,7 +8,6 @@ namespace ringway {
 namespace {
 
 constexpr uint32_t put_headroom = 64;  // as addon.put leaves
-constexpr size_t max_amplification = 3;
 
 }  // namespace
 
@@ -53,7 +52,7 @@ bool Listener::answer_one(const Batch& packets, uint32_t entry, const uint8_t* a
     const size_t cookie_length = cookies_->seal(now, {address, address::key_bytes}, heard, steering_, cookie);
     if (cookie_length == 0) return false;
     length = hello::write_retry(heard, {cookie, cookie_length}, body);
-    if (length > max_amplification * datagram.size()) {
+    if (length > terms_.amplification * datagram.size()) {
       counters_[static_cast<size_t>(hello::Judgement::amplification)]++;
       return true;
     }

@@ -22,6 +22,7 @@ struct Preferences {
 struct Terms {
   Preferences suites, groups, schemes;
   std::array<uint16_t, Preferences::most> share_lengths{};  // of a client, by group
+  size_t amplification = 3;  // no retry is longer than so many times its hello
 };
 
 enum class Judgement : uint8_t {

@@ -186,7 +186,8 @@ function retry(
   writeRetry(scratch, hello.sessionId, choice.suite, named, secrets.seal(now, address, cookie));
   scratch.close(3, message).close(2, record);
   scratch.bytes.copyWithin(record + 1, message - 3, message); // the message is its only fragment
-  if (scratch.length > MAX_AMPLIFICATION * datagram.length) throw new HelloRefusal('amplification');
+  if (scratch.length > (options.amplification ?? MAX_AMPLIFICATION) * datagram.length)
+    throw new HelloRefusal('amplification');
   return { kind: 'retry', bytes: scratch.take(), applicationData };
 }
 

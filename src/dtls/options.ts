@@ -12,6 +12,8 @@ export interface ListenerOptions {
   readonly groups: readonly number[];
   /** Schemes the server's key can sign with: `schemesOf`. */
   readonly schemes: readonly number[];
+  /** No retry is longer than so many times its hello: 3 unless given, which no sound hello reaches. */
+  readonly amplification?: number;
   /**
    * The 8 bytes a cookie carries for the session (its id). `seed` is 8 pseudo-random bytes of this ClientHello and address:
    * equal copies of a ClientHello must get equal retries, so derive the answer from it and from nothing that changes.
@@ -30,7 +32,7 @@ export type HelloDrop =
   | 'notDtls13'
   | 'missingExtension'
   | 'staleCookie' /** of another address, or older than two lifetimes of a secret, or forged */
-  | 'amplification'; /** the retry would be longer than three times the request */
+  | 'amplification'; /** the retry would be longer than `amplification` times the request */
 
 /** What a server handshake starts from. Made by `answerHello` from a ClientHello with a valid cookie. */
 export interface AcceptedHello {

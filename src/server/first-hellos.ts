@@ -15,6 +15,8 @@ export interface FirstHelloOptions {
   readonly suites: readonly number[];
   readonly groups: readonly number[];
   readonly schemes: readonly number[];
+  /** As ListenerOptions has it. */
+  readonly amplification?: number;
 }
 
 export class FirstHellos {
@@ -22,11 +24,11 @@ export class FirstHellos {
   readonly #listener: ListenerHandle;
 
   /** @param options.groups of GROUPS */
-  constructor({ addon, lanes, seed, suites, groups, schemes }: FirstHelloOptions) {
+  constructor({ addon, lanes, seed, suites, groups, schemes, amplification }: FirstHelloOptions) {
     this.#addon = addon;
     const shareLengths = groups.map((group) => GROUPS.get(group)?.clientShareLength ?? 0);
     const secret: SecretHandle = addon.secretImport('sha256', seed);
-    this.#listener = addon.createListener(lanes, secret, { suites, groups, shareLengths, schemes });
+    this.#listener = addon.createListener(lanes, secret, { suites, groups, shareLengths, schemes, amplification });
     addon.secretDestroy(secret);
   }
 
