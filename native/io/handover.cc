@@ -32,6 +32,8 @@ struct Record {
 };
 static_assert(sizeof(Record) % 8 == 0);
 
+constexpr uint32_t headroom = 64;  // in front of what is taken
+
 uint64_t padded(uint32_t length) { return sizeof(Record) + (uint64_t{length} + 7) / 8 * 8; }
 
 }  // namespace
@@ -75,6 +77,7 @@ Handover::~Handover() {
 bool Handover::put(uint32_t shard, HandoverKind kind, const Batch& batch, uint32_t i) {
   Ring& ring = targets_[shard]->rings[static_cast<size_t>(kind)];
   const auto bytes = batch.span(i);
+  if (bytes.size() + headroom > batch.arena->block_size()) return false;  // columns that lie: the owner would never find room
   Record record{};
   record.counter = batch.counter[i];
   record.length = static_cast<uint32_t>(bytes.size());
@@ -106,7 +109,7 @@ void Handover::notify(uint32_t shard) {
   }
 }
 
-uint32_t Handover::take(uint32_t shard, HandoverKind kind, Batch& batch, uint32_t limit) {
+uint32_t Handover::take(uint32_t shard, HandoverKind kind, Batch& batch, uint32_t limit, uint64_t& unfit) {
   Ring& ring = targets_[shard]->rings[static_cast<size_t>(kind)];
   uint64_t at = ring.taken.load(std::memory_order_relaxed);
   const uint64_t end = ring.put.load(std::memory_order_acquire);
@@ -114,7 +117,18 @@ uint32_t Handover::take(uint32_t shard, HandoverKind kind, Batch& batch, uint32_
   while (at < end && taken < limit && !batch.full()) {
     Record record;
     copy_out(ring, at, &record, sizeof record);
-    uint8_t* to = batch.reserve(record.length, 64);
+    if (padded(record.length) > end - at) {  // written over: nothing behind it can be found
+      unfit++;
+      ring.taken.store(end, std::memory_order_release);
+      break;
+    }
+    if (uint64_t{record.length} + headroom > batch.arena->block_size()) {
+      unfit++;
+      at += padded(record.length);
+      ring.taken.store(at, std::memory_order_release);
+      continue;
+    }
+    uint8_t* to = batch.reserve(record.length, headroom);
     if (!to) break;
     copy_out(ring, at + sizeof record, to, record.length);
     const uint32_t i = batch.commit(record.length);

@@ -32,11 +32,12 @@ class Handover {
   uint32_t shards() const { return static_cast<uint32_t>(targets_.size()); }
   int eventfd(uint32_t shard) const { return targets_[shard]->eventfd.get(); }
 
-  // Any thread. false = full.
+  // Any thread. false = full, or longer than any block.
   bool put(uint32_t shard, HandoverKind kind, const Batch& batch, uint32_t entry);
   void notify(uint32_t shard);
-  // The shard's own thread. Appends up to `limit` entries; stops when the batch or its blocks run out.
-  uint32_t take(uint32_t shard, HandoverKind kind, Batch& batch, uint32_t limit);
+  // The shard's own thread. Appends up to `limit` entries; stops when the batch or its blocks run out. What can never be taken, since no block holds
+  // it or its length is not what was put in, is passed over: `unfit` counts it, and with a wrong length the ring is emptied.
+  uint32_t take(uint32_t shard, HandoverKind kind, Batch& batch, uint32_t limit, uint64_t& unfit);
   void drain_eventfd(uint32_t shard);
   bool waits(uint32_t shard) const;
 

@@ -146,7 +146,7 @@ uint32_t Port::take_over(HandoverKind kind, uint32_t limit) {
   Batch* batch = kind == HandoverKind::udp ? options_.udp_receive.get() : options_.tun_receive.get();
   if (!batch) return 0;
   options_.handover->drain_eventfd(options_.shard);
-  const uint32_t taken = options_.handover->take(options_.shard, kind, *batch, limit);
+  const uint32_t taken = options_.handover->take(options_.shard, kind, *batch, limit, counters_.truncated);
   counters_.taken_over += taken;
   return taken;
 }
