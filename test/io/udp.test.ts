@@ -90,7 +90,9 @@ describe.each(backends())('udp port over %s', (io) => {
     };
     equal(delayOf(0), -1);
     addon.stampArrivals(receiver, true);
-    ok(delayOf(20_000) > 15_000); // two clocks
+    // the kernel begins to stamp some time after it was asked, and says of what came before that it has just come
+    let delays = 0;
+    while (delayOf(20_000) < 15_000) ok(++delays < 200);
     equal(addon.arrivalDelay(receiver), -1);
     addon.stampArrivals(receiver, false);
     equal(delayOf(0), -1);
