@@ -84,6 +84,7 @@ describe('ringway load --self', () => {
     ok(result.invalid.some((why) => why.startsWith('the sink was behind its schedule')));
     equal(result.uplink, null);
     ok(result.downlink && result.downlink.delivered > 0);
+    equal(result.downlink.unexplained, 0);
   });
 
   it('ends with 99 when a threshold is passed, and says which', async () => {
