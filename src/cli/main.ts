@@ -65,8 +65,7 @@ function settle(command: Command): Command {
   return command
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'ringway: ')) })
     .exitOverride()
-    .showHelpAfterError('(--help lists everything)')
-    .helpCommand(false);
+    .showHelpAfterError('(--help lists everything)');
 }
 
 await main(process.argv.slice(2));

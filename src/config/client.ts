@@ -190,6 +190,14 @@ function conflicts(
       origin: origins.fwmark,
       message: 'fwmark is without effect where mode is tcp: only sockets for UDP are marked',
     });
+  for (const { server, serverDn } of servers)
+    if (serverDn === '')
+      notices.push({
+        code: 'CERT_UNCHECKED',
+        key: 'server_dn',
+        origin: origins.server_dn,
+        message: `server_dn of ${server.host} is empty: whoever has a certificate that ca_cert vouches for passes for this server`,
+      });
 }
 
 type ClientValues = Values<typeof clientKeys>;

@@ -9,7 +9,7 @@ import { nearest } from './text.ts';
 
 /** Said once at start-up, at level warn. */
 export interface Notice {
-  readonly code: 'CONFIG_INERT' | 'CONFIG_UNKNOWN_KEY';
+  readonly code: 'CERT_UNCHECKED' | 'CONFIG_INERT' | 'CONFIG_UNKNOWN_KEY';
   readonly key: string;
   readonly origin: Origin;
   readonly message: string;

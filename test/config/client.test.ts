@@ -191,11 +191,21 @@ describe('a client is not started with', () => {
   });
 
   it('settings without effect, unless it is said', () => {
-    const { config, notices } = load(`${ENOUGH}mode: tcp\nfwmark: 7\nringway: {shards: 4}\n`);
+    const { config, notices } = load(`${ENOUGH}server_dn: a.example\nmode: tcp\nfwmark: 7\nringway: {shards: 4}\n`);
     expect(config.shards).toBe(1);
     expect(notices.map(({ code, key }) => [code, key])).toEqual([
       ['CONFIG_INERT', 'ringway.shards'],
       ['CONFIG_INERT', 'fwmark'],
     ]);
+  });
+
+  it('a server whose name is not checked', () => {
+    const [notice, ...others] = load(ENOUGH).notices;
+    expect(others).toEqual([]);
+    expect(notice).toMatchObject({
+      code: 'CERT_UNCHECKED',
+      key: 'server_dn',
+      message: expect.stringContaining('10.9.0.2'),
+    });
   });
 });
