@@ -33,6 +33,8 @@ const LOOP_PASS: Micros = 1 * MS;
 const VECTOR = 32;
 /** Sessions whose last words fit into what may wait. */
 const CLOSED_AT_ONCE = 512;
+/** Time for those to leave; the crew waits for 3 s. */
+const LAST_WORDS: Micros = 2_000_000;
 const MAX_SEGMENTS = 64;
 export const LANE_KEY = 32;
 /** Sessions that may be between their first datagram and Online: more would only wait for each other, and time out. */
@@ -186,7 +188,8 @@ class Loader {
       this.#lost++;
     }
     if (!this.#stopped) this.#failed[code] = (this.#failed[code] ?? 0) + 1;
-    if (this.#task.scenario.transport === 'udp') this.#addon.closeOutside(this.#fleet, client);
+    // at the end its Goodbye still has to leave, and the fleet is closed as a whole
+    if (this.#task.scenario.transport === 'udp' && !this.#stopped) this.#addon.closeOutside(this.#fleet, client);
   }
 
   #say(report: LoaderReport): void {
@@ -232,12 +235,22 @@ class Loader {
         });
       case 'close':
         this.#stopped = true;
-        while (this.#control.closeSome(now, CLOSED_AT_ONCE)) this.#transmit(now);
-        this.#transmit(now);
+        this.#sayGoodbye();
         this.#addon.closeFleet(this.#fleet);
         this.#say({ type: 'closed' });
         this.#port.close();
         done();
+    }
+  }
+
+  /** Without one the server keeps a session until it is idle for too long: runs one after the other would fill its table. */
+  #sayGoodbye(): void {
+    const end = this.#control.now() + LAST_WORDS;
+    for (let now = this.#control.now(), more = true; now < end; now = this.#control.now()) {
+      if (more && !this.#control.hasOutput) more = this.#control.closeSome(now, CLOSED_AT_ONCE);
+      this.#transmit(now);
+      if (!more && !this.#control.hasOutput && this.#queued === 0) return;
+      if (this.#queued > 0) this.#addon.fleetWait(this.#fleet, 50);
     }
   }
 
