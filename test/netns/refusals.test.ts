@@ -1,36 +1,24 @@
 /** What a client says, and how it ends, when there is no way in: exit code 1 and the code that documentation and programs know it by. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type Credentials, createAuthority, createCertificate, createCredentials } from '../../src/lab/credentials.ts';
-import { Lab } from '../../src/lab/hosts.ts';
+import { describe, expect, it } from 'vitest';
+import { type Credentials, createAuthority, createCertificate } from '../../src/lab/credentials.ts';
 import { ringway, startClient, startServer, type TunnelOptions } from '../../src/lab/tunnel.ts';
+import { useLab } from './fixture.ts';
 
 /** Stock clients give up a handshake after 12.9 s (protocol specification §11.5). */
 const LONGEST_MS = 20_000;
 
 describe.each(['udp', 'tcp'] as const)('a client over %s', (mode) => {
-  let lab: Lab;
-  let credentials: Credentials;
-  let standing: number;
-
-  beforeAll(async () => {
-    lab = await Lab.create();
-    credentials = await createCredentials(lab.folder);
-  });
-  beforeEach(() => {
-    standing = lab.programs.length;
-  });
-  afterEach(() => lab.stopSince(standing));
-  afterAll(() => lab?.close());
+  const fixture = useLab();
 
   function options(changes: { credentials?: Credentials; keys?: Record<string, string> } = {}): TunnelOptions {
-    const [server, client] = [ringway(lab, 'server'), ringway(lab, 'client', [], changes.keys)];
-    return { mode, expresslane: false, credentials: changes.credentials ?? credentials, server, client };
+    const [server, client] = [ringway(fixture.lab, 'server'), ringway(fixture.lab, 'client', [], changes.keys)];
+    return { mode, expresslane: false, credentials: changes.credentials ?? fixture.credentials, server, client };
   }
 
   /** Runs a server with `atServer` and a client with `atClient` until the client gives up. */
   async function refusal(atServer: TunnelOptions | undefined, atClient: TunnelOptions) {
-    if (atServer) await startServer(lab, atServer);
-    const client = await startClient(lab, atClient);
+    if (atServer) await startServer(fixture.lab, atServer);
+    const client = await startClient(fixture.lab, atClient);
     const { code } = await client.end(LONGEST_MS);
     await client.exited; // all it had to say was read
     return {
@@ -45,8 +33,8 @@ describe.each(['udp', 'tcp'] as const)('a client over %s', (mode) => {
   });
 
   it('refuses a server whose certificate another authority signed: CERT_UNTRUSTED', async () => {
-    const authority = await createAuthority(lab.folder, 'stranger');
-    const other = options({ credentials: { ...credentials, authority } });
+    const authority = await createAuthority(fixture.lab.folder, 'stranger');
+    const other = options({ credentials: { ...fixture.credentials, authority } });
     expect(await refusal(options(), other)).toEqual({ code: 1, complaint: ['CERT_UNTRUSTED'] });
   });
 
@@ -57,7 +45,9 @@ describe.each(['udp', 'tcp'] as const)('a client over %s', (mode) => {
 
   it('refuses a server whose certificate has run out: CERT_EXPIRED', async () => {
     const order = { authority: 'authority', name: 'vpn.example', days: -1, file: 'expired' };
-    const expired = options({ credentials: { ...credentials, ...(await createCertificate(lab.folder, order)) } });
+    const expired = options({
+      credentials: { ...fixture.credentials, ...(await createCertificate(fixture.lab.folder, order)) },
+    });
     expect(await refusal(expired, options())).toEqual({ code: 1, complaint: ['CERT_EXPIRED'] });
   });
 

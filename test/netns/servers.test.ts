@@ -1,10 +1,10 @@
 /** A client with several servers dials all at once, stays with one, and takes its leave of the others. */
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type Credentials, createCredentials } from '../../src/lab/credentials.ts';
-import { Lab, SERVER_OUTSIDE } from '../../src/lab/hosts.ts';
+import { describe, expect, it } from 'vitest';
+import { SERVER_OUTSIDE } from '../../src/lab/hosts.ts';
 import { kill, type Program, processTree } from '../../src/lab/programs.ts';
 import { RINGWAY, ringway, startClient, startServer, Tunnel, type TunnelOptions } from '../../src/lab/tunnel.ts';
+import { useLab } from './fixture.ts';
 
 const WITHIN_MS = 40_000;
 const TRANSFER_BYTES = 4_000_000;
@@ -18,23 +18,11 @@ const listOf = (mode: 'udp' | 'tcp', ...portNumbers: number[]) =>
   `[${portNumbers.map((portNumber) => `{server: "${SERVER_OUTSIDE}:${portNumber}", mode: ${mode}}`).join(', ')}]`;
 
 describe.each(['udp', 'tcp'] as const)('a client with several servers, over %s', (mode) => {
-  let lab: Lab;
-  let credentials: Credentials;
-  let standing: number;
-
-  beforeAll(async () => {
-    lab = await Lab.create();
-    credentials = await createCredentials(lab.folder);
-  });
-  beforeEach(() => {
-    standing = lab.programs.length;
-  });
-  afterEach(() => lab.stopSince(standing));
-  afterAll(() => lab?.close());
+  const fixture = useLab();
 
   function options(keys: Record<string, string>): TunnelOptions {
-    const [server, client] = [ringway(lab, 'server'), ringway(lab, 'client', [], keys)];
-    return { mode, expresslane: false, credentials, server, client };
+    const [server, client] = [ringway(fixture.lab, 'server'), ringway(fixture.lab, 'client', [], keys)];
+    return { mode, expresslane: false, credentials: fixture.credentials, server, client };
   }
 
   /** Beside the usual one, with a device, a pool and a state of its own. */
@@ -46,15 +34,15 @@ describe.each(['udp', 'tcp'] as const)('a client with several servers, over %s',
       tun_ip: '10.126.0.1',
       log_level: 'debug',
     };
-    const flags = ['--state', join(lab.folder, 'state-second')];
-    return startServer(lab, {
+    const flags = ['--state', join(fixture.lab.folder, 'state-second')];
+    return startServer(fixture.lab, {
       ...options({}),
       server: { command: [RINGWAY, 'server'], flags, keys, ready: /keeper: ready/ },
     });
   }
 
   it('carries traffic with the one that is there, and has dialled both before it heard of either', async () => {
-    const tunnel = await Tunnel.start(lab, options({ servers: listOf(mode, NOBODY, FIRST) }));
+    const tunnel = await Tunnel.start(fixture.lab, options({ servers: listOf(mode, NOBODY, FIRST) }));
     const { sent, received } = await tunnel.transfer('up', TRANSFER_BYTES, 7);
     expect(received).toBe(sent);
     const said = tunnel.client.lines.flatMap(
@@ -65,11 +53,11 @@ describe.each(['udp', 'tcp'] as const)('a client with several servers, over %s',
   });
 
   it('waits for the first of the list as long as it is told, and then says Goodbye to the second', async () => {
-    const first = await startServer(lab, options({}));
+    const first = await startServer(fixture.lab, options({}));
     const second = await startSecond();
     for (const pid of processTree(first.pid)) kill(pid, 'SIGSTOP');
     const keys = { servers: listOf(mode, FIRST, SECOND), preferred_connection_wait_interval: '60s' };
-    const client = await startClient(lab, options(keys));
+    const client = await startClient(fixture.lab, options(keys));
     await second.line(/ is online/, WITHIN_MS);
     for (const pid of processTree(first.pid)) kill(pid, 'SIGCONT');
     expect(await client.line(/online with/, WITHIN_MS)).toContain(`:${FIRST}`);
@@ -78,7 +66,7 @@ describe.each(['udp', 'tcp'] as const)('a client with several servers, over %s',
   });
 
   it('ends with the error of a server when none is there', async () => {
-    const client = await startClient(lab, options({ servers: listOf(mode, NOBODY, NOBODY + 1) }));
+    const client = await startClient(fixture.lab, options({ servers: listOf(mode, NOBODY, NOBODY + 1) }));
     const { code } = await client.end(WITHIN_MS);
     await client.exited;
     expect(code).toBe(1);
