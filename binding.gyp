@@ -5,8 +5,8 @@
   },
   'targets': [{
     'target_name': 'ringway',
-    # one folder per subject; native/fuzz holds programs of their own
-    'sources': ['<!@(ls native/*/*.cc | grep -v ^native/fuzz/)'],
+    # one folder per subject; native/fuzz and native/launch hold programs of their own
+    'sources': ['<!@(ls native/*/*.cc | grep -Ev "^native/(fuzz|launch)/")'],
     'include_dirs': ['native'],
     'defines': ['NAPI_VERSION=10', '_GNU_SOURCE', 'RINGWAY_LIBURING="<!(pkg-config --modversion liburing 2>/dev/null || echo unknown)"'],
     'cflags': ['-Wall', '-Wextra', '-fvisibility=hidden'],
@@ -20,5 +20,13 @@
         'libraries': ['-lIPSec_MB'],
       }],
     ],
+  }, {
+    # through which the keeper starts its engine; one file, so that no capability is dropped by what is found on a path
+    'target_name': 'unprivileged',
+    'type': 'executable',
+    'sources': ['native/launch/unprivileged.cc'],
+    'cflags': ['-Wall', '-Wextra'],
+    'cflags_cc!': ['-std=gnu++20', '-std=gnu++17'],
+    'cflags_cc': ['-std=c++20', '-fno-exceptions', '-fno-rtti'],
   }],
 }

@@ -149,8 +149,6 @@ export interface Addon {
   setCloseOnExec(descriptor: number, on: boolean): void;
   /** PR_SET_DUMPABLE 0, RLIMIT_CORE 0: for whoever holds secrets. */
   forbidDumps(): void;
-  /** forbidDumps, and PR_SET_NO_NEW_PRIVS: for an engine started without setpriv. */
-  lockDown(): void;
   pinThread(cpu: number): void;
   /** CLOCK_MONOTONIC in microseconds, with fraction. The one clock of the datapath. */
   monotonicMicros(): number;

@@ -1,4 +1,4 @@
-// What a process or thread asks for itself: memory that outlives it, descriptors, lock-down, its CPU, the clock, systemd.
+// What a process or thread asks for itself: memory that outlives it, descriptors, no dumps, its CPU, the clock, systemd.
 #include <cerrno>
 #include <cstddef>
 #include <cstdlib>
@@ -74,12 +74,6 @@ napi_value forbid_dumps(napi_env env, napi_callback_info) {
   return undefined(env);
 }
 
-// lockDown(): that, and no new privileges
-napi_value lock_down(napi_env env, napi_callback_info info) {
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return throw_errno(env, "prctl(PR_SET_NO_NEW_PRIVS)", errno);
-  return forbid_dumps(env, info);
-}
-
 // pinThread(cpu): the calling thread, which in a worker is the worker's
 napi_value pin_thread(napi_env env, napi_callback_info info) {
   Args args{env, info, "pinThread"};
@@ -122,8 +116,8 @@ napi_value notify_systemd(napi_env env, napi_callback_info info) {
 
 const Functions functions{
   {"createMemfd", create_memfd}, {"closeDescriptor", close_descriptor}, {"duplicateDescriptor", duplicate_descriptor},
-  {"setCloseOnExec", set_close_on_exec}, {"forbidDumps", forbid_dumps}, {"lockDown", lock_down},
-  {"pinThread", pin_thread}, {"monotonicMicros", monotonic_micros}, {"notifySystemd", notify_systemd},
+  {"setCloseOnExec", set_close_on_exec}, {"forbidDumps", forbid_dumps}, {"pinThread", pin_thread},
+  {"monotonicMicros", monotonic_micros}, {"notifySystemd", notify_systemd},
 };
 
 }  // namespace

@@ -31,8 +31,7 @@ const SYSTEM_FOLDERS = '/usr/sbin:/usr/bin:/sbin:/bin';
 export function* examine(addon: Addon): Generator<Finding> {
   yield { state: 'ok', subject: 'kernel', words: `Linux ${release()} ${arch()}` };
   yield aead(addon);
-  yield program('ip', 'iproute2', 'bad', 'IP_MISSING');
-  yield program('setpriv', 'util-linux', 'slow');
+  yield ip();
   yield* tun(addon);
   yield* udp(addon);
   yield namespaces();
@@ -46,12 +45,11 @@ function aead(addon: Addon): Finding {
   return { state: 'slow', subject: 'aead', words: `${words}: ipsec-mb is not here, or not for this CPU`, advice };
 }
 
-function program(name: string, from: string, without: 'slow' | 'bad', code?: string): Finding {
+function ip(): Finding {
   const folders = `${process.env.PATH ?? ''}:${SYSTEM_FOLDERS}`.split(':');
-  const path = folders.map((folder) => join(folder, name)).find((each) => existsSync(each));
-  if (path) return { state: 'ok', subject: name, words: path };
-  const price = without === 'slow' ? ': the engine would keep the rights of its keeper' : '';
-  return { state: without, subject: name, words: `is not installed${price}`, advice: `apt install ${from}`, code };
+  const path = folders.map((folder) => join(folder, 'ip')).find((each) => existsSync(each));
+  if (path) return { state: 'ok', subject: 'ip', words: path };
+  return { state: 'bad', subject: 'ip', words: 'is not installed', advice: 'apt install iproute2', code: 'IP_MISSING' };
 }
 
 /** Two queues and the offloads, then steering by the inner address. */

@@ -22,7 +22,7 @@ export interface EngineProcess {
 export type Launch = (heard: (message: EngineMessage) => void) => EngineProcess;
 
 export interface Program {
-  /** `setpriv …` where privileges can be dropped. */
+  /** What gives up privileges and becomes the engine. */
   readonly prefix: readonly string[];
   readonly node: string;
   readonly flags: readonly string[];

@@ -43,7 +43,7 @@ export async function runEngine<R extends EngineStart['role']>(
   const keeper = joinKeeper();
   try {
     const addon = loadAddon();
-    addon.lockDown();
+    addon.forbidDumps();
     keeper.hello();
     const start = await keeper.started;
     if (!isOf(role, start))

@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline';
 import { place } from '../config/problem.ts';
 import type { Config } from '../config/types.ts';
 import { RingwayError } from '../errors.ts';
+import { launcherPath } from '../native/index.ts';
 import { createLog, type Logger } from '../observe/log.ts';
 import { dressDevice, goOnline, routeServer } from './client-host.ts';
 import { openControl, ownNamespace, type Question, type Reply, type Status } from './control.ts';
@@ -114,7 +115,7 @@ class Keeper<C extends Config> {
   #supervise(config: C, prepared: Prepared<C>): Supervisor {
     const { descriptors, tun } = this.#resources as Resources;
     const entry = this.#means.program(config.role, []).entry;
-    const privileges = dropPrivileges(config.runAs, [entry, process.execPath]);
+    const privileges = dropPrivileges(config.runAs, launcherPath(), [entry, process.execPath]);
     this.#log.info({ tun: tun.name, offloads: tun.offloads }, privileges.summary);
     const { order } = inherit(descriptors);
     const program = this.#means.program(config.role, privileges.prefix);

@@ -1,13 +1,13 @@
 /**
- * What the engine is left with. As root it becomes another user without a single capability; in a user namespace it keeps its
- * user, which is nobody outside; without setpriv it can only be kept from gaining more. What was done is said in one line.
+ * What the engine is left with: no capability, no way to get one, and an end with its keeper's. As root it becomes another user
+ * besides; in a user namespace it keeps its user, which is nobody outside. What was done is said in one line.
  */
-import { accessSync, constants, readFileSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { readFileSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { RingwayError } from '../errors.ts';
 
 export interface Privileges {
-  /** Goes before the program: empty where nothing can be dropped. */
+  /** Goes before the program: native/launch/unprivileged.cc and its arguments. */
   readonly prefix: readonly string[];
   /** One line for the log. */
   readonly summary: string;
@@ -15,60 +15,43 @@ export interface Privileges {
 
 export interface Machine {
   readonly uid: number;
+  /** The keeper's process: the engine ends with it. */
+  readonly pid: number;
   /** A regular file's text. @throws when it cannot be read */
   read(path: string): string;
-  executable(path: string): boolean;
   /** Mode, owner and group. */
   stat(path: string): { readonly mode: number; readonly uid: number; readonly gid: number };
-  readonly searchPath: string;
 }
 
 export const thisMachine = (): Machine => ({
   uid: process.geteuid?.() ?? 0,
+  pid: process.pid,
   read: (path) => readFileSync(path, 'utf8'),
-  executable: (path) => {
-    try {
-      accessSync(path, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  },
   stat: (path) => statSync(path),
-  searchPath: process.env.PATH ?? '',
 });
 
-const SYSTEM_FOLDERS = ['/usr/bin', '/bin', '/usr/sbin', '/sbin'];
-const NO_CAPABILITIES = ['--no-new-privs', '--bounding-set=-all', '--inh-caps=-all', '--ambient-caps=-all'];
-/** A keeper that is killed takes its engine along. */
-const ENDS_WITH_KEEPER = ['--pdeathsig', 'KILL'];
-
 /**
+ * @param launcher where `unprivileged` is
  * @param needed files the engine opens by itself (its code): another user must be able to read them
  * @throws RingwayError RUN_AS_UNKNOWN
  */
-export function dropPrivileges(runAs: string, needed: readonly string[], machine: Machine = thisMachine()): Privileges {
-  const folders = [...machine.searchPath.split(':'), ...SYSTEM_FOLDERS];
-  const setpriv = folders.map((folder) => join(folder, 'setpriv')).find((path) => machine.executable(path));
-  if (!setpriv) {
-    return { prefix: [], summary: 'setpriv is not installed: the engine keeps the rights of its keeper' };
-  }
-  if (machine.uid !== 0) {
-    const prefix = [setpriv, '--no-new-privs', ...ENDS_WITH_KEEPER, '--'];
-    return { prefix, summary: `the engine runs as user ${machine.uid} and can gain no privileges` };
-  }
+export function dropPrivileges(
+  runAs: string,
+  launcher: string,
+  needed: readonly string[],
+  machine: Machine = thisMachine(),
+): Privileges {
+  const prefix = (user: string) => [launcher, String(machine.pid), user];
+  if (machine.uid !== 0)
+    return { prefix: prefix('keep'), summary: `the engine runs as user ${machine.uid} without capabilities` };
   const user = findUser(runAs, machine);
   const reason =
     !mapped('uid', user.uid, machine) || !mapped('gid', user.gid, machine)
       ? `user ${user.uid} does not exist in this user namespace`
       : unreadable(needed, user, machine);
-  if (reason) {
-    const prefix = [setpriv, ...NO_CAPABILITIES, ...ENDS_WITH_KEEPER, '--'];
-    return { prefix, summary: `the engine stays root, without capabilities: ${reason}` };
-  }
-  const identity = ['--reuid', String(user.uid), '--regid', String(user.gid), '--clear-groups'];
-  const prefix = [setpriv, ...identity, ...NO_CAPABILITIES, ...ENDS_WITH_KEEPER, '--'];
-  return { prefix, summary: `the engine runs as ${runAs} (${user.uid}) without capabilities` };
+  if (reason) return { prefix: prefix('keep'), summary: `the engine stays root, without capabilities: ${reason}` };
+  const summary = `the engine runs as ${runAs} (${user.uid}) without capabilities`;
+  return { prefix: prefix(`${user.uid}:${user.gid}`), summary };
 }
 
 interface User {

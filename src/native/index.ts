@@ -22,7 +22,7 @@ let loaded: Addon | undefined;
 /** @throws RingwayError ADDON_MISSING, ADDON_STALE with what to run */
 export function loadAddon(): Addon {
   if (loaded) return loaded;
-  const path = process.env.RINGWAY_ADDON ?? DEFAULT_PATH;
+  const path = addonPath();
   if (isMainThread) checkBuild(path); // for all threads: it takes a millisecond
   try {
     loaded = createRequire(import.meta.url)(path) as Addon;
@@ -31,6 +31,13 @@ export function loadAddon(): Addon {
     throw missing(path, cause);
   }
 }
+
+/** Of the program that is built beside the addon: native/launch/unprivileged.cc. */
+export function launcherPath(): string {
+  return join(dirname(addonPath()), 'unprivileged');
+}
+
+const addonPath = () => process.env.RINGWAY_ADDON ?? DEFAULT_PATH;
 
 function missing(path: string, cause: unknown): RingwayError {
   const message = `cannot load the native addon ${path}: ${(cause as Error).message}`;

@@ -176,7 +176,6 @@ describe('arguments', () => {
       'mappings',
       'monotonicMicros',
       'forbidDumps',
-      'lockDown',
       'closeDescriptor',
       'setCloseOnExec',
       'pinThread',
