@@ -87,11 +87,13 @@ function converse(socket: Socket, answer: (question: Question) => Promise<Reply>
   let heard = '';
   socket.setEncoding('utf8');
   socket.on('error', () => socket.destroy());
-  socket.on('data', (text: string) => {
+  socket.on('data', function hear(text: string) {
     heard += text;
-    if (heard.length > LONGEST_LINE) return void socket.destroy();
-    if (!heard.endsWith('\n')) return;
-    void reply(heard, answer).then((words) => socket.end(`${JSON.stringify(words)}\n`));
+    const end = heard.indexOf('\n');
+    if (end > LONGEST_LINE || (end < 0 && heard.length > LONGEST_LINE)) return void socket.destroy();
+    if (end < 0) return;
+    socket.off('data', hear).resume(); // one question, however much follows
+    void reply(heard.slice(0, end), answer).then((words) => socket.end(`${JSON.stringify(words)}\n`));
   });
 }
 
@@ -136,13 +138,27 @@ function talk(path: string, question: Question): Promise<Extract<Reply, { ok: tr
       heard += text;
     });
     socket.on('end', () => {
-      if (heard === '') return silent();
-      const words = JSON.parse(heard) as Reply;
+      const words = parseReply(heard);
+      if (!words) return silent();
       if (words.ok) resolve(words);
       else reject(new RingwayError(words.code, words.message, words.advice));
     });
     socket.write(`${JSON.stringify(question)}\n`);
   });
+}
+
+/** @returns undefined for what is no whole reply: a keeper that was killed may have said half of one. Never throws */
+export function parseReply(text: string): Reply | undefined {
+  if (!text.endsWith('\n')) return undefined;
+  let reply: Partial<Record<'ok' | 'status' | 'code' | 'message' | 'advice', unknown>> | null;
+  try {
+    reply = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  const refusal = [reply?.code, reply?.message, reply?.advice].every((field) => typeof field === 'string');
+  const status = typeof reply?.status === 'object' && reply.status !== null;
+  return (reply?.ok === true && status) || (reply?.ok === false && refusal) ? (reply as Reply) : undefined;
 }
 
 export interface Found {

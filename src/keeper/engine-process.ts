@@ -1,12 +1,16 @@
 /** One engine as the keeper sees it: a process that inherits descriptors and talks over Node's channel. */
 import { spawn } from 'node:child_process';
+import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { listen } from './channel.ts';
 import type { Descriptors, EngineMessage, KeeperMessage } from './protocol.ts';
 
 /** How a process ended: one of the two is null. */
 export interface Exit {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
+  /** Why it was killed, where it was for what it said. */
+  readonly refused?: string;
 }
 
 export interface EngineProcess {
@@ -29,7 +33,8 @@ export interface Program {
   readonly entry: string;
 }
 
-const FIRST_DESCRIPTOR = 4; // 0 to 2 are the standard ones, 3 is the channel
+const CHANNEL = 3; // 0 to 2 are the standard ones
+const FIRST_DESCRIPTOR = 4;
 const QUIET = '--disable-warning=ExperimentalWarning';
 
 /** The engine's program of a role, on the Node that runs the keeper. */
@@ -42,23 +47,30 @@ export function launcher(program: Program, descriptors: readonly number[], env: 
   const [command, ...args] = [...program.prefix, program.node, ...program.flags, program.entry];
   return (heard) => {
     const child = spawn(command, args, {
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...descriptors],
-      env: withoutSecrets(env),
+      // Not 'ipc': a line that is no JSON would be an exception of the keeper's that nobody can catch.
+      stdio: ['ignore', 'inherit', 'inherit', 'pipe', ...descriptors],
+      env: { ...withoutSecrets(env), NODE_CHANNEL_FD: String(CHANNEL), NODE_CHANNEL_SERIALIZATION_MODE: 'json' },
       cwd: '/',
       detached: true, // a session of its own: Ctrl-C is the keeper's to answer
     });
+    const channel = child.stdio[CHANNEL] as Duplex | null | undefined; // none, where there is no process
+    let refused: { refused?: string } = {};
     const exited = new Promise<Exit>((resolve) => {
-      child.once('exit', (code, signal) => resolve({ code, signal }));
+      child.once('exit', (code, signal) => resolve({ code, signal, ...refused }));
       child.once('error', () => {
         if (child.pid === undefined) resolve({ code: 127, signal: null });
       });
     });
-    child.on('message', (message: EngineMessage) => heard(message));
+    if (channel)
+      listen(channel, heard, (error) => {
+        refused = { refused: `${error.message} [${error.code}]` };
+        child.kill('SIGKILL');
+      });
     return {
       pid: child.pid,
       exited,
       send: (message) => {
-        if (child.connected) child.send(message, () => {});
+        if (channel?.writable) channel.write(`${JSON.stringify(message)}\n`);
       },
       kill: () => void child.kill('SIGKILL'),
     };

@@ -62,15 +62,18 @@ interface User {
 function findUser(runAs: string, machine: Machine): User {
   for (const line of machine.read('/etc/passwd').split('\n')) {
     const [name, , uid, gid] = line.split(':');
-    if (name === runAs || uid === runAs) return { uid: Number(uid), gid: Number(gid) };
+    if ((name === runAs || uid === runAs) && isId(uid) && isId(gid)) return { uid: Number(uid), gid: Number(gid) };
   }
-  if (/^\d+$/.test(runAs)) return { uid: Number(runAs), gid: Number(runAs) };
+  if (isId(runAs)) return { uid: Number(runAs), gid: Number(runAs) };
   throw new RingwayError(
     'RUN_AS_UNKNOWN',
     `there is no user ${runAs} for the engine to run as`,
     'set run_as to a name of /etc/passwd, or a number',
   );
 }
+
+/** 2³² − 1 is none: to setresuid(2) it means that nothing is to be changed. */
+const isId = (text: string | undefined) => text !== undefined && /^\d{1,10}$/.test(text) && Number(text) < 2 ** 32 - 1;
 
 /** Whether an id exists in this user namespace: lines of "inside outside count". */
 function mapped(kind: 'uid' | 'gid', id: number, machine: Machine): boolean {

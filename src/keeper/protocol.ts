@@ -1,5 +1,5 @@
 /**
- * What keeper and engine say to each other, over Node's own channel on descriptor 3 (JSON, one message a line). The keeper hands
+ * What keeper and engine say to each other, over Node's own channel on descriptor 3 (JSON, one message a line; channel.ts reads it for the keeper). It hands
  * over what needed privileges, as descriptors and as the contents of files, so that the engine opens nothing by itself; neither
  * argv nor the environment carries a secret. An engine may be of a newer version than its keeper: both state `version`, and
  * a keeper refuses an engine that speaks another one.

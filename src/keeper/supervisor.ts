@@ -258,8 +258,8 @@ export class Supervisor {
   }
 }
 
-function causeOf({ code, signal }: Exit): string {
-  return signal ?? `exit code ${code}`;
+function causeOf({ code, signal, refused }: Exit): string {
+  return refused ?? signal ?? `exit code ${code}`;
 }
 
 function reloadFailed(exit: Exit, then: string): RingwayError {

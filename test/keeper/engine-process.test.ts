@@ -85,7 +85,7 @@ class Stage {
 
   #heard(message: EngineMessage): void {
     if (message.type !== 'clientOnline') return;
-    const report = JSON.parse(message.networkConfig.serverAddress) as Report;
+    const report = JSON.parse(message.networkConfig.localIp) as Report;
     const waiting = this.#waiting.shift();
     if (waiting) waiting(report);
     else this.#arrived.push(report);
@@ -167,6 +167,19 @@ describe('an engine process', () => {
       expect(stage.supervisor.engine.deaths).toBe(5);
     },
   );
+
+  it.each([
+    'nonsense',
+    'null',
+    '{"type":"fatal"}',
+    '{"cmd":"NODE_HANDLE","type":"net.Socket"}',
+    '{"type":"clientOnline","networkConfig":{"serverAddress":"0.0.0.0/0"}}',
+  ])('that says %s is killed and followed by others until five did, and its keeper goes on', async (words) => {
+    stage = new Stage(`say ${words}`);
+    const { exitCode, error } = await stage.ended;
+    expect([exitCode, error?.code]).toEqual([1, 'ENGINE_DIES']);
+    expect(error?.message).toMatch(/the last time by what the engine said .* \[ENGINE_MESSAGE\]$/);
+  });
 
   it('tells what it counts through the control socket, and is plainly absent once it is dead', async () => {
     stage = new Stage('serve');
