@@ -21,6 +21,7 @@ export type SecretHandle = Handle<'secret'>;
 export type RecordKeysHandle = Handle<'recordKeys'>;
 export type SteeringHandle = Handle<'steering'>;
 export type PacerHandle = Handle<'pacer'>;
+export type PassHandle = Handle<'pass'>;
 export type ListenerHandle = Handle<'listener'>;
 export type FleetHandle = Handle<'fleet'>;
 export type TrafficHandle = Handle<'traffic'>;
@@ -229,6 +230,24 @@ export interface Addon {
   pacerRelease(pacer: PacerHandle, superpackets: BatchHandle, fresh: boolean, now: number, budget: number): number;
   /** What waits in a slot is dropped and counted by segments: notOnline, as it has been cleared, or superseded, as its session goes on elsewhere. @returns how many */
   pacerForget(pacer: PacerHandle, slot: number, superseded: boolean): number;
+
+  // ---- native/pass: a vector through a whole pipeline (docs/contracts.md) ----------------------------------------------------------
+  /** Batches as the nodes want them; trainsIn and superpacketsIn are those the port receives into. @returns state: PASS_STATE of src/datapath/pass.ts; stages: the memory of StageCounters */
+  createPass(options: {
+    port: PortHandle; // with a socket and a device
+    lanes: LanesHandle;
+    trainsIn: BatchHandle;
+    packets: BatchHandle;
+    superpacketsOut: BatchHandle;
+    superpacketsIn: BatchHandle;
+    trainsOut: BatchHandle;
+    gro: 'inline' | 'tcp' | 'off';
+    maxSegments: number;
+  }): { handle: PassHandle; state: ArrayBuffer; stages: ArrayBuffer };
+  /** udpReceive, locate, open, admit, coalesce, tunTransmit until the vector is through. The uplink's batches must be empty, and are again when it returns PASS.done. @returns PASS */
+  passUplink(pass: PassHandle, now: number, limit: number): number;
+  /** tunReceive, lookup, seal, udpTransmit. The downlink's batches must be empty; superpacketsIn is not afterwards when the socket was full. @returns PASS */
+  passDownlink(pass: PassHandle, now: number, limit: number): number;
 
   // ---- native/hello: first ClientHellos, answered where they lie (src/dtls/listener.ts is the reference) ------------------------
   /** @param seed of all cookies, 16 to 64 bytes, copied to memory that is zeroed when the listener goes  @param options numbers of 16 bits, best first, 1 to 32 each; `shareLengths`: of a client's share, by group */

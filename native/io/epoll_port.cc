@@ -54,6 +54,7 @@ class EpollPort final : public Port {
   }
 
   uint32_t udp_receive(uint32_t limit) override {
+    limit = std::min(limit, udp_portion_.blocks());
     Batch& batch = *options_.udp_receive;
     uint32_t received = 0;
     while (received < limit && !batch.full()) {
@@ -68,11 +69,9 @@ class EpollPort final : public Port {
         got = 0;
         ready_ &= ~ready::udp;
       }
-      for (uint32_t i = 0; i < count; i++) {
-        if (i >= static_cast<uint32_t>(got)) {
-          batch.arena->give_back(blocks_[i]);
-          continue;
-        }
+      for (uint32_t i = count; i > static_cast<uint32_t>(got); i--) batch.arena->give_back(blocks_[i - 1]);  // so that they are lent in the same order again
+      for (uint32_t i = 0; i < static_cast<uint32_t>(got); i++) {
+        udp_portion_.took(messages_[i].msg_len);
         const msghdr& header = messages_[i].msg_hdr;
         batch.arena->filled(blocks_[i]);
         add_train(blocks_[i], messages_[i].msg_len, header.msg_namelen, header.msg_controllen, header.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
@@ -87,6 +86,7 @@ class EpollPort final : public Port {
   }
 
   uint32_t tun_receive(uint32_t limit) override {
+    limit = std::min(limit, tun_portion_.blocks());
     Batch& batch = *options_.tun_receive;
     const size_t skip = options_.vnet_header ? packet_block::header : packet_block::packet;
     uint32_t received = 0;
@@ -106,6 +106,7 @@ class EpollPort final : public Port {
         break;
       }
       batch.arena->filled(block);
+      tun_portion_.took(static_cast<uint32_t>(bytes));
       add_packet(block, static_cast<uint32_t>(bytes));
       received++;
     }
@@ -252,6 +253,7 @@ class EpollPort final : public Port {
   Descriptor epoll_, timer_;
   uint32_t ready_ = 0;
   int restore_flags_ = -1;
+  Portion udp_portion_, tun_portion_;
   std::array<mmsghdr, vector_length> messages_{};
   std::array<iovec, vector_length> parts_{};
   std::array<uint16_t, vector_length> blocks_{};

@@ -25,15 +25,21 @@ bool Lending::open(io_uring& ring, std::shared_ptr<Arena> arena, unsigned group,
   io_uring_buf_ring_init(buffers_);
   completed_.resize(entries_);
   is_lent_.assign(arena_->block_count(), false);
-  while (arena_->free_count() > reserve_) lend(arena_->lend());
+  lend_portion();
   arena_->set_lender(this);
   return true;
 }
 
 bool Lending::take_back(uint16_t block) {
-  if (arena_->free_count() < reserve_) return false;
+  if (arena_->free_count() < reserve_ || lent_ >= portion_.blocks()) return false;
   lend(block);
+  lend_portion();  // which may be more blocks than before
   return true;
+}
+
+// The block that was used last is lent first.
+void Lending::lend_portion() {
+  while (arena_->free_count() > reserve_ && lent_ < portion_.blocks()) lend(arena_->lend());
 }
 
 void Lending::close() {

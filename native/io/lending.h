@@ -9,6 +9,7 @@
 #include <liburing.h>
 
 #include "core/arena.h"
+#include "io/portion.h"
 
 namespace ringway {
 
@@ -31,6 +32,7 @@ class Lending final : public Lender {
     is_lent_[block] = false;
     lent_--;
     arena_->filled(block);
+    portion_.took(static_cast<uint32_t>(result));
     completed_[last_++ % entries_] = {block, result};
   }
   void came_back_empty(uint16_t block) {
@@ -51,9 +53,12 @@ class Lending final : public Lender {
     io_uring_buf_ring_advance(buffers_, 1);
   }
 
+  void lend_portion();
+
   std::shared_ptr<Arena> arena_;
   std::shared_ptr<Mapping> memory_;
   io_uring_buf_ring* buffers_ = nullptr;
+  Portion portion_;
   size_t skip_ = 0, reserve_ = 1;
   uint32_t entries_ = 1, lent_ = 0, first_ = 0, last_ = 0;
   std::vector<bool> is_lent_;

@@ -13,6 +13,7 @@
 #include "io/doors.h"
 #include "io/handover.h"
 #include "io/message.h"
+#include "io/portion.h"
 #include "io/segments.h"
 #include "io/waker.h"
 

@@ -73,6 +73,11 @@ export class FairShare {
     return this.#level;
   }
 
+  /** Arrivals are stamped: the next vector's delay counts. */
+  get stamped(): boolean {
+    return this.#stamped;
+  }
+
   /** A vector has been received. @param drained nothing more waits in the socket */
   vector(now: Micros, drained: boolean): void {
     const limits = this.#limits;

@@ -15,6 +15,7 @@ import type { FairShare } from './fair-share.ts';
 import { LIMIT } from './limits.ts';
 import type { CoalesceMode, Nodes } from './nodes.ts';
 import { PACER_STATE, type Pacer } from './pacer.ts';
+import { PASS, PASS_STATE, type Pass } from './pass.ts';
 import { type StageCounters, UNTIMED } from './stages.ts';
 import type { Turns } from './turns.ts';
 
@@ -68,6 +69,8 @@ export interface Path {
   /** What `locate` may let through. */
   readonly limits: Uint32Array;
   readonly fair: FairShare;
+  /** Both pipelines in one call each; not for the reference nodes, nor without a socket or a device. */
+  readonly pass: Pass | undefined;
   readonly pacer: Pacer;
   /** Some session may have a rate. */
   readonly paced: boolean;
@@ -79,15 +82,14 @@ export interface Path {
   readonly stages: StageCounters;
 }
 
+/** Bits of the addon's `wait`, but for the doors'. */
+const READY = { udp: 1, tun: 2, handover: 4, unblocked: 8 } as const;
+
 export type Step = (path: Path, now: Micros) => boolean;
 
 const udp = {
   receive: (path: Path) => {
     const { addon, port, batches, handover } = path;
-    // all that refers to the last vector's blocks: what comes through doors and from other shards needs some, too
-    addon.clear(nativeBatch(batches.trainsIn));
-    addon.clear(nativeBatch(batches.packets));
-    addon.clear(nativeBatch(batches.superpacketsOut));
     if (path.ready & 1) addon.udpReceive(port, VECTOR);
     if (handover && path.ready & 4) addon.takeOver(handover, port, 'udp', VECTOR);
     path.doors.receive(path);
@@ -104,33 +106,36 @@ const udp = {
     if (path.hasUdp) path.queuedOut = addon.udpTransmit(port, nativeBatch(trainsOut));
     if (answers > 0) control.answered(answers, ((addon.monotonicMicros() - began) * answers) / count);
     path.entries = count;
-    for (let i = 0; i < count; i++) {
-      if (trainsOut.kind[i] === 1 && trainsOut.verdict[i] === Verdict.pass) {
-        const at = trainsOut.offset[i];
-        control.stream(trainsOut.slot[i], trainsOut.bytes.subarray(at, at + trainsOut.length[i]));
-      } else if (trainsOut.error[i] !== 0 && trainsOut.slot[i] >= 0) {
-        control.gsoRefused(trainsOut.slot[i], trainsOut.error[i]);
-      }
-    }
-    addon.clear(nativeBatch(trainsOut));
+    transmitted(path);
     return false;
   },
 };
 
+/** The socket has had its trains; what is left are streams, and refusals. */
+function transmitted({ addon, batches, control }: Path): void {
+  const { trainsOut } = batches;
+  const count = trainsOut.header[HEADER.count];
+  for (let i = 0; i < count; i++) {
+    if (trainsOut.kind[i] === 1 && trainsOut.verdict[i] === Verdict.pass) {
+      const at = trainsOut.offset[i];
+      control.stream(trainsOut.slot[i], trainsOut.bytes.subarray(at, at + trainsOut.length[i]));
+    } else if (trainsOut.error[i] !== 0 && trainsOut.slot[i] >= 0) {
+      control.gsoRefused(trainsOut.slot[i], trainsOut.error[i]);
+    }
+  }
+  addon.clear(nativeBatch(trainsOut));
+}
+
 const lanes = {
   open: (path: Path, now: Micros) => {
-    const { addon, batches, nodes } = path;
-    const { trainsIn, packets } = batches;
+    const { batches, nodes } = path;
+    const { trainsIn } = batches;
     const count = trainsIn.header[HEADER.count];
     if (trainsIn.header[HEADER.consumed] === 0 && count > 0) {
-      path.limits[LIMIT.strangers] = path.control.admits();
-      path.fair.vector(now, !path.pressed);
+      admit(path, now);
       if (nodes.locate(trainsIn) < count) handOver(path, trainsIn, 'udp');
     }
-    addon.clear(nativeBatch(packets));
-    nodes.open(trainsIn, packets, now);
-    path.entries = packets.header[HEADER.count];
-    return trainsIn.header[HEADER.consumed] < count;
+    return openSome(path, now);
   },
 
   /**
@@ -146,6 +151,22 @@ const lanes = {
     return false;
   },
 };
+
+/** What locate may let through of this vector. */
+function admit(path: Path, now: Micros): void {
+  path.limits[LIMIT.strangers] = path.control.admits();
+  path.fair.vector(now, !path.pressed);
+}
+
+/** As many packets as there is room for. @returns whether there are more */
+function openSome(path: Path, now: Micros): boolean {
+  const { addon, batches, nodes } = path;
+  const { trainsIn, packets } = batches;
+  addon.clear(nativeBatch(packets));
+  nodes.open(trainsIn, packets, now);
+  path.entries = packets.header[HEADER.count];
+  return isHeld(trainsIn);
+}
 
 /** @returns whether there was anything to seal */
 function sealFrom(path: Path, superpackets: Batch, now: Micros): boolean {
@@ -239,13 +260,21 @@ const pacer = {
     path.fresh = false;
     if (isHeld(released) || (isHeld(superpacketsIn) && !fresh)) return false;
     const waits = pacing.state[PACER_STATE.pieces] > 0;
-    const budget = turns.vector(now, superpacketsIn, path.queuedOut > 0, waits);
+    const count = superpacketsIn.header[HEADER.count];
+    const budget = turns.vector(now, superpacketsIn, count, path.queuedOut > 0, waits);
     if (!path.paced && !turns.taken && !waits) return false;
     addon.clear(nativeBatch(released));
     path.entries = pacing.release(superpacketsIn, fresh, now, path.queuedOut > 0 ? 0 : budget);
     return false;
   },
 };
+
+/** A vector has gone through the uplink: its blocks are filled again while they are in the cache. */
+function release({ addon, batches }: Path): void {
+  addon.clear(nativeBatch(batches.trainsIn));
+  addon.clear(nativeBatch(batches.packets));
+  addon.clear(nativeBatch(batches.superpacketsOut));
+}
 
 export const uplink = [udp.receive, lanes.open, session.control, guard.admit, gro.coalesce, tun.transmit] as const;
 export const downlink = [tun.receive, routes.lookup, pacer.release, lanes.seal, udp.transmit] as const;
@@ -278,13 +307,82 @@ function counted(pipeline: readonly Step[], i: number, path: Path, now: Micros):
   const { addon, stages } = path;
   const began = stages.timing ? addon.monotonicMicros() : 0;
   const more = pipeline[i](path, now);
-  if (path.entries > 0) {
-    const micros = stages.timing ? addon.monotonicMicros() - began : UNTIMED;
-    stages.count(pipeline === downlink ? uplink.length + i : i, path.entries, micros);
-  }
+  const micros = stages.timing && path.entries > 0 ? addon.monotonicMicros() - began : UNTIMED;
+  stages.count(pipeline === downlink ? uplink.length + i : i, path.entries, micros);
   return more;
 }
 
+/** What has come, up the pipeline. */
+export function runUplink(path: Path, now: Micros): void {
+  if (mayPassUp(path)) passUp(path, now);
+  else run(uplink, path, now);
+  release(path);
+}
+
+/** And down, with what waits. @param waits something does: control datagrams, packets at the pacer, a vector that has been held */
+export function runDownlink(path: Path, now: Micros, waits: boolean): void {
+  if (!waits && mayPassDown(path)) passDown(path, now);
+  else run(downlink, path, now);
+}
+
+/** Only the socket has something, and nobody has to look at the clock or at single trains. */
+function mayPassUp({ pass, ready, queuedIn, stages, fair }: Path): boolean {
+  return pass !== undefined && (ready & ~READY.tun) === READY.udp && queuedIn === 0 && !stages.timing && !fair.stamped;
+}
+
+function passUp(path: Path, now: Micros): void {
+  const { pass, batches, control } = path as Path & { pass: Pass };
+  path.doors.receive(path); // that nothing came through them
+  admit(path, now);
+  const next = pass.uplink(now, VECTOR);
+  path.queuedIn = pass.state[PASS_STATE.queuedIn];
+  if (next === PASS.done) return;
+  if (next === PASS.located) {
+    handOver(path, batches.trainsIn, 'udp');
+  } else {
+    path.stages.count(CONTROL, control.vector(now), UNTIMED);
+    run(uplink, path, now, CONTROL + 1);
+  }
+  while (isHeld(batches.trainsIn)) {
+    openSome(path, now);
+    path.stages.count(OPEN, path.entries, UNTIMED);
+    run(uplink, path, now, CONTROL);
+  }
+}
+
+/** Only the device has something, and no session waits for its turn. */
+function mayPassDown({ pass, ready, queuedOut, stages, paced, turns }: Path): boolean {
+  return (
+    pass !== undefined &&
+    (ready & (READY.tun | READY.handover | READY.unblocked)) === READY.tun &&
+    queuedOut === 0 &&
+    !stages.timing &&
+    !paced &&
+    !turns.taken
+  );
+}
+
+function passDown(path: Path, now: Micros): void {
+  const { pass, batches, turns } = path as Path & { pass: Pass };
+  path.fresh = false;
+  const next = pass.downlink(now, VECTOR);
+  const count = pass.state[PASS_STATE.received];
+  turns.vector(now, batches.superpacketsIn, count, path.queuedOut > 0, false); // whether the next one is to take turns
+  if (next === PASS.lookedUp) {
+    handOver(path, batches.superpacketsIn, 'tun');
+    path.control.oversized(now);
+    run(downlink, path, now, SEAL);
+    return;
+  }
+  path.queuedOut = pass.state[PASS_STATE.queuedOut];
+  if (next !== PASS.transmitted) return;
+  transmitted(path);
+  if (isHeld(batches.superpacketsIn)) run(downlink, path, now, SEAL);
+}
+
+const OPEN = uplink.indexOf(lanes.open);
+const CONTROL = uplink.indexOf(session.control);
+const SEAL = downlink.indexOf(lanes.seal);
 const ADMIT = uplink.indexOf(guard.admit);
 const COALESCE = uplink.indexOf(gro.coalesce);
 const TUN_TRANSMIT = uplink.indexOf(tun.transmit);

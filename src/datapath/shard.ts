@@ -16,7 +16,8 @@ import type { ReportSender, ShardStatistics } from './host.ts';
 import { SlotState } from './layout.ts';
 import { type CoalesceMode, createNativeNodes, type Nodes } from './nodes.ts';
 import { createNativePacer, PACER_STATE, type Pacer } from './pacer.ts';
-import { downlink, injectPackets, isHeld, type Path, run, STAGES, uplink } from './pipeline.ts';
+import { createPass } from './pass.ts';
+import { injectPackets, isHeld, type Path, runDownlink, runUplink, STAGES } from './pipeline.ts';
 import type { ReferenceBatch } from './reference/memory.ts';
 import { createNoblePath, type NobleOptions } from './reference/nodes.ts';
 import { StageCounters } from './stages.ts';
@@ -82,6 +83,8 @@ export interface ShardOptions {
   readonly handover: number | undefined;
   /** The only slot of a client's shard, or undefined. */
   readonly single: number | undefined;
+  /** Node by node, as the reference nodes do: for tests of the pipelines themselves. */
+  readonly stepwise?: boolean;
 }
 
 /** Of a path that nothing has gone yet. */
@@ -134,6 +137,9 @@ export class Shard {
     this.note = note;
     const more = { ...options, table, index: this.#index };
     const { nodes, pacer } = createPath(addon, batches, lanes, more, mapping.secret);
+    const pass = mayPass(options)
+      ? createPass(addon, { port, lanes: lanes.handle, batches, gro: options.gro, maxSegments: options.trainSegments })
+      : undefined;
     this.control = new Control({
       addon,
       lanes: lanes.handle,
@@ -169,7 +175,8 @@ export class Shard {
       pacer,
       paced: options.paced,
       turns: new Turns(),
-      stages: new StageCounters(STAGES, lanes.counters),
+      pass,
+      stages: new StageCounters(STAGES, lanes.counters, pass?.stages),
     };
   }
 
@@ -256,14 +263,15 @@ export class Shard {
     path.doors.begin(control.backlog === 0);
     path.ready = path.addon.wait(path.port, waitUs);
     path.pressed = (before & path.ready & 1) !== 0;
-    if (path.ready & UPLINK || path.queuedIn > 0) run(uplink, path, now);
+    if (path.ready & UPLINK || path.queuedIn > 0) runUplink(path, now);
     const deadline = control.nextDeadline();
     const works = control.backlog > 0 || (deadline !== undefined && deadline <= now);
     if (works) control.work(now, control.now() + WORK);
     if (control.hasOutput && control.fillPackets()) injectPackets(path, now);
     const departs = this.#departure <= now && path.queuedOut === 0;
     const held = isHeld(batches.superpacketsIn) || isHeld(batches.released);
-    if (path.ready & DOWNLINK || departs || held || path.queuedOut > 0 || control.hasOutput) run(downlink, path, now);
+    const waits = departs || held || control.hasOutput;
+    if (path.ready & DOWNLINK || waits || path.queuedOut > 0) runDownlink(path, now, waits);
     return path.ready !== 0 || departs || control.backlog > 0 || (control.hasOutput && path.queuedOut === 0);
   }
 
@@ -355,6 +363,10 @@ export class Shard {
     this.#timerAt = Number.POSITIVE_INFINITY;
     if (!this.#scheduled) this.#busy();
   };
+}
+
+function mayPass({ aead, udp, tun, stepwise }: ShardOptions): boolean {
+  return aead !== 'noble' && udp >= 0 && tun >= 0 && stepwise !== true;
 }
 
 /** Nodes and pacer of one kind, which is that of the batches. @param secret the other half of the table, for the reference nodes */

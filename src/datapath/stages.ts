@@ -16,6 +16,10 @@ export const TIMED_EVERY = 61;
 /** For `count`: the call was not timed. */
 export const UNTIMED: Micros = -1;
 
+function stageBytes(stages: number): number {
+  return stages * (4 + VERDICTS.length) * Float64Array.BYTES_PER_ELEMENT + (VERDICTS.length + 1) * 4;
+}
+
 export class StageCounters {
   /** This turn's calls are to be timed. */
   timing = false;
@@ -28,20 +32,28 @@ export class StageCounters {
   readonly #drops: Float64Array;
   /** Low and high words of the nodes' counters, by turns: reading them as 64 bits would allocate. */
   readonly #words: Uint32Array;
+  /** What they were at the last call, and behind that their sum. */
   readonly #seen: Uint32Array;
-  #seenSum = 0;
   #untilTimed = TIMED_EVERY;
 
-  /** @param verdicts the nodes' counter of each verdict */
-  constructor(names: readonly string[], verdicts: BigUint64Array) {
+  /** @param verdicts the nodes' counter of each verdict @param memory where a pass counts too (native/pass/stages.h has the same layout) */
+  constructor(names: readonly string[], verdicts: BigUint64Array, memory = new ArrayBuffer(stageBytes(names.length))) {
+    if (memory.byteLength !== stageBytes(names.length))
+      throw new Error(`${names.length} stages take ${stageBytes(names.length)} bytes, not ${memory.byteLength}`);
+    let at = 0;
+    const numbers = (length: number) => {
+      const array = new Float64Array(memory, at, length);
+      at += array.byteLength;
+      return array;
+    };
     this.#names = names;
-    this.#vectors = new Float64Array(names.length);
-    this.#entries = new Float64Array(names.length);
-    this.#timedEntries = new Float64Array(names.length);
-    this.#timedMicros = new Float64Array(names.length);
-    this.#drops = new Float64Array(names.length * VERDICTS.length);
+    this.#vectors = numbers(names.length);
+    this.#entries = numbers(names.length);
+    this.#timedEntries = numbers(names.length);
+    this.#timedMicros = numbers(names.length);
+    this.#drops = numbers(names.length * VERDICTS.length);
+    this.#seen = new Uint32Array(memory, at, VERDICTS.length + 1);
     this.#words = new Uint32Array(verdicts.buffer, verdicts.byteOffset, verdicts.length * 2);
-    this.#seen = new Uint32Array(VERDICTS.length);
   }
 
   /** A turn begins: is it one of those that are timed? */
@@ -50,9 +62,9 @@ export class StageCounters {
     if (this.timing) this.#untilTimed = TIMED_EVERY;
   }
 
-  /** A stage has worked on a vector. Drops since the last call are its own. @param micros what it took, or UNTIMED */
+  /** A stage has worked on a vector, or found it empty. Drops since the last call are its own. @param micros what it took, or UNTIMED */
   count(stage: number, entries: number, micros: Micros): void {
-    this.#vectors[stage]++;
+    if (entries > 0) this.#vectors[stage]++;
     this.#entries[stage] += entries;
     if (micros >= 0) {
       this.#timedEntries[stage] += entries;
@@ -61,7 +73,7 @@ export class StageCounters {
     const words = this.#words;
     let sum = 0; // 32 bits that wrap: only whether it changes matters
     for (let at = 2 * FIRST_DROP; at < words.length; at += 2) sum = (sum + words[at]) | 0;
-    if (sum !== this.#seenSum) this.#attribute(stage, sum);
+    if (sum >>> 0 !== this.#seen[VERDICTS.length]) this.#attribute(stage, sum);
   }
 
   statistics(): StageStatistics[] {
@@ -83,7 +95,7 @@ export class StageCounters {
   }
 
   #attribute(stage: number, sum: number): void {
-    this.#seenSum = sum;
+    this.#seen[VERDICTS.length] = sum; // modulo 2^32
     for (let verdict = FIRST_DROP; verdict < VERDICTS.length; verdict++) {
       const low = this.#words[2 * verdict];
       this.#drops[stage * VERDICTS.length + verdict] += (low - this.#seen[verdict]) >>> 0; // it wraps at 2³²

@@ -4,12 +4,14 @@
  * then the shard reads the device faster than it can seal, keeps a bounded queue for each session, and lets each have its turn.
  */
 import type { Micros } from '../wire/time.ts';
-import { type Batch, HEADER } from './batch.ts';
+import type { Batch } from './batch.ts';
 import { VECTOR } from './batches.ts';
 import { UNLIMITED } from './pacer.ts';
 
 /** Superpackets of a full vector: not all that wait have come into the ring by the time it is looked at. */
 const FULL = VECTOR / 2;
+/** And bytes: a vector of long ones is as many as stay in the cache (native/io/portion.h). */
+const FULL_BYTES = 262_144;
 /** For so long the device must have given full vectors, or the socket taken nothing. */
 const LONG: Micros = 2_000;
 /** A vector that is not full ends nothing: the next one may have come while this one was worked on. */
@@ -38,13 +40,12 @@ export class Turns {
   #slot = -1;
 
   /**
-   * Superpackets have been looked up. @param blocked the socket takes nothing for now @param waits something waits at the pacer
+   * Superpackets have been looked up, so many of them. @param blocked the socket takes nothing for now @param waits something waits at the pacer
    * @returns bytes that may go on to lanes.seal
    */
-  vector(now: Micros, superpackets: Batch, blocked: boolean, waits: boolean): number {
+  vector(now: Micros, superpackets: Batch, count: number, blocked: boolean, waits: boolean): number {
     const at = this.#at;
-    const count = superpackets.header[HEADER.count];
-    const long = blocked || count >= FULL;
+    const long = blocked || count >= FULL || bytesOf(superpackets, count) >= FULL_BYTES;
     if (long) {
       if (now - at[AT.lastLong] > GAP) at[AT.longSince] = now;
       at[AT.lastLong] = now;

@@ -17,7 +17,8 @@ import { headsOf, wholeAt } from './world.ts';
 
 /** Segments of a superpacket: with what seals them, one UDP_SEGMENT train of at most 65,000 bytes. */
 const SEGMENTS = 44;
-const SUPERPACKETS = 8;
+/** A turn: less than what is a full vector, or the sessions would take turns. */
+const SUPERPACKETS = 4;
 export const SESSIONS = 16;
 const WIRE_BLOCK = 66_048;
 /** Bits of `wait`: both have something. */
@@ -102,6 +103,7 @@ export class Loop {
         index,
         handover: undefined,
         single: undefined,
+        stepwise: true, // the ports below are not the addon's
       },
       () => {},
     );

@@ -12,6 +12,7 @@ import { encodeAddress } from '../../src/datapath/address.ts';
 import type { ShardAead } from '../../src/datapath/backends.ts';
 import { type Batch, HEADER } from '../../src/datapath/batch.ts';
 import type { ShardReport } from '../../src/datapath/host.ts';
+import { PASS } from '../../src/datapath/pass.ts';
 import { Shard, type ShardOptions } from '../../src/datapath/shard.ts';
 import { SessionTable } from '../../src/datapath/table.ts';
 import { DtlsClient } from '../../src/dtls/client.ts';
@@ -216,6 +217,10 @@ export interface RigOptions {
   readonly slots?: number;
   readonly keyUpdateInterval?: Micros;
   readonly expresslane?: boolean;
+  /** Sessions may have a rate. */
+  readonly paced?: boolean;
+  /** Node by node, never in one pass. */
+  readonly stepwise?: boolean;
 }
 
 /** The shards of a server, its engine's main thread played by the test. */
@@ -228,6 +233,8 @@ export class Rig {
   shards: Shard[] = [];
   /** The shards' ports, for errors to be injected. */
   readonly handles: PortHandle[] = [];
+  /** How passes of the shards ended, by PASS. */
+  readonly passes: number[] = Object.values(PASS).map(() => 0);
   /** The clock by which shards measure what strangers cost, where that is not to be left to the machine. */
   clock: (() => Micros) | undefined;
   /** What shards had to say to the log. */
@@ -268,6 +275,7 @@ export class Rig {
 
   #startShard(shard: number): number {
     const { io, shards, aead = 'openssl', keyUpdateInterval = 900 * SECOND, expresslane = true } = this.#options;
+    const { paced = false, stepwise = false } = this.#options;
     const report = (each: ShardReport) => this.#reports.push({ shard, report: each });
     const options: ShardOptions = {
       shard,
@@ -279,7 +287,8 @@ export class Rig {
       sqpoll: false,
       zeroCopy: false,
       trainSegments: 64,
-      paced: true,
+      paced,
+      stepwise,
       tun: this.inside.descriptors[shard % this.inside.descriptors.length],
       vnetHeader: true,
       udp: this.#sockets[shard],
@@ -291,6 +300,8 @@ export class Rig {
     };
     const watched: Addon = Object.create(addon, {
       monotonicMicros: { value: () => this.clock?.() ?? addon.monotonicMicros() },
+      passUplink: { value: this.#passed(addon.passUplink) },
+      passDownlink: { value: this.#passed(addon.passDownlink) },
       openPort: {
         value: (wishes: Parameters<Addon['openPort']>[0]) => {
           const port = addon.openPort(wishes);
@@ -432,6 +443,14 @@ export class Rig {
     for (const descriptor of [...this.#sockets, this.memory.public, this.memory.secret])
       addon.closeDescriptor(descriptor);
     this.inside.close();
+  }
+
+  #passed(run: Addon['passUplink']): Addon['passUplink'] {
+    return (pass, now, limit) => {
+      const next = run(pass, now, limit);
+      this.passes[next]++;
+      return next;
+    };
   }
 
   /** The work of the main thread and of the crypto pool, at once. */

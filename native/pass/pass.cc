@@ -1,0 +1,88 @@
+#include "pass/pass.h"
+
+#include <utility>
+
+namespace ringway {
+
+std::shared_ptr<Pass> Pass::create(Parts parts) {
+  auto state = Mapping::anonymous(words * sizeof(uint32_t));
+  auto memory = Mapping::anonymous(Stages::bytes);
+  if (!state || !memory) return nullptr;
+  Stages stages{std::move(memory), parts.lanes->counters};
+  return std::shared_ptr<Pass>{new Pass{std::move(parts), std::move(state), std::move(stages)}};
+}
+
+Pass::Next Pass::uplink(double now, uint32_t limit) {
+  auto& [port, lanes, trains, packets, superpackets, in, out, joining, max_segments] = parts_;
+  const uint32_t count = port->udp_receive(limit);
+  words_of()[received] = count;
+  stages_.count(stage::udp_receive, count);
+  if (count == 0) return Next::done;
+  if (nodes::locate(*lanes, *trains) < count) return Next::located;
+  while (trains->header->consumed < count) {
+    packets->clear();
+    nodes::open(*lanes, *trains, *packets, now);
+    stages_.count(stage::open, packets->count());
+    if (packets->header->wanted > 0) return Next::control;
+    to_device(now);
+  }
+  packets->clear();
+  trains->clear();
+  return Next::done;
+}
+
+// All that is in `packets`.
+void Pass::to_device(double now) {
+  auto& packets = *parts_.packets;
+  auto& superpackets = *parts_.superpackets_out;
+  const uint32_t count = packets.count();
+  nodes::admit(*parts_.lanes, packets, now);
+  stages_.count(stage::admit, count);
+  for (uint32_t before = 0; before < count; before = packets.header->consumed) {
+    const uint32_t made = nodes::coalesce(*parts_.lanes, packets, superpackets, parts_.joining);
+    const uint32_t consumed = packets.header->consumed;
+    if (consumed == before) {  // no block is free for it: the device is full
+      parts_.lanes->counters[verdict::no_block] += count - consumed;
+      stages_.count(stage::coalesce, 0);
+      return;
+    }
+    stages_.count(stage::coalesce, consumed - before);
+    words_of()[queued_in] = static_cast<uint32_t>(parts_.port->tun_transmit(superpackets));
+    stages_.count(stage::tun_transmit, made);
+    superpackets.clear();
+  }
+}
+
+Pass::Next Pass::downlink(double now, uint32_t limit) {
+  auto& [port, lanes, trains, packets, to_tun, superpackets, out, joining, max_segments] = parts_;
+  const uint32_t count = port->tun_receive(limit);
+  words_of()[received] = count;
+  stages_.count(stage::tun_receive, count);
+  if (count == 0) return Next::done;
+  const uint32_t passing = nodes::lookup(*lanes, *superpackets);
+  stages_.count(stage::lookup, count);
+  if (passing < count) return Next::looked_up;
+  for (uint32_t before = 0;; before = superpackets->header->consumed) {
+    const uint32_t consumed = nodes::seal(*lanes, *superpackets, *out, max_segments, now);
+    stages_.count(stage::seal, consumed - before);
+    if (consumed == before) return Next::done;  // the socket is full: the rest waits in its batch
+    if (consumed == count) superpackets->clear();
+    if (!leave()) return Next::transmitted;
+    if (consumed == count) return Next::done;
+  }
+}
+
+// What has been sealed. @returns false when some of it is not the socket's to send, or was refused as a train
+bool Pass::leave() {
+  auto& trains = *parts_.trains_out;
+  const uint32_t count = trains.count();
+  words_of()[queued_out] = static_cast<uint32_t>(parts_.port->udp_transmit(trains));
+  stages_.count(stage::udp_transmit, count);
+  for (uint32_t i = 0; i < count; i++) {
+    if (trains.kind[i] != kind::datagrams || trains.error[i] != 0) return false;
+  }
+  trains.clear();
+  return true;
+}
+
+}  // namespace ringway

@@ -1,0 +1,61 @@
+// A pass: one vector through a whole pipeline in one call, as long as nothing has to be decided between two nodes. The steps are those of
+// src/datapath/pipeline.ts, in the same order; where a vector holds something that session.control, the handover or a stream has to see, the pass stops and
+// names the step at which the pipeline goes on. Rules: docs/contracts.md.
+#pragma once
+
+#include <array>
+#include <memory>
+
+#include "io/port.h"
+#include "nodes/nodes.h"
+#include "pass/stages.h"
+
+namespace ringway {
+
+class Pass {
+ public:
+  static constexpr const char* type_name = "pass";
+  static constexpr napi_type_tag type_tag{0x52696e6777617931, 0x9a1f0c6be0d34a31};
+
+  // src/datapath/pass.ts has the same.
+  enum class Next : uint32_t {
+    done,         // the vector is through
+    located,      // uplink: not all trains pass; they have not been opened
+    control,      // uplink: session.control has entries to look at; trains may be left to be opened
+    looked_up,    // downlink: not all superpackets pass; they have not been sealed
+    transmitted,  // downlink: streams, or refused sends, are among what was to leave; superpackets may be left to be sealed
+  };
+  // Words of state().
+  static constexpr uint32_t queued_in = 0, queued_out = 1, received = 2, words = 4;
+
+  struct Parts {
+    std::shared_ptr<Port> port;
+    std::shared_ptr<Lanes> lanes;
+    std::shared_ptr<Batch> trains_in, packets, superpackets_out, superpackets_in, trains_out;
+    nodes::Joining joining;
+    uint32_t max_segments;
+  };
+  // nullptr when memory is short.
+  static std::shared_ptr<Pass> create(Parts parts);
+
+  // Of what has come: at most `limit` trains, or superpackets. The batches of the direction are empty before it, and after `done`.
+  Next uplink(double now, uint32_t limit);
+  Next downlink(double now, uint32_t limit);
+
+  const Port& port() const { return *parts_.port; }
+  const std::shared_ptr<Mapping>& state() const { return state_memory_; }
+  const std::shared_ptr<Mapping>& stages() const { return stages_.memory(); }
+
+ private:
+  Pass(Parts parts, std::shared_ptr<Mapping> state, Stages stages) : parts_{std::move(parts)}, state_memory_{std::move(state)}, stages_{std::move(stages)} {}
+
+  void to_device(double now);
+  bool leave();
+  uint32_t* words_of() const { return reinterpret_cast<uint32_t*>(state_memory_->data()); }
+
+  Parts parts_;
+  std::shared_ptr<Mapping> state_memory_;
+  Stages stages_;
+};
+
+}  // namespace ringway

@@ -1,0 +1,63 @@
+/**
+ * A pass: one vector through a whole pipeline in one call of the addon (native/pass), as long as nothing has to be decided between two nodes. The
+ * pipelines of pipeline.ts are the reference: same steps, same order, same counts; a pass that stops says where they go on.
+ */
+import type { Addon, LanesHandle, PortHandle } from '../native/index.ts';
+import type { Micros } from '../wire/time.ts';
+import { type Batches, nativeBatch } from './batches.ts';
+import type { CoalesceMode } from './nodes.ts';
+
+/** Where a pass has stopped. */
+export const PASS = {
+  done: 0, // the vector is through
+  located: 1, // uplink: not all trains pass; they have not been opened
+  control: 2, // uplink: session.control has entries to look at; trains may be left to be opened
+  lookedUp: 3, // downlink: not all superpackets pass; they have not been sealed
+  transmitted: 4, // downlink: streams, or refused sends, are among what was to leave; superpackets may be left to be sealed
+} as const;
+
+/** Words of `state`. */
+export const PASS_STATE = {
+  queuedIn: 0, // superpackets that wait in the port for the device, after an uplink
+  queuedOut: 1, // datagram trains that wait for the socket, after a downlink
+  received: 2, // entries of the last vector
+} as const;
+
+export interface Pass {
+  readonly state: Uint32Array;
+  /** What each stage did: the memory of `StageCounters`. */
+  readonly stages: ArrayBuffer;
+  /** @param limit trains at most @returns PASS */
+  uplink(now: Micros, limit: number): number;
+  /** @param limit superpackets at most @returns PASS */
+  downlink(now: Micros, limit: number): number;
+}
+
+export interface PassOptions {
+  readonly port: PortHandle;
+  readonly lanes: LanesHandle;
+  readonly batches: Batches;
+  readonly gro: CoalesceMode;
+  readonly maxSegments: number;
+}
+
+/** Batches must be of `addon.createBatch`, the port one with a socket and a device. */
+export function createPass(addon: Addon, { port, lanes, batches, gro, maxSegments }: PassOptions): Pass {
+  const { handle, state, stages } = addon.createPass({
+    port,
+    lanes,
+    gro,
+    maxSegments,
+    trainsIn: nativeBatch(batches.trainsIn),
+    packets: nativeBatch(batches.packets),
+    superpacketsOut: nativeBatch(batches.superpacketsOut),
+    superpacketsIn: nativeBatch(batches.superpacketsIn),
+    trainsOut: nativeBatch(batches.trainsOut),
+  });
+  return {
+    state: new Uint32Array(state),
+    stages,
+    uplink: (now, limit) => addon.passUplink(handle, now, limit),
+    downlink: (now, limit) => addon.passDownlink(handle, now, limit),
+  };
+}

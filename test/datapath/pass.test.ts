@@ -1,0 +1,138 @@
+/** A pass is the pipeline in one call: whatever comes, the same is opened, sealed, dropped and counted as when the nodes are called one by one. */
+import { afterEach, describe, expect, it } from 'vitest';
+import { SlotState } from '../../src/datapath/layout.ts';
+import { parseIpv4 } from '../../src/server/leases.ts';
+import { addon, backends, namespaceRefusal } from '../io/rig.ts';
+import { build, concat, pattern, TCP, UDP } from '../packet/packets.ts';
+import { CLIENT_INSIDE, NET_ADDRESS, numbered, Rig, type RigClient, type RigOptions } from './rig.ts';
+
+const refusal = namespaceRefusal();
+if (refusal) console.warn(`skipped: ${refusal}`);
+
+const rigs: Rig[] = [];
+afterEach(() => {
+  for (const rig of rigs.splice(0)) rig.close();
+});
+
+const EINVAL = 22;
+const EIO = 5;
+const SEGMENT = 1_200;
+
+const upTo = (count: number) => Array.from({ length: count }, (_, i) => i);
+const up = (number: number, source = parseIpv4(CLIENT_INSIDE)) =>
+  build({ ...UDP, source, destination: NET_ADDRESS, payload: numbered(number) });
+const segment = (number: number) =>
+  build({
+    ...TCP,
+    source: parseIpv4(CLIENT_INSIDE),
+    destination: NET_ADDRESS,
+    sequence: number * SEGMENT,
+    payload: pattern(SEGMENT),
+  });
+const down = (client: RigClient, number: number) =>
+  build({ ...UDP, source: NET_ADDRESS, destination: client.lease, payload: numbered(number) });
+
+const spoiled = (datagram: Uint8Array) => {
+  const copy = datagram.slice();
+  copy[copy.length - 1] ^= 1;
+  return copy;
+};
+
+/** What a shard did that does not depend on how its turns fell. */
+function account(rig: Rig) {
+  const { stages } = rig.shards[0].statistics();
+  return {
+    counters: rig.counters(),
+    stages: Object.fromEntries(stages.map(({ stage, entries, drops }) => [stage, { entries, drops }])),
+  };
+}
+
+function start(io: RigOptions['io'], stepwise: boolean): Rig {
+  const rig = new Rig({ io, stepwise, shards: 1, steered: false, aead: addon.about().aead[0] });
+  rigs.push(rig);
+  return rig;
+}
+
+/** The same conversation with either kind of shard. */
+function converse(rig: Rig) {
+  const [one, two, three] = [2, 3, 4].map((host) => rig.connect(host));
+  const inside: Uint8Array[] = [];
+  const settle = () => {
+    rig.settle();
+    inside.push(...rig.inside.receive());
+  };
+  const before = account(rig);
+
+  // a vector of bulk data alone, longer than the batch of packets is wide
+  one.send(upTo(300).map((i) => one.lane(segment(i))));
+  settle();
+  // one that session.control has to look into, in the middle of it and by the way
+  one.send([...upTo(20).map((i) => one.lane(up(i))), ...upTo(20).map((i) => one.record(up(20 + i)))]);
+  two.ping();
+  two.send([two.lane(up(100)), ...two.taken(), two.lane(up(101)), two.record(up(102))]);
+  settle();
+  // refused at every node of the uplink
+  const again = one.lane(up(40));
+  one.send([again, again, spoiled(one.lane(up(41))), Uint8Array.of(1, 2, 3), new Uint8Array(60), one.lane(up(42))]);
+  one.send([one.lane(new Uint8Array(40).fill(0x60)), one.lane(up(43))]);
+  two.send([two.lane(up(103), { id: 0x7777n as never }), two.lane(up(104))]);
+  settle();
+  // somebody else's address, once moved and once only said
+  three.move();
+  three.send([three.lane(up(200)), three.lane(up(201))]);
+  settle();
+
+  // down: to several, to nobody, to one who is not online
+  rig.inside.send(upTo(30).map((i) => down([one, two, three][i % 3], i)));
+  settle();
+  rig.inside.send([down(one, 30), build({ ...UDP, source: NET_ADDRESS, destination: parseIpv4('10.125.0.99') })]);
+  settle();
+  const { slot } = two;
+  rig.table.fields.state.set(slot, SlotState.linkUp);
+  rig.inside.send([down(one, 31), down(two, 31), down(three, 31)]);
+  settle();
+  rig.table.fields.state.set(slot, SlotState.online);
+  // refused by the socket: a train one by one from now on, a single datagram lost, and counted
+  addon.injectErrors(rig.handles[0], 'udp', [EINVAL]);
+  rig.inside.send(upTo(8).map((i) => down(one, 40 + i)));
+  settle();
+  addon.injectErrors(rig.handles[0], 'udp', [EIO]);
+  rig.inside.send([down(three, 50)]);
+  settle();
+  // and by the device
+  addon.injectErrors(rig.handles[0], 'tun', [EINVAL]);
+  one.send(upTo(4).map((i) => one.lane(segment(300 + i))));
+  settle();
+
+  const after = account(rig);
+  const difference = (name: string) => (after.counters[name] ?? 0) - (before.counters[name] ?? 0);
+  return {
+    drops: Object.fromEntries(
+      Object.keys(after.counters)
+        .filter((name) => difference(name) !== 0 && !name.startsWith('session.') && !name.startsWith('hello.'))
+        .map((name) => [name, difference(name)]),
+    ),
+    stages: Object.fromEntries(
+      Object.entries(after.stages).map(([stage, { entries, drops }]) => [
+        stage,
+        { entries: entries - before.stages[stage].entries, drops },
+      ]),
+    ),
+    inside: concat(...inside).length,
+    outside: [one, two, three].map((client) => client.inner().length),
+  };
+}
+
+describe.skipIf(refusal !== undefined).each(backends())('a pass over %s', (io) => {
+  it('opens, seals, drops and counts what the nodes do one by one', () => {
+    const stepwise = start(io, true);
+    const passing = start(io, false);
+    const steps = converse(stepwise);
+    expect(converse(passing)).toEqual(steps);
+    expect(steps.drops).toMatchObject({ tooShort: 1, replayed: 1, forged: 1, noRoute: 1, notOnline: 1, sendFailed: 1 });
+    expect(steps.outside).toEqual([20, 10, 11]);
+    // and it has ended in every way there is
+    expect(passing.passes.filter((times) => times === 0)).toEqual([]);
+    expect(stepwise.passes.every((times) => times === 0)).toBe(true);
+  });
+});
