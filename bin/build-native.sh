@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the addon against the headers of the pinned Node: `bin/build-native.sh [release|asan]`.
 # release -> build/Release, asan (AddressSanitizer and UndefinedBehaviorSanitizer) -> build-asan/build/Release.
+# A second build of a kind in one checkout waits for the first: node-gyp fails where another makes and removes files below it.
 # Beside the addon, ringway.built says what it was built from and for which Node: src/native/index.ts compares.
 set -eu
 cd "$(dirname "$0")/.."
@@ -24,7 +25,10 @@ case $kind in
     echo "build-native: expected release or asan but received $kind" >&2
     exit 2 ;;
 esac
+. bin/lock.sh
+lock "build-$kind" "build of the addon ($kind)"
 built="$(sh bin/native-digest.sh) $(sh bin/node --version)" # before the build: sources may change meanwhile
+if [ "$waited" = yes ] && [ "$(cat "$directory/build/Release/ringway.built" 2>/dev/null)" = "$built" ]; then exit 0; fi
 gyp="sh bin/node node_modules/node-gyp/bin/node-gyp.js --directory $directory --nodedir $headers --release --loglevel warn"
 # configure rewrites the makefiles when sources come and go; make then rebuilds only what changed
 $gyp configure

@@ -7,7 +7,7 @@ purpose=${1:-start}
 ready=.cache/ready-$purpose
 
 inputs() {
-  { cat package.json package-lock.json bin/setup.sh bin/setup.mjs bin/build-native.sh && sh bin/native-digest.sh; } | sha256sum
+  { cat package.json package-lock.json bin/setup.sh bin/setup.mjs bin/build-native.sh bin/lock.sh && sh bin/native-digest.sh; } | sha256sum
 }
 
 is_ready() {
@@ -28,6 +28,9 @@ if ! command -v node >/dev/null 2>&1; then
   echo 'ringway: Node (18 or newer) and npm are needed first; on Debian and Ubuntu: apt-get install nodejs npm' >&2
   exit 1
 fi
+. bin/lock.sh
+lock setup set-up
+if [ "$waited" = yes ] && is_ready; then exit 0; fi
 node bin/setup.mjs "$purpose" "$ready.paths"
 { inputs && cat "$ready.paths"; } >"$ready"
 rm "$ready.paths"
