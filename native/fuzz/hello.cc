@@ -1,6 +1,6 @@
 // Hostile datagrams as first ClientHellos: nothing is read beyond them, what is chosen is of the server's terms, and the answer keeps to its size
 // and is, read as a record, what it says it is.
-// link: native/hello/parse.cc native/hello/retry.cc native/secret/memory.cc native/aead/aead.cc native/fuzz/backends/none.cc
+// link: native/hello/parse.cc native/hello/retry.cc native/secret/memory.cc native/aead/aead.cc native/fuzz/backends/none.cc native/fuzz/backends/hash.cc
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -11,18 +11,6 @@
 #include "packet/bytes.h"
 
 using namespace ringway;
-
-// Hashes that hash nothing, but read all they are given: OpenSSL is Node's, and not linked.
-namespace {
-void fill(size_t length, std::span<const Bytes> chunks, uint8_t* out) {
-  uint8_t sum = 0;
-  for (const Bytes chunk : chunks) for (const uint8_t byte : chunk) sum = static_cast<uint8_t>(sum * 31 + byte);
-  std::memset(out, sum, length);
-}
-}  // namespace
-Hash ringway::hash_of_suite(uint16_t suite) { return suite == 0x1302 ? Hash::sha384 : Hash::sha256; }
-bool ringway::digest(Hash hash, std::span<const Bytes> chunks, uint8_t* out) { return fill(hash_bytes(hash), chunks, out), true; }
-bool ringway::hmac(Hash hash, Bytes, std::initializer_list<Bytes> message, uint8_t* out) { return fill(hash_bytes(hash), {message.begin(), message.size()}, out), true; }
 
 namespace {
 
