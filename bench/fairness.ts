@@ -50,7 +50,7 @@ async function joinOther(lab: Lab, options: Parameters<typeof startClient>[1]): 
   const keys = { tun_name: OTHER.device, tun_local_ip: OTHER.inside };
   const { command } = options.client;
   const flags = ['--state', `${lab.folder}/state-other`];
-  await startClient(lab, { ...options, client: { command, flags, keys, ready: /keeper: ready/ } });
+  await startClient(lab, { ...options, client: { command, flags, keys, ready: /keeper: started/ } });
   await lab.client.device(OTHER.device);
   await lab.client.run('ip', 'address', 'replace', `${OTHER.inside}/32`, 'dev', OTHER.device);
   await lab.client.run('ip', 'link', 'set', OTHER.device, 'up');

@@ -46,6 +46,8 @@ export interface Calibration {
   /** For `ringway server` and `ringway client`; those that differ from `auto` come from here. */
   readonly flags: readonly string[];
   readonly isAuto: boolean;
+  /** What has a better figure than `auto` and is not named all the same, and why. */
+  readonly passedOver: readonly { readonly flag: string; readonly why: string }[];
 }
 
 interface Contender {
@@ -112,7 +114,8 @@ export async function calibrate({ rounds, forMs, show }: Plan): Promise<Calibrat
     for (const each of all) if (why.has(each.flag)) absent.push({ ...each, why: why.get(each.flag) ?? '' });
     if (why.has('')) throw nothingCarried(why.get('') ?? '');
     const measured = all.flatMap((each, i) => (why.has(each.flag) ? [] : [assess(each, found[i], found[0].gigabits)]));
-    return { measured, absent, ...choose(auto, measured) };
+    const chosen = choose(auto, measured);
+    return { measured, absent, ...chosen, passedOver: passedOver(chosen.best, measured) };
   } finally {
     await bridge.close();
   }
@@ -148,4 +151,24 @@ export function choose(
   }
   const flags = keys.flatMap((key) => [flagOf[key], best[key]]);
   return { best, flags, isAuto: keys.every((key) => best[key] === auto[key]) };
+}
+
+/** Why rows with a better median than that of `auto` are not part of the answer. Exported for its test. */
+export function passedOver(best: Combination, measured: readonly Measured[]): Calibration['passedOver'] {
+  const [auto] = measured; // measured first, and there or nothing is
+  return measured.flatMap(({ combination, flag, gigabits, ratio, wins }) => {
+    const key = (Object.keys(flagOf) as (keyof Combination)[]).find(
+      (each) => combination[each] !== auto.combination[each],
+    );
+    if (!key || combination[key] === best[key]) return [];
+    if (ratio.median <= 1 && gigabits.median <= auto.gigabits.median) return [];
+    const percent = (share: number) => Math.round(share * 100);
+    if (wins < SURE) {
+      const of = `in ${percent(wins)} % of the rounds only: ${percent(SURE)} % are asked for`;
+      return [{ flag, why: `carried more than auto ${of}` }];
+    }
+    if (ratio.median <= WORTH)
+      return [{ flag, why: `${ratio.median.toFixed(3)} of auto is not the ${WORTH} that a flag is worth` }];
+    return [{ flag, why: `${flagOf[key]} ${best[key]} carried more` }];
+  });
 }

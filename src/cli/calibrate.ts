@@ -54,13 +54,14 @@ async function run(flags: Flags): Promise<number> {
 
 const machine = () => `${cpus().length} x ${cpus()[0].model.trim()}, Linux ${kernel()}`;
 
-function print({ measured, absent, flags, isAuto }: Calibration, rounds: number): void {
+function print({ measured, absent, flags, isAuto, passedOver }: Calibration, rounds: number): void {
   console.log(`One TCP flow through a tunnel between two namespaces, both ends on this machine (${machine()}).`);
   console.log(`Median of ${rounds} rounds that took turns, and their range; CPU seconds of both shards a GB.\n`);
   const rows = measured.map((each) => [each.flag || 'auto', ...figures(each)]);
   console.log(columns(['combination', '#Gbit/s', '#of auto', '#CPU s/GB'], rows).join('\n'));
   for (const { flag, why } of absent) console.log(`${flag}: not to be had here: ${why}`);
   console.log(`\nbest: ${flags.join(' ')}${isAuto ? ' (what auto takes: no flag is needed)' : ''}`);
+  for (const { flag, why } of passedOver) console.log(`not ${flag}: ${why}`);
 }
 
 function figures({ gigabits, ratio, cpuPerGb }: Measured): string[] {

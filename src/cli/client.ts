@@ -14,7 +14,7 @@ export function clientCommand(): Command {
   const command = new Command('client').description(
     "connect to a server: takes the stock client's configuration and flags",
   );
-  addKeys(command, clientKeys, backendKeys).addOption(
+  addKeys(command, 'client', clientKeys, backendKeys).addOption(
     new Option('-g, --generate <KIND>', 'write defaults or a JSON schema to the configuration file, and end').choices([
       'yaml',
       'jsonschema',

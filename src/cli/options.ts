@@ -6,8 +6,8 @@ import { flagName } from '../config/layers.ts';
 const STOCK = 'Configuration keys (also in the file, and as environment variables):';
 const OWN = "Ringway's own (in the file below `ringway:`):";
 
-/** Adds -c and a flag for every key. */
-export function addKeys(command: Command, stock: Keys, own: Keys): Command {
+/** Adds -c and a flag for every key. The help of a client leaves out what only a server heeds. */
+export function addKeys(command: Command, role: 'server' | 'client', stock: Keys, own: Keys): Command {
   command.requiredOption('-c, --config-file <FILE>', 'configuration in YAML, as of the stock program');
   for (const [keys, heading] of [
     [stock, STOCK],
@@ -18,7 +18,7 @@ export function addKeys(command: Command, stock: Keys, own: Keys): Command {
       const short = key.short ? `-${key.short}, ` : '';
       const value = key.value ? `<${key.value}>` : '[true|false]';
       const option = new Option(`${short}${flagName(name)} ${value}`, about(key.about, key.fallback, key.value));
-      command.addOption(option.helpGroup(heading));
+      command.addOption(option.helpGroup(heading).hideHelp(key.serverOnly === true && role === 'client'));
     }
   }
   return command;

@@ -11,7 +11,7 @@ import { describe } from './report.ts';
 
 export function serverCommand(): Command {
   const command = new Command('server').description("carry clients: takes the stock server's configuration and flags");
-  addKeys(command, serverKeys, backendKeys).action(async () => {
+  addKeys(command, 'server', serverKeys, backendKeys).action(async () => {
     const { config_file: file, ...flags } = flagsOf(command);
     const duty = serverDuty(String(file), { flags, env: process.env }, checkServerFiles);
     const { exitCode, error } = await keep(duty, thisMachine);

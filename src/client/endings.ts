@@ -6,7 +6,7 @@ const ENDINGS: Record<string, readonly [code: string, sentence: string, advice: 
   UNAUTHORIZED: ['UNAUTHORIZED', 'refused the login', 'check user and password, or the token'],
   PEER_SILENT: ['SERVER_SILENT', 'does not answer', 'check address, port, mode (tcp or udp) and firewalls'],
   SERVER_REFUSED: ['SERVER_REFUSED', 'refuses TCP connections', 'check address, port and mode (tcp or udp)'],
-  REFUSED_42: ['CERT_NAME', 'shows a certificate of another name', 'check server_dn'],
+  REFUSED_42: ['CERT_NAME', 'shows a certificate of another name', 'check server_dn'], // the reason has both names
   REFUSED_45: ['CERT_EXPIRED', 'shows a certificate that is expired or not yet valid', 'renew it, or check the clocks'],
   REFUSED_48: ['CERT_UNTRUSTED', 'shows a certificate that ca_cert does not vouch for', 'check ca_cert'],
   KEEPALIVE_TIMEOUT: ['SERVER_GONE', 'has stopped answering', 'start the client again when the network is back'],
@@ -20,7 +20,8 @@ export function endingError(code: string, reason: string, server: string): Ringw
   const known = ENDINGS[code];
   if (known) {
     const [name, sentence, advice] = known;
-    return new RingwayError(name, `the server ${server} ${sentence}`, advice);
+    const details = name === 'CERT_NAME' ? `: ${reason}` : '';
+    return new RingwayError(name, `the server ${server} ${sentence}${details}`, advice);
   }
   const message = `the session with the server ${server} has ended: ${reason} (${code})`;
   return new RingwayError('SESSION_ENDED', message, `docs/errors.md says what ${code} means`);

@@ -1,5 +1,6 @@
 /** A session over TCP, from the client's side: TLS 1.3 by `node:tls`, then the same Lightway session. */
 import tls from 'node:tls';
+import { otherName } from '../crypto/certificates.ts';
 import type { Control } from '../datapath/control.ts';
 import type { ShardReport } from '../datapath/host.ts';
 import { SlotFlag } from '../datapath/layout.ts';
@@ -33,6 +34,12 @@ const REFUSALS: Record<string, string> = {
   ETIMEDOUT: 'PEER_SILENT',
 };
 
+/** In the words of a DTLS client where it is about names: OpenSSL's repeat one of them, or none. */
+function reasonOf(error: NodeJS.ErrnoException & { readonly cert?: tls.PeerCertificate }, serverName: string): string {
+  if (REFUSALS[error.code ?? ''] !== 'REFUSED_42') return error.message;
+  return otherName(serverName, error.cert?.subjectaltname ?? `CN=${error.cert?.subject?.CN ?? ''}`);
+}
+
 export function connectStream(
   control: Control,
   role: ClientRole,
@@ -60,7 +67,8 @@ export function connectStream(
     report({ type: 'ended', code, reason });
   };
   const timer = setTimeout(() => failed('PEER_SILENT', 'no TLS handshake in 12.7 s'), CONNECT_MS);
-  const refused = (error: NodeJS.ErrnoException) => failed(REFUSALS[error.code ?? ''] ?? 'OUTER_FAILED', error.message);
+  const refused = (error: NodeJS.ErrnoException) =>
+    failed(REFUSALS[error.code ?? ''] ?? 'OUTER_FAILED', reasonOf(error, target.serverName));
   const closed = () => failed('PEER_CLOSED', 'the server closed the connection');
   socket.on('error', refused);
   socket.on('close', closed);

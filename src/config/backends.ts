@@ -48,10 +48,8 @@ export const backendKeys = {
   groups: key(
     z.union([groups(), auto()], { error: () => `auto, or ${NAMES_OF_GROUPS}` }),
     'auto',
-    'server: key exchange to ask for, best first; auto: X25519MLKEM768, then the cheap curves',
-    {
-      value: 'NAME,NAME',
-    },
+    'key exchange to ask for, best first; auto: X25519MLKEM768, then the cheap curves',
+    { value: 'NAME,NAME', serverOnly: true },
   ),
   sqpoll: key(flag(), false, 'io_uring: a kernel thread takes what is submitted; costs a core', { value: 'on|off' }),
   zero_copy: key(flag(), false, 'io_uring: send from our memory; gains with a real network card only', {
@@ -69,14 +67,15 @@ export const backendKeys = {
     'datagrams that leave together at most; auto: as the preset',
     { value: 'N|auto' },
   ),
-  user_rates: key(optional(path()), null, 'server: YAML file with a map of user to pace_rate', { value: 'FILE' }),
+  user_rates: key(optional(path()), null, 'YAML file with a map of user to pace_rate', {
+    value: 'FILE',
+    serverOnly: true,
+  }),
   shards: key(
     z.union([integer(1, MOST_SHARDS), auto()], { error: () => `a whole number from 1 to ${MOST_SHARDS}, or auto` }),
     'auto',
-    'threads that carry packets; auto: one a core, one for a client',
-    {
-      value: 'N|auto',
-    },
+    'threads that carry packets; auto: one a core',
+    { value: 'N|auto', serverOnly: true },
   ),
   sessions: key(integer(1, MOST_SESSIONS), 16_384, 'slots of the session table', { value: 'N' }),
   state: key(path(), 'auto', 'folder of the control socket; auto: /run/ringway', { value: 'DIR' }),

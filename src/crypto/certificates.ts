@@ -11,6 +11,8 @@ const MAX_CERTIFICATES = 16;
 /** What the stock TLS library enforces (protocol specification §2.3). */
 const MIN_RSA_BITS = 2048;
 const MIN_EC_BITS = 256;
+/** Characters of a certificate's names that an error repeats. */
+const MOST_NAMES = 200;
 const CURVE_BITS: Record<string, number> = { prime256v1: 256, secp384r1: 384, secp521r1: 521 };
 
 interface Certificate {
@@ -188,8 +190,19 @@ function checkAuthority({ x509, facts }: Certificate, below: readonly Certificat
   if (facts.criticalUnknown) throw new Refusal(CryptoAlert.unsupportedCertificate, 'unknown critical extension');
 }
 
+/**
+ * The sentence for people.
+ * @param names as Node writes alternative names or a subject: an authority's word, but not what a terminal should obey
+ */
+export function otherName(serverName: string, names: string): string {
+  const printable = names.replace(/\p{C}+/gu, ' ').trim();
+  const short = printable.length > MOST_NAMES ? `${printable.slice(0, MOST_NAMES)}…` : printable;
+  return `asked for ${serverName}, it is for ${short || 'nobody'}`;
+}
+
 /** SAN dNSName where there is one, else the common name. */
 function checkName(leaf: Certificate, serverName: string): void {
   if (leaf.x509.checkHost(serverName, { subject: 'default', partialWildcards: false }) !== undefined) return;
-  throw new Refusal(CryptoAlert.badCertificate, `the certificate is not for "${serverName}"`);
+  const names = leaf.x509.subjectAltName ?? leaf.x509.subject;
+  throw new Refusal(CryptoAlert.badCertificate, otherName(serverName, names));
 }

@@ -145,7 +145,7 @@ class Keeper<C extends Config> {
       case 'ready':
         this.#ready = true;
         this.#kernel?.notifySystemd('READY=1');
-        this.#log.info('ready');
+        this.#log.info(this.#duty.role === 'client' ? 'started, connecting' : 'ready'); // a client says `online` itself
         break;
       case 'clientOnline':
         this.#online(message.networkConfig);

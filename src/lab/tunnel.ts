@@ -52,7 +52,7 @@ export function ringway(
     command: [RINGWAY, role],
     flags: ['--state', stateFolder(lab, role), ...flags],
     keys,
-    ready: /keeper: ready/,
+    ready: role === 'client' ? /keeper: started/ : /keeper: ready/,
   };
 }
 

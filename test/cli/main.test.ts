@@ -51,8 +51,9 @@ describe('bin/ringway', () => {
     const { status, stdout } = ringway([role, '--help']);
     expect(status).toBe(0);
     for (const name of Object.keys(keys)) expect(stdout).toContain(`--${name.replaceAll('_', '-')} `);
-    for (const own of ['--io', '--aead', '--gro', '--tun-offload', '--shards', '--state'])
-      expect(stdout).toContain(`${own} <`);
+    for (const own of ['--io', '--aead', '--gro', '--tun-offload', '--state']) expect(stdout).toContain(`${own} <`);
+    for (const ofServers of ['--shards', '--groups', '--user-rates'])
+      expect(stdout.includes(`${ofServers} <`)).toBe(role === 'server');
   });
 
   it.each([[['server']], [['server', '-c']], [['server', '-c', 'x', '--nonsense']], [['nonsense']]])(

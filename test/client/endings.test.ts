@@ -12,6 +12,13 @@ describe('how a session ended', () => {
     );
   });
 
+  it('names both names where they differ', () => {
+    expect(line('REFUSED_42', 'asked for a.example, it is for DNS:b.example')).toBe(
+      'ringway: the server 10.9.0.2:27690 shows a certificate of another name: asked for a.example, it is for DNS:b.example ' +
+        '— check server_dn [CERT_NAME]',
+    );
+  });
+
   it('keeps the reason where there is no sentence for it', () => {
     expect(line('BAD_FRAME', CLOSE_REASON.BAD_FRAME)).toBe(
       'ringway: the session with the server 10.9.0.2:27690 has ended: the peer sent a malformed frame (BAD_FRAME) — ' +

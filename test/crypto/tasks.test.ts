@@ -3,6 +3,7 @@ import { x25519 } from '@noble/curves/ed25519.js';
 import { p256 } from '@noble/curves/nist.js';
 import { ml_kem768, ml_kem1024 } from '@noble/post-quantum/ml-kem.js';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { otherName } from '../../src/crypto/certificates.ts';
 import { CURVE_LENGTH, GROUPS, Group } from '../../src/crypto/groups.ts';
 import { SCHEMES, schemesOf } from '../../src/crypto/schemes.ts';
 import { type ClientCredentials, runTask, type TaskResult } from '../../src/crypto/tasks.ts';
@@ -230,6 +231,16 @@ describe('verifying a peer', () => {
     const common = issue({ name: 'common.test', issuer: root });
     expect(verify([common], { serverName: 'common.test' })).toEqual(accepted);
     expect(verify([common], { serverName: 'server.test' })).toMatchObject(alert(42));
+  });
+
+  it('says which name was asked for and which the certificate has, in printable characters and not without end', () => {
+    const reason = (leaf: ReturnType<typeof issue>) => verify([leaf], { serverName: 'asked.test' });
+    const both = issue({ name: 'common.test', issuer: root, dnsNames: ['server.test', 'other.test'] });
+    expect(reason(both)).toMatchObject({ reason: 'asked for asked.test, it is for DNS:server.test, DNS:other.test' });
+    const common = issue({ name: 'common.test', issuer: root });
+    expect(reason(common)).toMatchObject({ reason: 'asked for asked.test, it is for CN=common.test' });
+    expect(otherName('a', 'CN=\u001b[2J\nb')).toBe('asked for a, it is for CN= [2J b');
+    expect(otherName('a', 'b'.repeat(10_000)).length).toBeLessThan(250);
   });
 
   it('refuses weak keys, other purposes and unknown critical extensions', () => {

@@ -171,7 +171,7 @@ describe.skipIf(missing !== '')(`the keeper in a namespace${missing && ` (needs 
   });
 
   it('gives a client address, peer, MTU 1350 and up, and takes the device away again', async () => {
-    await start('client').says(/keeper: ready/);
+    await start('client').says(/keeper: started, connecting/);
     expect(link('rwkt')).toMatchObject({ mtu: 1350, flags: expect.arrayContaining(['UP']) });
     expect(inside('address', 'show', 'dev', 'rwkt')).toContain('inet 100.64.0.6 peer 100.64.0.5/32');
     expect(await program?.stop()).toBe(0);
@@ -182,7 +182,7 @@ describe.skipIf(missing !== '')(`the keeper in a namespace${missing && ` (needs 
     inside('tuntap', 'add', 'dev', 'rwkt', 'mode', 'tun');
     try {
       const before = link('rwkt');
-      await start('client').says(/keeper: ready/);
+      await start('client').says(/keeper: started, connecting/);
       await program?.stop();
       expect(link('rwkt')).toMatchObject({ mtu: before?.mtu, flags: before?.flags });
       expect(inside('address', 'show', 'dev', 'rwkt')).not.toContain('100.64.0.6');

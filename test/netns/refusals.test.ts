@@ -24,23 +24,25 @@ describe.each(['udp', 'tcp'] as const)('a client over %s', (mode) => {
     return {
       code,
       complaint: client.lines.map((line) => /\[([A-Z_]+)\]$/.exec(line)?.[1]).filter((word) => word !== undefined),
+      names: client.lines.flatMap((line) => /asked for .*, it is for [^ ]+/.exec(line) ?? []),
     };
   }
 
   it('with a wrong password is refused: UNAUTHORIZED', async () => {
     const wrong = options({ keys: { password: 'passwort' } });
-    expect(await refusal(options(), wrong)).toEqual({ code: 1, complaint: ['UNAUTHORIZED'] });
+    expect(await refusal(options(), wrong)).toEqual({ code: 1, complaint: ['UNAUTHORIZED'], names: [] });
   });
 
   it('refuses a server whose certificate another authority signed: CERT_UNTRUSTED', async () => {
     const authority = await createAuthority(fixture.lab.folder, 'stranger');
     const other = options({ credentials: { ...fixture.credentials, authority } });
-    expect(await refusal(options(), other)).toEqual({ code: 1, complaint: ['CERT_UNTRUSTED'] });
+    expect(await refusal(options(), other)).toEqual({ code: 1, complaint: ['CERT_UNTRUSTED'], names: [] });
   });
 
   it('refuses a server whose certificate has another name: CERT_NAME', async () => {
     const other = options({ keys: { server_dn: 'other.example' } });
-    expect(await refusal(options(), other)).toEqual({ code: 1, complaint: ['CERT_NAME'] });
+    const names = ['asked for other.example, it is for DNS:vpn.example'];
+    expect(await refusal(options(), other)).toEqual({ code: 1, complaint: ['CERT_NAME'], names });
   });
 
   it('refuses a server whose certificate has run out: CERT_EXPIRED', async () => {
@@ -48,11 +50,11 @@ describe.each(['udp', 'tcp'] as const)('a client over %s', (mode) => {
     const expired = options({
       credentials: { ...fixture.credentials, ...(await createCertificate(fixture.lab.folder, order)) },
     });
-    expect(await refusal(expired, options())).toEqual({ code: 1, complaint: ['CERT_EXPIRED'] });
+    expect(await refusal(expired, options())).toEqual({ code: 1, complaint: ['CERT_EXPIRED'], names: [] });
   });
 
   it('gives up on a server that is away: SERVER_SILENT over UDP, SERVER_REFUSED over TCP', async () => {
     const code = mode === 'udp' ? 'SERVER_SILENT' : 'SERVER_REFUSED';
-    expect(await refusal(undefined, options())).toEqual({ code: 1, complaint: [code] });
+    expect(await refusal(undefined, options())).toEqual({ code: 1, complaint: [code], names: [] });
   });
 });

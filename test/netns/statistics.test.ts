@@ -98,7 +98,7 @@ describe('the statistics of a tunnel', () => {
     const before = await told('client');
     const said = tunnel.client.lines.length;
     expect(kill(before.enginePid, 'SIGKILL')).toBe(true);
-    await tunnel.client.line(/keeper: ready/, 10_000, said);
+    await tunnel.client.line(/keeper: started, connecting/, 10_000, said);
     expect(await tunnel.carries(10)).toBe(true); // its shard runs: until then there is nothing to tell of
     const after = await told('client');
     expect(after.generation).toBe(before.generation + 1);
