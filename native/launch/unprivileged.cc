@@ -1,5 +1,5 @@
 // A program of its own, beside the addon: gives up what its keeper may do and becomes the engine. It has one thread, which the engine's
-// could not say of itself: Node has seven at the first line of JavaScript, and capabilities belong to threads (docs/decisions/0013).
+// could not say of itself: Node has seven at the first line of JavaScript, and capabilities belong to threads (docs/decisions/0015).
 //
 //     unprivileged KEEPER USER PROGRAM [ARGUMENT...]
 //

@@ -1,6 +1,6 @@
 /**
  * The client's engine: what the keeper starts, without privileges. It dials all servers of the list at once, each with a shard of its own, stays
- * with one (race.ts), and ends with a clear error when none lets it in or when the session is over, as the stock client does: whoever
+ * with one (contest.ts), and ends with a clear error when none lets it in or when the session is over, as the stock client does: whoever
  * supervises it starts it again.
  */
 import type { Piscina } from 'piscina';
@@ -14,7 +14,6 @@ import { GENERATIONS_PER_ENGINE, type ShardReport } from '../datapath/host.ts';
 import { SlotState } from '../datapath/layout.ts';
 import { ShardPool } from '../datapath/shard-pool.ts';
 import { SessionTable } from '../datapath/table.ts';
-import type { RingwayError } from '../errors.ts';
 import { type Keeper, runEngine } from '../keeper/engine-side.ts';
 import type { ClientStart } from '../keeper/protocol.ts';
 import type { Addon } from '../native/index.ts';
@@ -22,25 +21,19 @@ import { createLog, type Logger } from '../observe/log.ts';
 import { serveMetrics } from '../observe/reports.ts';
 import { type EngineStatistics, ownUse } from '../observe/statistics.ts';
 import { handshakeMtu, type PathMtuConfig, pathMtuConfig } from '../session/path-mtu.ts';
-import { CLIENT_DEFAULTS, type NetworkConfig, type ClientConfig as SessionConfig } from '../session/types.ts';
+import { CLIENT_DEFAULTS, type ClientConfig as SessionConfig } from '../session/types.ts';
 import type { Auth } from '../wire/frames.ts';
 import { VERSION_1_3 } from '../wire/header.ts';
+import { Contest, type Contestant } from './contest.ts';
 import { continued } from './continued.ts';
-import { endingError } from './endings.ts';
-import { Race } from './race.ts';
 import type { ClientShardTask } from './shard-task.ts';
 
-/** One server that is dialled, or that the session is with. */
-interface Attempt {
-  /** Its place in the list. */
-  readonly place: number;
+/** One server with what works for it. */
+interface Attempt extends Contestant {
   readonly server: ServerEntry;
   readonly slot: number;
   readonly crypto: Piscina;
   readonly shards: ShardPool<ClientShardTask>;
-  /** What it told, once it is online. */
-  networkConfig: NetworkConfig | undefined;
-  error: RingwayError | undefined;
 }
 
 class ClientEngine {
@@ -52,12 +45,7 @@ class ClientEngine {
   readonly #sessions: SessionTable;
   /** Shards attach by id; it lives as long as its handle is held. */
   readonly #index: ReturnType<Addon['createIndex']>;
-  readonly #race: Race;
-  /** Those that live. */
-  #attempts: readonly Attempt[] = [];
-  #winner: Attempt | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #leaving = false;
+  readonly #contest: Contest;
 
   constructor(addon: Addon, keeper: Keeper, start: ClientStart) {
     this.#addon = addon;
@@ -69,12 +57,25 @@ class ClientEngine {
     this.#index = addon.createIndex(table.slots);
     this.#sessions = new SessionTable(addon.openTable(table).public, table.slots);
     const { servers, preferredConnectionWaitInterval } = this.#config;
-    this.#race = new Race(addon.monotonicMicros(), servers.length, preferredConnectionWaitInterval);
+    this.#contest = new Contest(servers.length, preferredConnectionWaitInterval, {
+      now: () => addon.monotonicMicros(),
+      after: (ms, then) => {
+        const timer = setTimeout(then, ms);
+        return () => clearTimeout(timer);
+      },
+      warn: (message) => this.#log.warn(message),
+      won: (winner, networkConfig) => {
+        this.#log.info(`online with ${winner.name}`);
+        const [serverAddress] = start.addresses[winner.place];
+        keeper.send({ type: 'clientOnline', networkConfig: { serverAddress, ...networkConfig } });
+      },
+      fatal: (error) => void keeper.fatal(error),
+    });
   }
 
   run(): void {
-    this.#keeper.onStop(() => this.#leave('stop'));
-    this.#keeper.onYield(() => this.#leave('yield'));
+    this.#keeper.onStop(() => this.#contest.leave('stop'));
+    this.#keeper.onYield(() => this.#contest.leave('yield'));
     this.#keeper.onStatistics(() => this.#statistics());
     const { tun, generation } = this.#start;
     const source = async () => ({
@@ -88,23 +89,31 @@ class ClientEngine {
     const earlier = continued(this.#sessions, servers, this.#start.addresses);
     for (let slot = 0; slot < this.#sessions.usableSlots; slot++)
       if (slot !== earlier?.slot) this.#sessions.fields.state.set(slot, SlotState.free); // of a race that an engine did not survive
-    if (earlier) this.#winner = this.#connect(earlier.server, earlier.slot);
-    else for (let place = 0; place < servers.length; place++) this.#connect(place, place);
+    const attempts = earlier
+      ? [this.#attempt(earlier.server, earlier.slot)]
+      : servers.map((_, place) => this.#attempt(place, place));
+    for (const attempt of attempts) {
+      if (earlier) this.#contest.goOn(attempt);
+      else this.#contest.add(attempt);
+      attempt.shards.start();
+    }
     this.#keeper.send({ type: 'ready' });
   }
 
   async #statistics(): Promise<EngineStatistics> {
-    const shown = this.#winner ?? this.#attempts[0]; // all are shard 0
+    const shown = this.#contest.shown as Attempt | undefined; // all are shard 0
     const shards = (await shown?.shards.statistics()) ?? [];
     return { ...ownUse(this.#addon.monotonicMicros()), assignedAddresses: null, ages: null, shards };
   }
 
-  #connect(place: number, slot: number): Attempt {
+  #attempt(place: number, slot: number): Attempt {
     const server = this.#config.servers[place];
-    this.#log.info(`connecting to ${server.server.host}:${server.server.portNumber} over ${server.mode}`);
+    const name = `${server.server.host}:${server.server.portNumber}`;
+    this.#log.info(`connecting to ${name} over ${server.mode}`);
     const caCert = this.#start.files.caCerts[place];
     const attempt: Attempt = {
       place,
+      name,
       server,
       slot,
       crypto: createCryptoPool({ role: 'client', caCert, serverName: server.serverDn }, 1),
@@ -115,11 +124,12 @@ class ClientEngine {
           this.#log.error({ error: error.message }, 'the shard died; its session goes on in a new one'),
         gaveUp: () => process.exit(70),
       }),
-      networkConfig: undefined,
-      error: undefined,
+      stop: async (how, over) => {
+        await attempt.shards.stop(how);
+        await attempt.crypto.destroy();
+        if (over) this.#sessions.fields.state.set(slot, SlotState.free);
+      },
     };
-    this.#attempts = [...this.#attempts, attempt];
-    attempt.shards.start();
     return attempt;
   }
 
@@ -200,7 +210,7 @@ class ClientEngine {
   #heard(attempt: Attempt, report: ShardReport): void {
     switch (report.type) {
       case 'ready':
-        if (report.note && attempt === this.#attempts[0]) this.#log.info(report.note);
+        if (report.note && attempt === this.#contest.shown) this.#log.info(report.note);
         return;
       case 'note':
         return void this.#log.warn(report.text);
@@ -216,66 +226,10 @@ class ClientEngine {
         );
         return;
       case 'online':
-        attempt.networkConfig = report.networkConfig;
-        if (this.#winner) return;
-        this.#race.online(attempt.place);
-        return void this.#settle();
+        return this.#contest.online(attempt, report.networkConfig);
       case 'ended':
-        return void this.#ended(attempt, report.code, report.reason);
+        return void this.#contest.ended(attempt, report.code, report.reason);
     }
-  }
-
-  /** Is the race over? Then the others are told Goodbye, and the host is changed when they no longer read its packets. */
-  async #settle(): Promise<void> {
-    if (this.#winner || this.#leaving) return;
-    const now = this.#addon.monotonicMicros();
-    const place = this.#race.winner(now);
-    const winner = this.#attempts.find((attempt) => attempt.place === place);
-    clearTimeout(this.#timer);
-    if (!winner?.networkConfig) {
-      const wait = this.#race.nextDeadline(now) - now;
-      if (Number.isFinite(wait)) this.#timer = setTimeout(() => void this.#settle(), Math.ceil(wait / 1_000));
-      return;
-    }
-    this.#winner = winner;
-    const others = this.#attempts.filter((attempt) => attempt !== winner);
-    await this.#stop(others, 'stop');
-    if (winner.error || this.#leaving) return;
-    const { host, portNumber } = winner.server.server;
-    this.#log.info(`online with ${host}:${portNumber}`);
-    const [serverAddress] = this.#start.addresses[winner.place];
-    this.#keeper.send({ type: 'clientOnline', networkConfig: { serverAddress, ...winner.networkConfig } });
-  }
-
-  async #ended(attempt: Attempt, code: string, reason: string): Promise<void> {
-    const { host, portNumber } = attempt.server.server;
-    if (this.#leaving || attempt.error || (this.#winner && this.#winner !== attempt)) return; // told Goodbye
-    const error = endingError(code, reason, `${host}:${portNumber}`);
-    attempt.error = error;
-    this.#race.failed(attempt.place);
-    const isTheEnd = this.#winner === attempt || this.#race.lost; // before the wait below: another may win meanwhile
-    if (!isTheEnd) this.#log.warn(`${error.message} [${error.code}]: others are still being tried`);
-    await this.#stop([attempt], 'yield');
-    if (isTheEnd) return this.#keeper.fatal(error);
-    await this.#settle();
-  }
-
-  #leave(how: 'stop' | 'yield'): Promise<void> {
-    this.#leaving = true;
-    clearTimeout(this.#timer);
-    return this.#stop(this.#attempts, how);
-  }
-
-  /** Ends shards: with Goodbye to their servers, or without a word. Their slots are free then, but for those that a successor goes on with. */
-  async #stop(attempts: readonly Attempt[], how: 'stop' | 'yield'): Promise<void> {
-    this.#attempts = this.#attempts.filter((attempt) => !attempts.includes(attempt));
-    await Promise.all(
-      attempts.map(async ({ shards, crypto, slot, error }) => {
-        await shards.stop(how);
-        await crypto.destroy();
-        if (how === 'stop' || error) this.#sessions.fields.state.set(slot, SlotState.free);
-      }),
-    );
   }
 }
 
