@@ -10,8 +10,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <ctime>
 #include <utility>
+
+#include "core/clock.h"
 
 namespace ringway {
 namespace {
@@ -23,13 +24,6 @@ bool for_now(int error) { return error == EAGAIN || error == ENOBUFS || error ==
 // docs/linux-facts.md §3: no checksum offload at the egress; a 6.6.44-era kernel and a short tail, or too many segments; a train beyond the path MTU
 bool refuses_train(int error) { return error == EIO || error == EINVAL || error == EMSGSIZE; }
 bool refuses_superpacket(int error) { return error == EINVAL || error == EMSGSIZE || error == EOPNOTSUPP || error == E2BIG; }
-
-double micros_of(clockid_t clock) {
-  timespec now{};
-  clock_gettime(clock, &now);
-  return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) / 1e3;
-}
-double monotonic_micros() { return micros_of(CLOCK_MONOTONIC); }
 
 uint32_t datagrams_in(uint32_t length, uint32_t segment_size) {
   return segment_size == 0 || length <= segment_size ? 1 : (length + segment_size - 1) / segment_size;
@@ -157,6 +151,7 @@ bool Port::start_waker(int descriptor) {
   waker_ = Waker::create(environment_, descriptor, [this] {
     counters_.wakes++;
     end_idle();
+    return !on_wake_ || on_wake_();
   });
   return waker_ != nullptr;
 }
@@ -172,8 +167,13 @@ uint32_t Port::wait(double wait_us) {
   }
 }
 
+bool Port::rest() {
+  idle_since_ = monotonic_micros();
+  return begin_idle();
+}
+
 bool Port::arm(napi_value callback) {
-  if (!begin_idle()) return true;
+  if (!rest()) return true;
   if (!waker_->arm(callback)) end_idle();
   return false;
 }

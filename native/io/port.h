@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -76,6 +77,12 @@ class Port : public Environment::Closing {
   // true: work is there, nothing was armed.
   bool arm(napi_value callback);
   void disarm();
+  // `wake` runs when the port wakes its thread, before JavaScript does; false: it has seen to everything, and the port rests again. Empty: none.
+  void on_wake(std::function<bool()> wake) { on_wake_ = std::move(wake); }
+  // Armed anew, for the same callback, by who was called on_wake(). @returns false when work is there
+  bool rest();
+  // When the port was last armed, in microseconds of the monotonic clock.
+  double idle_since() const { return idle_since_; }
   virtual uint32_t udp_receive(uint32_t limit) = 0;
   virtual uint32_t tun_receive(uint32_t limit) = 0;
   uint32_t door_receive(uint32_t door, uint32_t limit);
@@ -194,6 +201,8 @@ class Port : public Environment::Closing {
   std::deque<int> injected_udp_, injected_tun_;
   std::vector<uint8_t> segment_, whole_;  // scratch of run_singly
   uint32_t last_drops_ = 0;
+  std::function<bool()> on_wake_;
+  double idle_since_ = 0;
 };
 
 }  // namespace ringway

@@ -110,7 +110,7 @@ bool UringPort::begin_idle() {
   submit_and_look();
   reap();
   if (is_ready() == 0) return true;
-  end_idle();
+  io_uring_cq_eventfd_toggle(&ring_, false);  // should it have been told all the same, the next wake is for nothing
   return false;
 }
 

@@ -81,6 +81,8 @@ class UringPort final : public Port {
   // Runs the chain that was queued. @returns how many of its first requests succeeded; `error` of the one after
   template <class LengthOf>
   size_t run_chain(size_t count, int& error, LengthOf length_of);
+  template <class Call>
+  size_t run_alone(int& error, size_t length, Call call);
   // The kernel reads a zero-copy send's block until it notifies.
   uint16_t hold(const Send& one);
   void end_hold(uint64_t user_data);

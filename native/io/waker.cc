@@ -5,7 +5,7 @@
 
 namespace ringway {
 
-Waker* Waker::create(Environment& environment, int descriptor, std::function<void()> on_ready) {
+Waker* Waker::create(Environment& environment, int descriptor, std::function<bool()> on_ready) {
   napi_env env = environment.env();
   auto* waker = new Waker{environment};
   waker->on_ready_ = std::move(on_ready);
@@ -73,8 +73,7 @@ void Waker::polled(uv_poll_t* poll, int status, int) {
     waker->polling_ = false;
     return;
   }
-  waker->on_ready_();
-  waker->call_back();  // last: the callback may close the port, and with it this waker
+  if (waker->on_ready_()) waker->call_back();  // last: the callback may close the port, and with it this waker
 }
 
 void Waker::call_back() {

@@ -1,4 +1,4 @@
-// Wakes this thread's event loop when a descriptor becomes readable: one JavaScript callback per arm().
+// Wakes this thread's event loop when a descriptor becomes readable: at most one JavaScript callback per arm().
 #pragma once
 
 #include <functional>
@@ -11,8 +11,9 @@ namespace ringway {
 
 class Waker {
  public:
-  // `on_ready` runs before the callback (it drains the descriptor). nullptr and an exception pending on failure.
-  static Waker* create(Environment& environment, int descriptor, std::function<void()> on_ready);
+  // `on_ready` runs before the callback and drains the descriptor; false: there is nothing for JavaScript to do, the waker stays armed.
+  // nullptr and an exception pending on failure.
+  static Waker* create(Environment& environment, int descriptor, std::function<bool()> on_ready);
 
   bool arm(napi_value callback);  // false with an exception pending on failure
   void disarm() { is_armed_ = false; }
@@ -28,7 +29,7 @@ class Waker {
   void forget();
 
   Environment& environment_;
-  std::function<void()> on_ready_;
+  std::function<bool()> on_ready_;
   uv_poll_t poll_{};
   bool is_armed_ = false;
   bool polling_ = false;  // goes on while nobody is armed: to stop and start it are two system calls a wake

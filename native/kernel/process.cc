@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "core/args.h"
+#include "core/clock.h"
 #include "core/errors.h"
 #include "core/functions.h"
 #include "core/values.h"
@@ -86,11 +87,7 @@ napi_value pin_thread(napi_env env, napi_callback_info info) {
 }
 
 // monotonicMicros() -> CLOCK_MONOTONIC
-napi_value monotonic_micros(napi_env env, napi_callback_info) {
-  timespec now{};
-  if (clock_gettime(CLOCK_MONOTONIC, &now) != 0) return throw_errno(env, "clock_gettime", errno);
-  return to_js(env, static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) / 1e3);
-}
+napi_value clock_now(napi_env env, napi_callback_info) { return to_js(env, monotonic_micros()); }
 
 // notifySystemd(state) -> was there anybody to tell? (sd_notify(3): a datagram to $NOTIFY_SOCKET, '@' = abstract)
 napi_value notify_systemd(napi_env env, napi_callback_info info) {
@@ -117,7 +114,7 @@ napi_value notify_systemd(napi_env env, napi_callback_info info) {
 const Functions functions{
   {"createMemfd", create_memfd}, {"closeDescriptor", close_descriptor}, {"duplicateDescriptor", duplicate_descriptor},
   {"setCloseOnExec", set_close_on_exec}, {"forbidDumps", forbid_dumps}, {"pinThread", pin_thread},
-  {"monotonicMicros", monotonic_micros}, {"notifySystemd", notify_systemd},
+  {"monotonicMicros", clock_now}, {"notifySystemd", notify_systemd},
 };
 
 }  // namespace

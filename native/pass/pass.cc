@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "core/clock.h"
+
 namespace ringway {
 
 std::shared_ptr<Pass> Pass::create(Parts parts) {
@@ -9,7 +11,44 @@ std::shared_ptr<Pass> Pass::create(Parts parts) {
   auto memory = Mapping::anonymous(Stages::bytes);
   if (!state || !memory) return nullptr;
   Stages stages{std::move(memory), parts.lanes->counters};
-  return std::shared_ptr<Pass>{new Pass{std::move(parts), std::move(state), std::move(stages)}};
+  auto pass = std::shared_ptr<Pass>{new Pass{std::move(parts), std::move(state), std::move(stages)}};
+  pass->parts_.port->on_wake([pass = pass.get()] { return pass->wake(); });
+  return pass;
+}
+
+// A lone packet goes through without JavaScript, whose code is not in the cache after a sleep, and the shard sleeps on. @returns whether JavaScript is to go on
+bool Pass::wake() {
+  if (words_of()[alone] == 0) return true;
+  double now = monotonic_micros();
+  wakes_in_a_row_ = now - parts_.port->idle_since() > long_sleep ? 1 : wakes_in_a_row_ + 1;
+  if (wakes_in_a_row_ > lone_wakes) return true;
+  for (uint32_t turns = 0; turns < lone_turns; turns++) {
+    if (turn(now, parts_.port->wait(0))) return true;
+    if (parts_.port->rest()) return false;
+    now = monotonic_micros();
+  }
+  return true;
+}
+
+// @returns whether there is something in it for JavaScript
+bool Pass::turn(double now, uint32_t ready) {
+  if ((ready & ~(ready::udp | ready::tun)) != 0) return true;
+  words_of()[wakes]++;
+  if (ready & ready::udp) {
+    const Next where = uplink(now, lone_vector);
+    if (where != Next::done || words_of()[queued_in] > 0) return stopped(woken_up, where);
+  }
+  if (ready & ready::tun) {
+    const Next where = downlink(now, lone_vector);
+    if (where != Next::done || words_of()[queued_out] > 0 || parts_.superpackets_in->count() > 0) return stopped(woken_down, where);
+  }
+  return false;
+}
+
+bool Pass::stopped(uint32_t direction, Next where) {
+  words_of()[woken] = direction;
+  words_of()[next] = static_cast<uint32_t>(where);
+  return true;
 }
 
 Pass::Next Pass::uplink(double now, uint32_t limit) {

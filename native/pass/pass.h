@@ -25,8 +25,10 @@ class Pass {
     looked_up,    // downlink: not all superpackets pass; they have not been sealed
     transmitted,  // downlink: streams, or refused sends, are among what was to leave; superpackets may be left to be sealed
   };
-  // Words of state().
-  static constexpr uint32_t queued_in = 0, queued_out = 1, received = 2, words = 4;
+  // Words of state(). JavaScript sets `alone` before it sleeps.
+  static constexpr uint32_t queued_in = 0, queued_out = 1, received = 2, alone = 3, woken = 4, next = 5, wakes = 6, words = 8;
+  // What `woken` says: which direction `next` is of.
+  static constexpr uint32_t woken_up = 1, woken_down = 2;
 
   struct Parts {
     std::shared_ptr<Port> port;
@@ -37,6 +39,7 @@ class Pass {
   };
   // nullptr when memory is short.
   static std::shared_ptr<Pass> create(Parts parts);
+  ~Pass() { parts_.port->on_wake({}); }
 
   // Of what has come: at most `limit` trains, or superpackets. The batches of the direction are empty before it, and after `done`.
   Next uplink(double now, uint32_t limit);
@@ -47,6 +50,14 @@ class Pass {
   const std::shared_ptr<Mapping>& stages() const { return stages_.memory(); }
 
  private:
+  // The first wakes after a long sleep: mostly a lone packet, and the answer to it.
+  static constexpr double long_sleep = 1'000;
+  static constexpr uint32_t lone_wakes = 3, lone_turns = 3, lone_vector = 32;
+
+  bool wake();
+  bool turn(double now, uint32_t ready);
+  bool stopped(uint32_t direction, Next where);
+
   Pass(Parts parts, std::shared_ptr<Mapping> state, Stages stages) : parts_{std::move(parts)}, state_memory_{std::move(state)}, stages_{std::move(stages)} {}
 
   void to_device(double now);
@@ -56,6 +67,7 @@ class Pass {
   Parts parts_;
   std::shared_ptr<Mapping> state_memory_;
   Stages stages_;
+  uint32_t wakes_in_a_row_ = 0;
 };
 
 }  // namespace ringway

@@ -21,7 +21,13 @@ export const PASS_STATE = {
   queuedIn: 0, // superpackets that wait in the port for the device, after an uplink
   queuedOut: 1, // datagram trains that wait for the socket, after a downlink
   received: 2, // entries of the last vector
+  alone: 3, // set by `mayWake`
+  woken: 4, // a wake has stopped: WOKEN, which direction `next` is of
+  next: 5, // PASS
+  wakes: 6, // turns without JavaScript
 } as const;
+
+export const WOKEN = { up: 1, down: 2 } as const;
 
 export interface Pass {
   readonly state: Uint32Array;

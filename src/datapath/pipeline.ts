@@ -12,10 +12,10 @@ import { type Batch, HEADER, Verdict } from './batch.ts';
 import { type Batches, nativeBatch, VECTOR } from './batches.ts';
 import type { Doors } from './doors.ts';
 import type { FairShare } from './fair-share.ts';
-import { LIMIT } from './limits.ts';
+import { LIMIT, NO_LIMIT } from './limits.ts';
 import type { CoalesceMode, Nodes } from './nodes.ts';
 import { PACER_STATE, type Pacer } from './pacer.ts';
-import { PASS, PASS_STATE, type Pass } from './pass.ts';
+import { PASS, PASS_STATE, type Pass, WOKEN } from './pass.ts';
 import { type StageCounters, UNTIMED } from './stages.ts';
 import type { Turns } from './turns.ts';
 
@@ -36,6 +36,8 @@ export interface ControlNode {
   oversized(now: Micros): void;
   /** Puts waiting control datagrams into the batch, as many as fit. @returns how many were answers to strangers */
   fill(): number;
+  /** Something waits to be sent. */
+  readonly hasOutput: boolean;
   /** Sending so many of them took so long. */
   answered(answers: number, micros: Micros): void;
   /** A train of plain Data frames for a TCP session. */
@@ -331,10 +333,15 @@ function mayPassUp({ pass, ready, queuedIn, stages, fair }: Path): boolean {
 }
 
 function passUp(path: Path, now: Micros): void {
-  const { pass, batches, control } = path as Path & { pass: Pass };
+  const { pass } = path as Path & { pass: Pass };
   path.doors.receive(path); // that nothing came through them
   admit(path, now);
-  const next = pass.uplink(now, VECTOR);
+  finishUp(path, now, pass.uplink(now, VECTOR));
+}
+
+/** Goes on where an uplink has stopped. @param next PASS */
+function finishUp(path: Path, now: Micros, next: number): void {
+  const { pass, batches, control } = path as Path & { pass: Pass };
   path.queuedIn = pass.state[PASS_STATE.queuedIn];
   if (next === PASS.done) return;
   if (next === PASS.located) {
@@ -364,10 +371,16 @@ function mayPassDown({ pass, ready, queuedOut, stages, paced, turns }: Path): bo
 
 function passDown(path: Path, now: Micros): void {
   const { pass, batches, turns } = path as Path & { pass: Pass };
-  path.fresh = false;
   const next = pass.downlink(now, VECTOR);
   const count = pass.state[PASS_STATE.received];
   turns.vector(now, batches.superpacketsIn, count, path.queuedOut > 0, false); // whether the next one is to take turns
+  finishDown(path, now, next);
+}
+
+/** Goes on where a downlink has stopped. @param next PASS */
+function finishDown(path: Path, now: Micros, next: number): void {
+  const { pass, batches } = path as Path & { pass: Pass };
+  path.fresh = false;
   if (next === PASS.lookedUp) {
     handOver(path, batches.superpacketsIn, 'tun');
     path.control.oversized(now);
@@ -378,6 +391,35 @@ function passDown(path: Path, now: Micros): void {
   if (next !== PASS.transmitted) return;
   transmitted(path);
   if (isHeld(batches.superpacketsIn)) run(downlink, path, now, SEAL);
+}
+
+/**
+ * Before the shard sleeps: may the addon take what wakes it through the pipelines by itself? Only where a turn would have nothing else to do.
+ * However many strangers are among it, they are session.control's to hear.
+ */
+export function mayWake(path: Path): void {
+  const { pass, batches, paced, turns, fair, control } = path;
+  if (!pass) return;
+  const rests = path.queuedIn === 0 && path.queuedOut === 0 && !control.hasOutput && !isHeld(batches.superpacketsIn);
+  const alone = rests && !paced && !turns.taken && !fair.stamped;
+  pass.state[PASS_STATE.alone] = alone ? 1 : 0;
+  if (alone) path.limits[LIMIT.strangers] = NO_LIMIT;
+}
+
+/** The shard was woken: goes on where the addon has stopped. */
+export function resume(path: Path, now: Micros): void {
+  const { pass } = path;
+  const woken = pass?.state[PASS_STATE.woken] ?? 0;
+  if (!pass || woken === 0) return;
+  pass.state[PASS_STATE.woken] = 0;
+  const next = pass.state[PASS_STATE.next];
+  path.doors.receive(path); // that nothing came through them
+  if (woken === WOKEN.up) {
+    finishUp(path, now, next);
+    release(path);
+  } else {
+    finishDown(path, now, next);
+  }
 }
 
 const OPEN = uplink.indexOf(lanes.open);

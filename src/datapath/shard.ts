@@ -16,8 +16,8 @@ import type { ReportSender, ShardStatistics } from './host.ts';
 import { SlotState } from './layout.ts';
 import { type CoalesceMode, createNativeNodes, type Nodes } from './nodes.ts';
 import { createNativePacer, PACER_STATE, type Pacer } from './pacer.ts';
-import { createPass } from './pass.ts';
-import { injectPackets, isHeld, type Path, runDownlink, runUplink, STAGES } from './pipeline.ts';
+import { createPass, PASS_STATE } from './pass.ts';
+import { injectPackets, isHeld, mayWake, type Path, resume, runDownlink, runUplink, STAGES } from './pipeline.ts';
 import type { ReferenceBatch } from './reference/memory.ts';
 import { createNoblePath, type NobleOptions } from './reference/nodes.ts';
 import { StageCounters } from './stages.ts';
@@ -235,7 +235,7 @@ export class Shard {
       shard: this.#options.shard,
       sessions: this.control.peers.size,
       online,
-      turns: this.#turns,
+      turns: this.#turns + (this.#path.pass?.state[PASS_STATE.wakes] ?? 0),
       turnTimes: Array.from(this.#turnTimes),
       cpuMicros: user + system,
       port: Object.fromEntries(Object.entries(counted).filter(([name]) => !name.startsWith('trains'))),
@@ -339,6 +339,7 @@ export class Shard {
 
   /** @returns false when there is something to do already */
   #sleep(now: Micros): boolean {
+    mayWake(this.#path);
     if (this.#addon.arm(this.#path.port, this.#woken)) return false;
     this.#armed = true;
     this.#sleepsSince = now;
@@ -356,6 +357,7 @@ export class Shard {
 
   readonly #woken = (): void => {
     this.#armed = false;
+    resume(this.#path, this.#addon.monotonicMicros());
     if (!this.#scheduled) this.#busy();
   };
 
