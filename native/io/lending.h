@@ -42,6 +42,8 @@ class Lending final : public Lender {
   bool pending() const { return first_ != last_; }
   Completed pop() { return completed_[first_++ % entries_]; }
   uint32_t lent() const { return lent_; }
+  // All that may be lent is: what came found no block because work is behind, not because a portion was full.
+  bool is_short() const { return arena_->free_count() <= reserve_; }
   Arena& arena() const { return *arena_; }
 
  private:

@@ -67,7 +67,7 @@ void UringPort::received(Lending& lending, const io_uring_cqe& cqe, int& failure
   }
   if (has_block) lending.came_back_empty(block);
   if (cqe.res == -ENOBUFS) {
-    counters_.no_buffers++;
+    counters_.no_buffers += lending.is_short();
   } else if (cqe.res != -ECANCELED && cqe.res != -EINTR && cqe.res != -EAGAIN) {
     counters_.receive_errors++;  // a pending error of the socket, or a device that is gone
     failures++;

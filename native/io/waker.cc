@@ -73,7 +73,8 @@ void Waker::polled(uv_poll_t* poll, int status, int) {
     waker->polling_ = false;
     return;
   }
-  if (waker->on_ready_()) waker->call_back();  // last: the callback may close the port, and with it this waker
+  const bool wanted = waker->on_ready_();
+  if (wanted || status < 0) waker->call_back();  // last: the callback may close the port, and with it this waker
 }
 
 void Waker::call_back() {

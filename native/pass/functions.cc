@@ -47,7 +47,7 @@ napi_value create_pass(napi_env env, napi_callback_info info) {
   if (!pass) return throw_errno(env, "mmap", errno);
   auto state = pass->state(), stages = pass->stages();
   napi_value handle = make_handle(env, std::move(pass));
-  napi_value words = to_array_buffer(env, std::move(state), Pass::words * sizeof(uint32_t));
+  napi_value words = to_array_buffer(env, std::move(state), Pass::words * sizeof(double));
   napi_value counts = to_array_buffer(env, std::move(stages), Stages::bytes);
   if (!handle || !words || !counts) return nullptr;
   napi_value result = new_object(env);

@@ -7,7 +7,7 @@
 namespace ringway {
 
 std::shared_ptr<Pass> Pass::create(Parts parts) {
-  auto state = Mapping::anonymous(words * sizeof(uint32_t));
+  auto state = Mapping::anonymous(words * sizeof(double));
   auto memory = Mapping::anonymous(Stages::bytes);
   if (!state || !memory) return nullptr;
   Stages stages{std::move(memory), parts.lanes->counters};
@@ -47,12 +47,13 @@ bool Pass::turn(double now, uint32_t ready) {
 
 bool Pass::stopped(uint32_t direction, Next where) {
   words_of()[woken] = direction;
-  words_of()[next] = static_cast<uint32_t>(where);
+  words_of()[next] = static_cast<double>(where);
   return true;
 }
 
 Pass::Next Pass::uplink(double now, uint32_t limit) {
   auto& [port, lanes, trains, packets, superpackets, in, out, joining, max_segments] = parts_;
+  words_of()[queued_in] = 0;
   const uint32_t count = port->udp_receive(limit);
   words_of()[received] = count;
   stages_.count(stage::udp_receive, count);
@@ -75,6 +76,7 @@ void Pass::to_device(double now) {
   auto& packets = *parts_.packets;
   auto& superpackets = *parts_.superpackets_out;
   const uint32_t count = packets.count();
+  superpackets.clear();
   nodes::admit(*parts_.lanes, packets, now);
   stages_.count(stage::admit, count);
   for (uint32_t before = 0; before < count; before = packets.header->consumed) {
@@ -86,7 +88,7 @@ void Pass::to_device(double now) {
       return;
     }
     stages_.count(stage::coalesce, consumed - before);
-    words_of()[queued_in] = static_cast<uint32_t>(parts_.port->tun_transmit(superpackets));
+    words_of()[queued_in] = static_cast<double>(parts_.port->tun_transmit(superpackets));
     stages_.count(stage::tun_transmit, made);
     superpackets.clear();
   }
@@ -94,6 +96,7 @@ void Pass::to_device(double now) {
 
 Pass::Next Pass::downlink(double now, uint32_t limit) {
   auto& [port, lanes, trains, packets, to_tun, superpackets, out, joining, max_segments] = parts_;
+  words_of()[queued_out] = 0;
   const uint32_t count = port->tun_receive(limit);
   words_of()[received] = count;
   stages_.count(stage::tun_receive, count);
@@ -115,7 +118,7 @@ Pass::Next Pass::downlink(double now, uint32_t limit) {
 bool Pass::leave() {
   auto& trains = *parts_.trains_out;
   const uint32_t count = trains.count();
-  words_of()[queued_out] = static_cast<uint32_t>(parts_.port->udp_transmit(trains));
+  words_of()[queued_out] = static_cast<double>(parts_.port->udp_transmit(trains));
   stages_.count(stage::udp_transmit, count);
   for (uint32_t i = 0; i < count; i++) {
     if (trains.kind[i] != kind::datagrams || trains.error[i] != 0) return false;

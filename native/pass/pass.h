@@ -25,7 +25,7 @@ class Pass {
     looked_up,    // downlink: not all superpackets pass; they have not been sealed
     transmitted,  // downlink: streams, or refused sends, are among what was to leave; superpackets may be left to be sealed
   };
-  // Words of state(). JavaScript sets `alone` before it sleeps.
+  // Words of state(), each an f64. JavaScript sets `alone` before it sleeps.
   static constexpr uint32_t queued_in = 0, queued_out = 1, received = 2, alone = 3, woken = 4, next = 5, wakes = 6, words = 8;
   // What `woken` says: which direction `next` is of.
   static constexpr uint32_t woken_up = 1, woken_down = 2;
@@ -41,7 +41,8 @@ class Pass {
   static std::shared_ptr<Pass> create(Parts parts);
   ~Pass() { parts_.port->on_wake({}); }
 
-  // Of what has come: at most `limit` trains, or superpackets. The batches of the direction are empty before it, and after `done`.
+  // Of what has come: at most `limit` trains, or superpackets. The batches of the direction are empty before it, and after `done`, but for superpackets that the
+  // socket has no room for.
   Next uplink(double now, uint32_t limit);
   Next downlink(double now, uint32_t limit);
 
@@ -62,7 +63,7 @@ class Pass {
 
   void to_device(double now);
   bool leave();
-  uint32_t* words_of() const { return reinterpret_cast<uint32_t*>(state_memory_->data()); }
+  double* words_of() const { return reinterpret_cast<double*>(state_memory_->data()); }
 
   Parts parts_;
   std::shared_ptr<Mapping> state_memory_;

@@ -30,7 +30,8 @@ export const PASS_STATE = {
 export const WOKEN = { up: 1, down: 2 } as const;
 
 export interface Pass {
-  readonly state: Uint32Array;
+  /** PASS_STATE. */
+  readonly state: Float64Array;
   /** What each stage did: the memory of `StageCounters`. */
   readonly stages: ArrayBuffer;
   /** @param limit trains at most @returns PASS */
@@ -61,7 +62,7 @@ export function createPass(addon: Addon, { port, lanes, batches, gro, maxSegment
     trainsOut: nativeBatch(batches.trainsOut),
   });
   return {
-    state: new Uint32Array(state),
+    state: new Float64Array(state),
     stages,
     uplink: (now, limit) => addon.passUplink(handle, now, limit),
     downlink: (now, limit) => addon.passDownlink(handle, now, limit),

@@ -12,7 +12,7 @@ import { type Batch, HEADER, Verdict } from './batch.ts';
 import { type Batches, nativeBatch, VECTOR } from './batches.ts';
 import type { Doors } from './doors.ts';
 import type { FairShare } from './fair-share.ts';
-import { LIMIT, NO_LIMIT } from './limits.ts';
+import { LIMIT } from './limits.ts';
 import type { CoalesceMode, Nodes } from './nodes.ts';
 import { PACER_STATE, type Pacer } from './pacer.ts';
 import { PASS, PASS_STATE, type Pass, WOKEN } from './pass.ts';
@@ -74,6 +74,8 @@ export interface Path {
   /** Both pipelines in one call each; not for the reference nodes, nor without a socket or a device. */
   readonly pass: Pass | undefined;
   readonly pacer: Pacer;
+  /** Strangers come to the same socket as sessions. */
+  readonly mixed: boolean;
   /** Some session may have a rate. */
   readonly paced: boolean;
   readonly turns: Turns;
@@ -383,6 +385,7 @@ function finishDown(path: Path, now: Micros, next: number): void {
   path.fresh = false;
   if (next === PASS.lookedUp) {
     handOver(path, batches.superpacketsIn, 'tun');
+    path.stages.count(LOOKUP, 0, UNTIMED); // what the handover had no room for
     path.control.oversized(now);
     run(downlink, path, now, SEAL);
     return;
@@ -394,16 +397,15 @@ function finishDown(path: Path, now: Micros, next: number): void {
 }
 
 /**
- * Before the shard sleeps: may the addon take what wakes it through the pipelines by itself? Only where a turn would have nothing else to do.
- * However many strangers are among it, they are session.control's to hear.
+ * Before the shard sleeps: may the addon take what wakes it through the pipelines by itself? Only where a turn would have nothing else to do, and where
+ * strangers, who are heard as far as their share goes, have another way in.
  */
-export function mayWake(path: Path): void {
-  const { pass, batches, paced, turns, fair, control } = path;
+export function mayWake({ pass, batches, queuedIn, queuedOut, paced, turns, fair, control, mixed }: Path): void {
   if (!pass) return;
-  const rests = path.queuedIn === 0 && path.queuedOut === 0 && !control.hasOutput && !isHeld(batches.superpacketsIn);
-  const alone = rests && !paced && !turns.taken && !fair.stamped;
+  const { superpacketsIn, released } = batches;
+  const rests = queuedIn === 0 && queuedOut === 0 && !control.hasOutput && !isHeld(superpacketsIn) && !isHeld(released);
+  const alone = rests && !paced && !turns.taken && !fair.stamped && !mixed;
   pass.state[PASS_STATE.alone] = alone ? 1 : 0;
-  if (alone) path.limits[LIMIT.strangers] = NO_LIMIT;
 }
 
 /** The shard was woken: goes on where the addon has stopped. */
@@ -415,6 +417,7 @@ export function resume(path: Path, now: Micros): void {
   const next = pass.state[PASS_STATE.next];
   path.doors.receive(path); // that nothing came through them
   if (woken === WOKEN.up) {
+    admit(path, now);
     finishUp(path, now, next);
     release(path);
   } else {
@@ -424,6 +427,7 @@ export function resume(path: Path, now: Micros): void {
 
 const OPEN = uplink.indexOf(lanes.open);
 const CONTROL = uplink.indexOf(session.control);
+const LOOKUP = uplink.length + downlink.indexOf(routes.lookup);
 const SEAL = downlink.indexOf(lanes.seal);
 const ADMIT = uplink.indexOf(guard.admit);
 const COALESCE = uplink.indexOf(gro.coalesce);
@@ -450,5 +454,6 @@ export function injectPackets(path: Path, now: Micros): void {
     }
     before = consumed;
   }
+  addon.clear(nativeBatch(superpacketsOut));
   addon.clear(nativeBatch(controlPackets));
 }

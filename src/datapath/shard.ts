@@ -173,6 +173,7 @@ export class Shard {
         delay: () => addon.arrivalDelay(port),
       }),
       pacer,
+      mixed: options.doors.length === 0 && options.single === undefined,
       paced: options.paced,
       turns: new Turns(),
       pass,

@@ -5,7 +5,7 @@ import { SlotState } from '../../src/datapath/layout.ts';
 import { parseIpv4 } from '../../src/server/leases.ts';
 import { addon, backends, namespaceRefusal } from '../io/rig.ts';
 import { build, concat, pattern, TCP, UDP } from '../packet/packets.ts';
-import { CLIENT_INSIDE, NET_ADDRESS, numbered, Rig, type RigClient, type RigOptions } from './rig.ts';
+import { CLIENT_INSIDE, NET_ADDRESS, numbered, Rig, RigClient, type RigOptions } from './rig.ts';
 
 const refusal = namespaceRefusal();
 if (refusal) console.warn(`skipped: ${refusal}`);
@@ -17,6 +17,7 @@ afterEach(() => {
 
 const EINVAL = 22;
 const EIO = 5;
+const EAGAIN = 11;
 const SEGMENT = 1_200;
 
 const upTo = (count: number) => Array.from({ length: count }, (_, i) => i);
@@ -48,8 +49,8 @@ function account(rig: Rig) {
   };
 }
 
-function start(io: RigOptions['io'], stepwise: boolean): Rig {
-  const rig = new Rig({ io, stepwise, shards: 1, steered: false, aead: addon.about().aead[0] });
+function start(io: RigOptions['io'], stepwise: boolean, steered = false): Rig {
+  const rig = new Rig({ io, stepwise, shards: 1, steered, aead: addon.about().aead[0] });
   rigs.push(rig);
   return rig;
 }
@@ -78,6 +79,13 @@ function converse(rig: Rig) {
   one.send([one.lane(new Uint8Array(40).fill(0x60)), one.lane(up(43))]);
   two.send([two.lane(up(103), { id: 0x7777n as never }), two.lane(up(104))]);
   settle();
+  // in two pieces, which session.control puts together, and what comes after them
+  const packet = up(44);
+  one.say({ kind: 'dataFrag', id: 1, offset: 0, more: true, piece: packet.slice(0, 16) });
+  one.say({ kind: 'dataFrag', id: 1, offset: 16, more: false, piece: packet.slice(16) });
+  settle();
+  one.send([one.lane(up(45))]);
+  settle();
   // somebody else's address, once moved and once only said
   three.move();
   three.send([three.lane(up(200)), three.lane(up(201))]);
@@ -100,10 +108,12 @@ function converse(rig: Rig) {
   addon.injectErrors(rig.handles[0], 'udp', [EIO]);
   rig.inside.send([down(three, 50)]);
   settle();
-  // and by the device
-  addon.injectErrors(rig.handles[0], 'tun', [EINVAL]);
-  one.send(upTo(4).map((i) => one.lane(segment(300 + i))));
-  settle();
+  // and by the device, for good and for now
+  for (const errno of [EINVAL, EAGAIN]) {
+    addon.injectErrors(rig.handles[0], 'tun', [errno]);
+    one.send(upTo(4).map((i) => one.lane(segment(300 + i))));
+    settle();
+  }
 
   const after = account(rig);
   const difference = (name: string) => (after.counters[name] ?? 0) - (before.counters[name] ?? 0);
@@ -137,8 +147,27 @@ describe.skipIf(refusal !== undefined).each(backends())('a pass over %s', (io) =
     expect(stepwise.passes.every((times) => times === 0)).toBe(true);
   });
 
-  it('takes lone packets through a sleeping shard without JavaScript, and leaves to it what is for session.control', async () => {
+  it('hears no more strangers for it that the shard may sleep', async () => {
+    // no doors: strangers come to the socket of the sessions, and are heard as far as their share of the time goes
     const rig = start(io, false);
+    const stranger = new RigClient(rig, 78);
+    const [hello] = stranger.taken();
+    const [shard] = rig.shards;
+    shard.start();
+    for (let i = 1; i <= 5; i++) {
+      await sleep(10);
+      const { divert = 0 } = rig.counters();
+      const before = rig.passes.join();
+      stranger.send([hello]);
+      for (let waited = 0; waited < 200 && rig.counters().divert !== divert + 1; waited++) await sleep(5);
+      expect(rig.counters().divert).toBe(divert + 1);
+      expect(rig.passes.join()).not.toBe(before); // through JavaScript, where the share is counted
+    }
+    stranger.socket.close();
+  });
+
+  it('takes lone packets through a sleeping shard without JavaScript, and leaves to it what is for session.control', async () => {
+    const rig = start(io, false, true);
     const client = rig.connect(2);
     const [shard] = rig.shards;
     shard.start();
