@@ -12,12 +12,12 @@ class Portion {
   // A block came with so many bytes.
   void took(uint32_t bytes) { average_ += (static_cast<int32_t>(bytes) - average_) / 8; }
   // Of such as come at present.
-  uint32_t blocks() const { return std::max(least, cached_bytes / static_cast<uint32_t>(std::max(average_, 1))); }
+  uint32_t blocks() const { return cached_bytes / static_cast<uint32_t>(std::max(average_, 1)); }
 
  private:
+  // Seven blocks at least, as none holds more than 66,048.
   // A half of what the second level of a current server's core holds; the other half is for what is made of it, and what the kernel does in between.
   static constexpr uint32_t cached_bytes = 512 * 1024;
-  static constexpr uint32_t least = 4;
   int32_t average_ = 0;
 };
 

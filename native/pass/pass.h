@@ -51,7 +51,7 @@ class Pass {
   const std::shared_ptr<Mapping>& stages() const { return stages_.memory(); }
 
  private:
-  // The first wakes after a long sleep: mostly a lone packet, and the answer to it.
+  // The first wakes after a long sleep: mostly a lone packet, and the answer to it (src/datapath/shard.ts has the same for its own turns).
   static constexpr double long_sleep = 1'000;
   static constexpr uint32_t lone_wakes = 3, lone_turns = 3, lone_vector = 32;
 

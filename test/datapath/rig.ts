@@ -217,8 +217,6 @@ export interface RigOptions {
   readonly slots?: number;
   readonly keyUpdateInterval?: Micros;
   readonly expresslane?: boolean;
-  /** Sessions may have a rate. */
-  readonly paced?: boolean;
   /** Node by node, never in one pass. */
   readonly stepwise?: boolean;
 }
@@ -275,7 +273,7 @@ export class Rig {
 
   #startShard(shard: number): number {
     const { io, shards, aead = 'openssl', keyUpdateInterval = 900 * SECOND, expresslane = true } = this.#options;
-    const { paced = false, stepwise = false } = this.#options;
+    const { stepwise = false } = this.#options;
     const report = (each: ShardReport) => this.#reports.push({ shard, report: each });
     const options: ShardOptions = {
       shard,
@@ -287,7 +285,7 @@ export class Rig {
       sqpoll: false,
       zeroCopy: false,
       trainSegments: 64,
-      paced,
+      paced: false,
       stepwise,
       tun: this.inside.descriptors[shard % this.inside.descriptors.length],
       vnetHeader: true,
