@@ -249,6 +249,13 @@ export interface Addon {
   /** tunReceive, lookup, seal, udpTransmit. The downlink's batches must be empty; superpacketsIn is not afterwards when the socket was full. @returns PASS */
   passDownlink(pass: PassHandle, now: number, limit: number): number;
 
+  // ---- native/keepalive: Pings, answered where they lie (src/session/session.ts is the reference) --------------------------------
+  /**
+   * Pongs to the diverted records of `packets` that are one Ping and nothing else, of online sessions of a server, are sealed and appended to `answers`; the entry gets verdict answered, its bytes become zeros, and header.wanted
+   * one less. Left as they are: entries with `floating` or `newId`, what comes behind an entry of the same session that is left, and whatever finds no key, number or room. @returns entries answered
+   */
+  answerPings(lanes: LanesHandle, packets: BatchHandle, answers: BatchHandle): number;
+
   // ---- native/hello: first ClientHellos, answered where they lie (src/dtls/listener.ts is the reference) ------------------------
   /** @param seed of all cookies, 16 to 64 bytes, copied to memory that is zeroed when the listener goes  @param options numbers of 16 bits, best first, 1 to 32 each; `shareLengths`: of a client's share, by group */
   createListener(lanes: LanesHandle, seed: SecretHandle, options: { suites: readonly number[]; groups: readonly number[]; shareLengths: readonly number[]; schemes: readonly number[]; amplification?: number | undefined }): ListenerHandle;

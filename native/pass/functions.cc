@@ -41,7 +41,9 @@ napi_value create_pass(napi_env env, napi_callback_info info) {
   if (parts.superpackets_out == parts.packets || parts.superpackets_out == parts.trains_in) {
     return args.refuse_range("options.superpacketsOut", "must be another batch than packets and trainsIn");
   }
-  if (parts.trains_out->arena == parts.superpackets_in->arena) return args.refuse_range("options.trainsOut", "must have an arena of its own");
+  if (parts.trains_out->arena == parts.superpackets_in->arena || parts.trains_out->arena == parts.packets->arena) {
+    return args.refuse_range("options.trainsOut", "must have an arena of its own");
+  }
 
   auto pass = Pass::create(std::move(parts));
   if (!pass) return throw_errno(env, "mmap", errno);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/clock.h"
+#include "keepalive/answer.h"
 
 namespace ringway {
 
@@ -36,7 +37,8 @@ bool Pass::turn(double now, uint32_t ready) {
   words_of()[wakes]++;
   if (ready & ready::udp) {
     const Next where = uplink(now, lone_vector);
-    if (where != Next::done || words_of()[queued_in] > 0) return stopped(woken_up, where);
+    const bool full = words_of()[queued_in] > 0 || (words_of()[answered] > 0 && words_of()[queued_out] > 0);
+    if (where != Next::done || full) return stopped(woken_up, where);
   }
   if (ready & ready::tun) {
     const Next where = downlink(now, lone_vector);
@@ -54,6 +56,7 @@ bool Pass::stopped(uint32_t direction, Next where) {
 Pass::Next Pass::uplink(double now, uint32_t limit) {
   auto& [port, lanes, trains, packets, superpackets, in, out, joining, max_segments] = parts_;
   words_of()[queued_in] = 0;
+  words_of()[answered] = 0;
   const uint32_t count = port->udp_receive(limit);
   words_of()[received] = count;
   stages_.count(stage::udp_receive, count);
@@ -63,12 +66,23 @@ Pass::Next Pass::uplink(double now, uint32_t limit) {
     packets->clear();
     nodes::open(*lanes, *trains, *packets, now);
     stages_.count(stage::open, packets->count());
-    if (packets->header->wanted > 0) return Next::control;
+    if (packets->header->wanted > 0 && !answer_pings()) return Next::control;
     to_device(now);
   }
   packets->clear();
   trains->clear();
   return Next::done;
+}
+
+// What session.control would do, as far as it is that alone. @returns whether nothing is left for it
+bool Pass::answer_pings() {
+  if (parts_.trains_out->count() > 0) return false;  // answers to strangers wait there, whose sending session.control times
+  const uint32_t count = keepalive::answer(*parts_.lanes, *parts_.packets, *parts_.trains_out);
+  if (count == 0) return false;
+  words_of()[answered] += count;
+  words_of()[pings] += count;
+  stages_.count(stage::control, count);
+  return leave() && parts_.packets->header->wanted == 0;
 }
 
 // All that is in `packets`.

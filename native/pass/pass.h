@@ -21,12 +21,12 @@ class Pass {
   enum class Next : uint32_t {
     done,         // the vector is through
     located,      // uplink: not all trains pass; they have not been opened
-    control,      // uplink: session.control has entries to look at; trains may be left to be opened
+    control,      // uplink: session.control has entries to look at, or answers were refused by the socket; trains may be left to be opened
     looked_up,    // downlink: not all superpackets pass; they have not been sealed
     transmitted,  // downlink: streams, or refused sends, are among what was to leave; superpackets may be left to be sealed
   };
   // Words of state(), each an f64. JavaScript sets `alone` before it sleeps.
-  static constexpr uint32_t queued_in = 0, queued_out = 1, received = 2, alone = 3, woken = 4, next = 5, wakes = 6, words = 8;
+  static constexpr uint32_t queued_in = 0, queued_out = 1, received = 2, alone = 3, woken = 4, next = 5, wakes = 6, answered = 7, pings = 8, words = 16;
   // What `woken` says: which direction `next` is of.
   static constexpr uint32_t woken_up = 1, woken_down = 2;
 
@@ -61,6 +61,7 @@ class Pass {
 
   Pass(Parts parts, std::shared_ptr<Mapping> state, Stages stages) : parts_{std::move(parts)}, state_memory_{std::move(state)}, stages_{std::move(stages)} {}
 
+  bool answer_pings();
   void to_device(double now);
   bool leave();
   double* words_of() const { return reinterpret_cast<double*>(state_memory_->data()); }

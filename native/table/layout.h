@@ -10,7 +10,7 @@ namespace slot_state {
 inline constexpr uint32_t free = 0, handshake = 1, link_up = 2, online = 3, closing = 4;
 }
 namespace slot_flag {
-inline constexpr uint32_t client = 1, stream = 2, expresslane = 4, aad_flags = 8, no_gso = 16;
+inline constexpr uint32_t client = 1, stream = 2, expresslane = 4, aad_flags = 8, no_gso = 16, lane_ready = 32;
 }
 
 inline constexpr uint64_t lane_window_size = 8192;

@@ -79,7 +79,7 @@ export const VERDICTS = [
   'handedOver',
   'reject', // unknown session: answer with Lightway's reject datagram
   'held', // copied into the pacer's queue of its session
-  'answered', // a stranger's: answered, or judged to be no hello, and nothing is left to do with it
+  'answered', // a stranger's hello, judged, or a session's Ping: nothing is left to do with it
   'tooShort',
   'badMagic',
   'badVersion',

@@ -6,6 +6,8 @@ export interface ControlCounters {
   wrongAddress: number;
   rejectsSent: number;
   rejectsHeld: number;
+  /** Keepalives, and probes of the path, that the addon has answered. */
+  pings: number;
   floats: number;
   idMismatch: number;
   /** Plaintext for established sessions, not heard because strangers had used up their share; and what found too much waiting before it. */
@@ -27,6 +29,7 @@ export function createControlCounters(): ControlCounters {
     wrongAddress: 0,
     rejectsSent: 0,
     rejectsHeld: 0,
+    pings: 0,
     floats: 0,
     idMismatch: 0,
     overload: 0,

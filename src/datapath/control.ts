@@ -87,6 +87,8 @@ export class Control implements ControlNode, PeerHost {
   /** Numbers of questions to the engine: never a predecessor's, or the answer to its question would log in somebody else. */
   #nextAsk: number;
   #logins = 0;
+  /** Entries of `trainsOut` that answer Pings. */
+  #pongs = 0;
   readonly #rejects = new Rejects(this.counters);
   role!: Role;
 
@@ -121,7 +123,7 @@ export class Control implements ControlNode, PeerHost {
   /** Opened records first, then handshakes under way, then strangers. */
   vector(now: Micros): number {
     const { trainsIn, packets } = this.#batches;
-    let taken = this.#rejects.answer(now, trainsIn, this.transmitTo);
+    let taken = this.#rejects.answer(now, trainsIn, this.transmitTo) + this.#answerPings();
     const { verdict, flags, slot, train } = packets;
     const count = packets.header[HEADER.wanted] > 0 ? packets.header[HEADER.count] : 0; // most vectors are bulk data alone
     let raw = 0;
@@ -150,7 +152,18 @@ export class Control implements ControlNode, PeerHost {
     cutOversized(now, this.#batches.superpacketsIn, this.peers, this.counters, (peer) => this.reschedule(peer));
   }
 
+  /** Those that ask for no more than an answer; a pass has done so already, mostly. */
+  #answerPings(): number {
+    const { packets, trainsOut } = this.#batches;
+    if (packets.header[HEADER.wanted] === 0) return 0;
+    const answered = this.addon.answerPings(this.lanes, nativeBatch(packets), nativeBatch(trainsOut));
+    this.counters.pings += answered;
+    this.#pongs += answered;
+    return answered;
+  }
+
   fill(): number {
+    this.#pongs = 0;
     let answers = this.#unproven.takeAnswers();
     if (this.#datagrams.length === 0) return answers;
     const { trainsOut } = this.#batches;
@@ -221,7 +234,7 @@ export class Control implements ControlNode, PeerHost {
   }
 
   get hasOutput(): boolean {
-    return this.#datagrams.length > 0 || this.#packets.length > 0 || this.#unproven.answers > 0;
+    return this.#datagrams.length > 0 || this.#packets.length > 0 || this.#unproven.answers > 0 || this.#pongs > 0;
   }
 
   /** Public-key tasks of sessions that wait for their answers. */

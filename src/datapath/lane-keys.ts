@@ -53,6 +53,10 @@ export class SlotLaneKeys implements LaneKeys {
     this.#flag(SlotFlag.expresslane, on);
   }
 
+  setReady(on: boolean): void {
+    this.#flag(SlotFlag.laneReady, on);
+  }
+
   setVersion(version: 1 | 2): void {
     this.#flag(SlotFlag.aadFlags, version === 2);
   }

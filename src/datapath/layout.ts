@@ -20,6 +20,7 @@ export const SlotFlag = {
   expresslane: 4, // seal data packets by the Expresslane (else as DTLS records)
   aadFlags: 8, // Expresslane version 2: flags are part of the AAD
   noGso: 16, // UDP_SEGMENT failed for this session: one datagram a send
+  laneReady: 32, // both directions of the Expresslane have keys: keepalives report its packets
 } as const;
 
 export const PUBLIC_FIELDS = [

@@ -11,7 +11,7 @@ import type { CoalesceMode } from './nodes.ts';
 export const PASS = {
   done: 0, // the vector is through
   located: 1, // uplink: not all trains pass; they have not been opened
-  control: 2, // uplink: session.control has entries to look at; trains may be left to be opened
+  control: 2, // uplink: session.control has entries to look at, or answers were refused by the socket; trains may be left to be opened
   lookedUp: 3, // downlink: not all superpackets pass; they have not been sealed
   transmitted: 4, // downlink: streams, or refused sends, are among what was to leave; superpackets may be left to be sealed
 } as const;
@@ -19,12 +19,14 @@ export const PASS = {
 /** Words of `state`. */
 export const PASS_STATE = {
   queuedIn: 0, // superpackets that wait in the port for the device, after an uplink
-  queuedOut: 1, // datagram trains that wait for the socket, after a downlink
+  queuedOut: 1, // datagram trains that wait for the socket, after a downlink, or answers
   received: 2, // entries of the last vector
   alone: 3, // set by `mayWake`
   woken: 4, // a wake has stopped: WOKEN, which direction `next` is of
   next: 5, // PASS
   wakes: 6, // turns without JavaScript
+  answered: 7, // Pings that the last uplink has answered; queuedOut is of after that
+  pings: 8, // all of them
 } as const;
 
 export const WOKEN = { up: 1, down: 2 } as const;

@@ -345,6 +345,10 @@ function passUp(path: Path, now: Micros): void {
 function finishUp(path: Path, now: Micros, next: number): void {
   const { pass, batches, control } = path as Path & { pass: Pass };
   path.queuedIn = pass.state[PASS_STATE.queuedIn];
+  if (pass.state[PASS_STATE.answered] > 0) {
+    path.queuedOut = pass.state[PASS_STATE.queuedOut];
+    transmitted(path); // if any was refused
+  }
   if (next === PASS.done) return;
   if (next === PASS.located) {
     handOver(path, batches.trainsIn, 'udp');

@@ -241,7 +241,10 @@ export class Shard {
       cpuMicros: user + system,
       port: Object.fromEntries(Object.entries(counted).filter(([name]) => !name.startsWith('trains'))),
       verdicts,
-      control: { ...this.control.counters },
+      control: {
+        ...this.control.counters,
+        pings: this.control.counters.pings + (this.#path.pass?.state[PASS_STATE.pings] ?? 0),
+      },
       stages: stages.statistics().map((stage) => withPortDrops(stage, counted)),
       trainsIn: TRAIN_STARTS.map((shortest) => counted[`trainsIn${shortest}`] ?? 0),
       trainsOut: TRAIN_STARTS.map((shortest) => counted[`trainsOut${shortest}`] ?? 0),

@@ -69,6 +69,7 @@ export class Expresslane {
   sent = 0;
   received = 0;
   #active = false;
+  #ready = false;
 
   constructor(keys: LaneKeys, config: LaneConfig, role: 'client' | 'server') {
     this.keys = keys;
@@ -164,8 +165,10 @@ export class Expresslane {
 
   /** Tells the bulk path where packets go. Also called after a restore, when nobody remembers. */
   resume(): void {
-    this.#active = this.ready && !this.doubtful;
+    this.#ready = this.ready;
+    this.#active = this.#ready && !this.doubtful;
     if (this.version === 1 || this.version === 2) this.keys.setVersion(this.version);
+    this.keys.setReady(this.#ready);
     this.keys.setActive(this.#active);
   }
 
@@ -249,7 +252,12 @@ export class Expresslane {
   }
 
   #apply(): void {
-    const active = this.ready && !this.doubtful;
+    const { ready } = this;
+    if (ready !== this.#ready) {
+      this.#ready = ready;
+      this.keys.setReady(ready);
+    }
+    const active = ready && !this.doubtful;
     if (active === this.#active) return;
     this.#active = active;
     this.keys.setActive(active);

@@ -93,6 +93,8 @@ export type LaneKeys = {
   receiveValid(): boolean;
   /** Inner packets leave as Expresslane packets from now on, or as DTLS records. */
   setActive(on: boolean): void;
+  /** Both directions have keys, or no longer: keepalives report packets as long as they have (§6.9). Not before this is called. */
+  setReady(on: boolean): void;
   /** What the tag of data packets covers (§6.3). 2 until this is called. */
   setVersion(version: 1 | 2): void;
   /** Expresslane packets of this session so far, both monotonic. */

@@ -506,6 +506,7 @@ class OpenLaneKeys implements LaneKeys {
   receive = new Uint8Array(32);
   previous = new Uint8Array(32);
   active = false;
+  ready = false;
   version: 1 | 2 = 2;
   sent = 0;
   received = 0;
@@ -551,6 +552,10 @@ class OpenLaneKeys implements LaneKeys {
 
   setActive(on: boolean): void {
     this.active = on;
+  }
+
+  setReady(on: boolean): void {
+    this.ready = on;
   }
 
   setVersion(version: 1 | 2): void {

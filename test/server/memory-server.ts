@@ -213,6 +213,7 @@ function idleKeys(): LaneKeys {
     sendValid: () => valid(sending),
     receiveValid: () => valid(receiving),
     setActive: () => {},
+    setReady: () => {},
     setVersion: () => {},
     packetsSent: () => 0,
     packetsReceived: () => 0,

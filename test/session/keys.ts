@@ -13,6 +13,7 @@ export class MemoryKeys implements LaneKeys {
   current: Uint8Array = NONE;
   previous: Uint8Array = NONE;
   active = false;
+  ready = false;
   version = 2;
   sent = 0;
   received = 0;
@@ -58,6 +59,10 @@ export class MemoryKeys implements LaneKeys {
 
   setActive(on: boolean): void {
     this.active = on;
+  }
+
+  setReady(on: boolean): void {
+    this.ready = on;
   }
 
   setVersion(version: 1 | 2): void {

@@ -34,6 +34,7 @@ const keys: LaneKeys = {
   sendValid: () => true,
   receiveValid: () => true,
   setActive: () => {},
+  setReady: () => {},
   setVersion: () => {},
   packetsSent: () => 0,
   packetsReceived: () => 0,
