@@ -19,6 +19,7 @@ import { ControlShare, STRANGERS_SHARE } from './control-share.ts';
 import { Deadlines } from './deadlines.ts';
 import { GENERATIONS_PER_ENGINE, type Grant, type Peer, type PeerHost, type ReportSender } from './host.ts';
 import { SlotFlag, SlotState } from './layout.ts';
+import { Looks } from './looks.ts';
 import { cutOversized } from './oversized.ts';
 import type { ControlNode } from './pipeline.ts';
 import { Rejects } from './rejects.ts';
@@ -75,6 +76,7 @@ export class Control implements ControlNode, PeerHost {
   readonly #sendProbe: ControlOptions['sendProbe'];
   readonly #cleared: ((slot: number) => void) | undefined;
   readonly #deadlines = new Deadlines();
+  readonly #looks = new Looks(this.peers);
   readonly #backlog = new Backlog();
   readonly #unproven: Unproven;
   readonly #asked = new Map<number, { peer: Peer; id: number }>();
@@ -214,6 +216,7 @@ export class Control implements ControlNode, PeerHost {
 
   /** Does what is due, and of what waits as much as there is time for; the rest stays as it is. @param until by `now()` */
   work(now: Micros, until = Number.POSITIVE_INFINITY): void {
+    this.#looks.look(now, (peer) => this.#deadlines.set(peer.slot, now));
     while (this.#advanceOne(now) && this.now() < until);
     if (this.#backlog.size > 0) this.#backlog.run(now, until, this.now);
     this.#reclaim();
@@ -230,7 +233,8 @@ export class Control implements ControlNode, PeerHost {
   }
 
   nextDeadline(): Micros | undefined {
-    return this.#deadlines.next();
+    const at = Math.min(this.#looks.deadline, this.#deadlines.next() ?? Number.POSITIVE_INFINITY);
+    return at === Number.POSITIVE_INFINITY ? undefined : at;
   }
 
   get hasOutput(): boolean {

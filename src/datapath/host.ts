@@ -69,6 +69,8 @@ export interface PeerHost {
 export interface Peer {
   readonly slot: number;
   user: string;
+  /** Packets have passed since `advance` was last called, which is to be told of them. */
+  readonly stirred: boolean;
   complete(now: Micros, id: number, result: TaskResult): void;
   authorise(now: Micros, grant: Grant | undefined, code: 'ACCESS_DENIED' | 'NO_ADDRESS'): void;
   advance(now: Micros): void;

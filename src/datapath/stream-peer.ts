@@ -83,6 +83,11 @@ export class StreamPeer implements Peer {
     return true;
   };
 
+  /** Nothing but deadlines of its own. */
+  get stirred(): boolean {
+    return false;
+  }
+
   complete(): void {}
 
   authorise(now: Micros, grant: Grant | undefined, code: 'ACCESS_DENIED' | 'NO_ADDRESS'): void {

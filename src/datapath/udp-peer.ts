@@ -19,10 +19,10 @@ import type { SessionTable } from './table.ts';
 
 /** Copies of every datagram a client sends before it is Online (protocol specification §1.6). */
 const AGGRESSIVE = 3;
-/** How often an Online session is looked at for what has no deadline of its own: activity, key age. */
+/** How often a client looks for what has no deadline of its own; a server's sessions are looked at all together (looks.ts). */
 const LOOK: Micros = 5 * SECOND;
-/** Looks are due at multiples of this, a shard's sessions together: a thousand idle ones wake it four times a second, not 200. */
-const LOOK_GRID: Micros = 250 * MS;
+/** Looks and new keys are due at multiples of this, a shard's sessions together: a thousand of them wake it four times a second at most. */
+const GRID: Micros = 250 * MS;
 /** Records of one send epoch after which new keys are asked for; the limit of AES-GCM is 2^24.5 (RFC 9147 §4.5.3). */
 const RECORDS_PER_EPOCH = 2 ** 23;
 
@@ -112,11 +112,12 @@ export class UdpPeer implements Peer {
   advance(now: Micros): void {
     const { lastOutside, lastInside } = this.#table.fields;
     const heard = lastOutside.get(this.slot);
-    if (heard > this.#looked) this.session.received(heard);
+    // a server may have heard it before an earlier look: its successor's sessions have looked at nothing yet
+    if (heard > this.#looked || this.#role === 'server') this.session.received(heard);
     if (this.#online) {
-      if (lastInside.get(this.slot) > this.#looked) this.session.insideActivity(now);
+      if (lastInside.get(this.slot) >= this.#looked) this.session.insideActivity(now);
       this.#renewKeys(now);
-      if (now >= this.#nextLook) this.#looked = now;
+      if (now >= this.#nextLook || this.#role === 'server') this.#looked = now;
     }
     const repeats = (this.dtls.nextDeadline() ?? now + 1) <= now;
     this.dtls.advance(now);
@@ -125,7 +126,7 @@ export class UdpPeer implements Peer {
   }
 
   nextDeadline(): Micros | undefined {
-    let at = this.#online ? this.#nextLook : Number.POSITIVE_INFINITY;
+    let at = this.#online ? this.#nextOwn : Number.POSITIVE_INFINITY;
     at = Math.min(at, this.dtls.nextDeadline() ?? at, this.session.nextDeadline() ?? at);
     return at === Number.POSITIVE_INFINITY ? undefined : at;
   }
@@ -168,10 +169,22 @@ export class UdpPeer implements Peer {
     return this.#role === 'client' && !this.#online ? AGGRESSIVE : 1;
   }
 
+  get stirred(): boolean {
+    return this.#online && this.#role === 'server' && this.#table.fields.lastInside.get(this.slot) >= this.#looked;
+  }
+
+  /** When it is to be advanced for its own sake. */
+  get #nextOwn(): Micros {
+    if (this.#role === 'client') return this.#nextLook;
+    const { interval } = this.#keys;
+    if (interval === undefined) return Number.POSITIVE_INFINITY;
+    const wait = Math.min(LOOK, interval / 4); // a key update may be under way for longer than keys last
+    return toGrid(Math.max(this.#keysSince + interval, this.#looked + wait), wait);
+  }
+
   get #nextLook(): Micros {
     const wait = Math.min(LOOK, (this.#keys.interval ?? LOOK) / 4);
-    const grid = Math.min(wait, LOOK_GRID);
-    return Math.ceil((this.#looked + wait) / grid) * grid;
+    return toGrid(this.#looked + wait, wait);
   }
 
   #fromDtls(now: Micros, output: DtlsOutput, repeat: number): void {
@@ -269,4 +282,10 @@ export class UdpPeer implements Peer {
     this.#flush();
     this.#host.ended(this, code, reason);
   }
+}
+
+/** @param wait no longer than that is it put off */
+function toGrid(at: Micros, wait: Micros): Micros {
+  const grid = Math.min(wait, GRID);
+  return Math.ceil(at / grid) * grid;
 }
