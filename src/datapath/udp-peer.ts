@@ -21,8 +21,8 @@ import type { SessionTable } from './table.ts';
 const AGGRESSIVE = 3;
 /** How often a client looks for what has no deadline of its own; a server's sessions are looked at all together (looks.ts). */
 const LOOK: Micros = 5 * SECOND;
-/** Looks and new keys are due at multiples of this, a shard's sessions together: a thousand of them wake it four times a second at most. */
-const GRID: Micros = 250 * MS;
+/** Looks of clients are due at multiples of this, a shard's sessions together: a thousand idle ones wake it four times a second, not 200. */
+const LOOK_GRID: Micros = 250 * MS;
 /** Records of one send epoch after which new keys are asked for; the limit of AES-GCM is 2^24.5 (RFC 9147 §4.5.3). */
 const RECORDS_PER_EPOCH = 2 ** 23;
 
@@ -42,7 +42,8 @@ export class UdpPeer implements Peer {
   readonly #table: SessionTable;
   readonly #keys: PeerKeys;
   #outbox: { bytes: Uint8Array; repeat: number; isProbe: boolean }[] = [];
-  #keysSince: Micros;
+  /** When new keys are asked for by time. */
+  #keysDue: Micros;
   #looked: Micros;
   /** Of the last record that was opened. */
   #epoch = 0;
@@ -67,7 +68,7 @@ export class UdpPeer implements Peer {
     this.#host = host;
     this.#table = table;
     this.#keys = keys;
-    this.#keysSince = now;
+    this.#keysDue = now + (keys.interval ?? Number.POSITIVE_INFINITY);
     this.#looked = now;
   }
 
@@ -175,16 +176,11 @@ export class UdpPeer implements Peer {
 
   /** When it is to be advanced for its own sake. */
   get #nextOwn(): Micros {
-    if (this.#role === 'client') return this.#nextLook;
-    const { interval } = this.#keys;
-    if (interval === undefined) return Number.POSITIVE_INFINITY;
-    const wait = Math.min(LOOK, interval / 4); // a key update may be under way for longer than keys last
-    return toGrid(Math.max(this.#keysSince + interval, this.#looked + wait), wait);
+    return this.#role === 'client' ? this.#nextLook : this.#keysDue;
   }
 
   get #nextLook(): Micros {
-    const wait = Math.min(LOOK, (this.#keys.interval ?? LOOK) / 4);
-    return toGrid(this.#looked + wait, wait);
+    return Math.ceil((this.#looked + LOOK) / LOOK_GRID) * LOOK_GRID;
   }
 
   #fromDtls(now: Micros, output: DtlsOutput, repeat: number): void {
@@ -199,7 +195,7 @@ export class UdpPeer implements Peer {
         this.#table.fields.suite.set(this.slot, output.suite);
         this.#table.fields.sendEpoch.set(this.slot, 3);
         this.#table.fields.state.set(this.slot, SlotState.linkUp);
-        this.#keysSince = now;
+        this.#keysDue = now + (this.#keys.interval ?? Number.POSITIVE_INFINITY);
         this.session.linkUp(now);
         break;
       case 'data':
@@ -258,10 +254,12 @@ export class UdpPeer implements Peer {
   #renewKeys(now: Micros): void {
     const { recordSendCounter, sendEpoch } = this.#table.fields;
     const many = recordSendCounter.get(this.slot, sendEpoch.get(this.slot) & 3) > RECORDS_PER_EPOCH;
-    const old = this.#keys.interval !== undefined && now - this.#keysSince >= this.#keys.interval;
+    const { interval = Number.POSITIVE_INFINITY } = this.#keys;
+    const old = now >= this.#keysDue;
     if (!many && !old) return;
-    if (!this.dtls.updateKeys(now, true)) return;
-    this.#keysSince = now;
+    const begun = this.dtls.updateKeys(now, true);
+    if (begun || old) this.#keysDue = now + (begun ? interval : Math.min(interval, LOOK)); // an earlier one may be under way
+    if (!begun) return;
     this.pump(now); // the KeyUpdate leaves under the old id
     this.onKeyUpdate?.(now, this);
   }
@@ -282,10 +280,4 @@ export class UdpPeer implements Peer {
     this.#flush();
     this.#host.ended(this, code, reason);
   }
-}
-
-/** @param wait no longer than that is it put off */
-function toGrid(at: Micros, wait: Micros): Micros {
-  const grid = Math.min(wait, GRID);
-  return Math.ceil(at / grid) * grid;
 }

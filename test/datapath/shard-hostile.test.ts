@@ -18,7 +18,7 @@ const refusal = namespaceRefusal();
 if (refusal) console.warn(`skipped: ${refusal}`);
 
 /** Counters that say what came or what was answered, beside the one that says why it went no further. */
-const TALLIES = ['divert', 'answered', 'strangers', 'rejectsSent', 'rejectsHeld'];
+const TALLIES = ['divert', 'answered', 'pings', 'strangers', 'rejectsSent', 'rejectsHeld'];
 
 const packet = (number: number) =>
   build({ ...UDP, source: parseIpv4(CLIENT_INSIDE), destination: NET_ADDRESS, payload: numbered(number) });
