@@ -19,6 +19,7 @@ import { DtlsClient } from '../../src/dtls/client.ts';
 import { CookieSecrets } from '../../src/dtls/cookie.ts';
 import { DtlsDrop } from '../../src/dtls/events.ts';
 import { createMemoryProtection } from '../../src/dtls/memory-protection.ts';
+import type { Opened, RecordProtection } from '../../src/dtls/protection.ts';
 import type { Addon, HandoverHandle, IndexHandle, PortHandle } from '../../src/native/index.ts';
 import { FirstHellos } from '../../src/server/first-hellos.ts';
 import { parseIpv4 } from '../../src/server/leases.ts';
@@ -219,6 +220,8 @@ export interface RigOptions {
   readonly expresslane?: boolean;
   /** Node by node, never in one pass. */
   readonly stepwise?: boolean;
+  /** Pings are the sessions' own to answer: what the addon's answers are held against. */
+  readonly pingsInSession?: boolean;
 }
 
 /** The shards of a server, its engine's main thread played by the test. */
@@ -300,6 +303,7 @@ export class Rig {
       monotonicMicros: { value: () => this.clock?.() ?? addon.monotonicMicros() },
       passUplink: { value: this.#passed(addon.passUplink) },
       passDownlink: { value: this.#passed(addon.passDownlink) },
+      answerPings: { value: this.#options.pingsInSession ? () => 0 : addon.answerPings },
       openPort: {
         value: (wishes: Parameters<Addon['openPort']>[0]) => {
           const port = addon.openPort(wishes);
@@ -580,6 +584,8 @@ export class RigClient {
   readonly closed: string[] = [];
   /** Inner packets that arrived, and how. */
   readonly packets: { path: 'lane' | 'record'; bytes: Uint8Array }[] = [];
+  /** Every record that its DTLS opened. */
+  readonly opened: Opened[] = [];
   /** Every datagram that arrived, by the session id in its header. */
   readonly heard: Uint8Array[] = [];
   /** Expresslane packets whose number had been there before. */
@@ -599,7 +605,7 @@ export class RigClient {
     this.dtls = new DtlsClient({
       vault,
       random: seededBytes(host),
-      protection: createMemoryProtection(vault),
+      protection: this.#watch(createMemoryProtection(vault)),
       suites: [Suite.aes256],
       groups,
       share: undefined,
@@ -637,6 +643,22 @@ export class RigClient {
   /** The address leased to it. */
   get lease(): number {
     return this.#rig.table.insideAddress(this.slot);
+  }
+
+  #watch(protection: RecordProtection): RecordProtection {
+    const { opened } = this;
+    const open: RecordProtection['open'] = (record) => {
+      const result = protection.open(record);
+      if (typeof result === 'object') opened.push({ ...result, content: result.content.slice() });
+      return result;
+    };
+    return {
+      open,
+      install: (...args) => protection.install(...args),
+      update: (direction) => protection.update(direction),
+      seal: (...args) => protection.seal(...args),
+      drop: (...args) => protection.drop(...args),
+    };
   }
 
   /** Sends what waits. */
