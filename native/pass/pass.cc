@@ -66,8 +66,10 @@ Pass::Next Pass::uplink(double now, uint32_t limit) {
     packets->clear();
     nodes::open(*lanes, *trains, *packets, now);
     stages_.count(stage::open, packets->count());
+    const double before = words_of()[answered];
     if (packets->header->wanted > 0 && !answer_pings()) return Next::control;
-    to_device(now);
+    if (words_of()[answered] - before < packets->count()) to_device(now);
+    else nothing_to_device();
   }
   packets->clear();
   trains->clear();
@@ -106,6 +108,14 @@ void Pass::to_device(double now) {
     stages_.count(stage::tun_transmit, made);
     superpackets.clear();
   }
+}
+
+// The vector was answered, all of it.
+void Pass::nothing_to_device() {
+  const uint32_t count = parts_.packets->count();
+  stages_.count(stage::admit, count);
+  stages_.count(stage::coalesce, count);
+  stages_.count(stage::tun_transmit, 0);
 }
 
 Pass::Next Pass::downlink(double now, uint32_t limit) {

@@ -63,6 +63,7 @@ class Pass {
 
   bool answer_pings();
   void to_device(double now);
+  void nothing_to_device();
   bool leave();
   double* words_of() const { return reinterpret_cast<double*>(state_memory_->data()); }
 
