@@ -7,6 +7,7 @@ import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DOOR_VECTOR } from '../../src/datapath/batches.ts';
 import { parseIpv4 } from '../../src/server/leases.ts';
+import { encodeFrame } from '../../src/wire/frames.ts';
 import { backends, namespaceRefusal } from '../io/rig.ts';
 import { build, UDP } from '../packet/packets.ts';
 import { CLIENT_INSIDE, NET_ADDRESS, numbered, Rig, RigClient, Socket } from './rig.ts';
@@ -94,6 +95,20 @@ describe.skipIf(refusal !== undefined).each(backends())('the turns of a warm sha
     expect(each).toBeLessThan(BYTES_A_TURN);
     expect(Number(rig.table.fields.packetsSealed.get(client.slot))).toBeGreaterThanOrEqual(ROUNDS * DOWN);
   });
+
+  it('take at most 200 bytes of heap each, answering Pings', () => {
+    const keepalive = encodeFrame({ kind: 'ping', id: 0, payload: new Uint8Array(0) });
+    const say = (count: number) => {
+      for (let i = 0; i < count; i++) client.content(keepalive);
+    };
+    const before = rig.counters().pings ?? 0;
+    const { each } = measure(
+      () => say(1),
+      () => say(UP),
+    );
+    expect(each).toBeLessThan(BYTES_A_TURN);
+    expect(rig.counters().pings - before).toBeGreaterThanOrEqual(ROUNDS * UP);
+  }, 60_000);
 
   it('answer 96,000 first ClientHellos with at most 40 bytes of heap each, and no object for any', () => {
     const [shard] = rig.shards;

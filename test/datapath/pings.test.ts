@@ -2,6 +2,7 @@
  * Pings that the addon answers, against the sessions' own answers (src/session/session.ts): whatever is said, and whatever else happens in between, a
  * client hears the same records under the same numbers, and the same is left behind.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { SlotFlag, SlotState } from '../../src/datapath/layout.ts';
 import { parseIpv4 } from '../../src/server/leases.ts';
@@ -19,6 +20,8 @@ if (refusal) console.warn(`skipped: ${refusal}`);
 const UPDATE = 60 * SECOND;
 const PING = 2;
 const APPLICATION = 23;
+/** EIO, EAGAIN, EINVAL: lost, later, and what the kernel says of trains. */
+const ERRORS = [5, 11, 22];
 const rigs: Rig[] = [];
 afterEach(() => {
   for (const rig of rigs.splice(0)) rig.close();
@@ -64,7 +67,7 @@ function happen(rig: Rig, client: RigClient, random: () => number): void {
   const below = (limit: number) => Math.floor(random() * limit);
   const { state } = rig.table.fields;
   const { slot } = client;
-  switch (below(9)) {
+  switch (below(10)) {
     case 0:
       client.send(Array.from({ length: below(20) }, (_, i) => client.lane(up(i)))); // counted in what Pongs report
       break;
@@ -98,6 +101,12 @@ function happen(rig: Rig, client: RigClient, random: () => number): void {
       client.send([id]);
       break;
     }
+    case 8:
+      rig.settle();
+      addon.injectErrors(rig.handles[0], 'udp', [ERRORS[below(ERRORS.length)]]);
+      client.content(KEEPALIVE);
+      rig.settle(); // it is this Pong that is refused: others of the same vector may leave in another order
+      break;
     default:
       client.ping();
       client.flush();
@@ -263,6 +272,27 @@ describe.skipIf(refusal !== undefined).each(flavours())('a Pong of the addon, ov
     // none leaves for a successor's session
     rig.table.fields.generation.set(slot, 99);
     expect(answers(() => client.content(KEEPALIVE))).toEqual([0, 0]);
+  });
+
+  it.skipIf(aead === 'noble')('comes from a shard that sleeps on', async () => {
+    const rig = start({ io, aead, keyUpdateInterval: 900 * SECOND, steered: true });
+    const client = rig.connect(2);
+    const [shard] = rig.shards;
+    shard.start();
+    let asleep = 0;
+    for (let i = 0; i < 10; i++) {
+      await sleep(20);
+      const passes = rig.passes.join();
+      const before = answered(rig);
+      const { entries = 0 } = shard.statistics().stages.find(({ stage }) => stage === 'session.control') ?? {};
+      client.content(KEEPALIVE);
+      for (let waited = 0; waited < 200 && !client.take(); waited++) await sleep(5);
+      expect(answered(rig)).toBe(before + 1);
+      expect(shard.statistics().stages.find(({ stage }) => stage === 'session.control')?.entries).toBe(entries + 1);
+      asleep += rig.passes.join() === passes ? 1 : 0;
+    }
+    expect(client.opened.filter(({ content: [kind] }) => kind === 3)).toHaveLength(10);
+    expect(asleep).toBeGreaterThan(0); // a machine that is busy may keep the shard awake for some of them
   });
 
   it('keeps a session alive for as long as its own would: it is closed a day after the last one', () => {
