@@ -220,7 +220,7 @@ export interface RigOptions {
   readonly expresslane?: boolean;
   /** Node by node, never in one pass. */
   readonly stepwise?: boolean;
-  /** Pings are the sessions' own to answer: what the addon's answers are held against. */
+  /** Pings are the sessions' own to answer, node by node: what the addon's answers are held against. */
   readonly pingsInSession?: boolean;
 }
 
@@ -276,7 +276,7 @@ export class Rig {
 
   #startShard(shard: number): number {
     const { io, shards, aead = 'openssl', keyUpdateInterval = 900 * SECOND, expresslane = true } = this.#options;
-    const { stepwise = false } = this.#options;
+    const { pingsInSession = false, stepwise = pingsInSession } = this.#options;
     const report = (each: ShardReport) => this.#reports.push({ shard, report: each });
     const options: ShardOptions = {
       shard,
@@ -303,7 +303,7 @@ export class Rig {
       monotonicMicros: { value: () => this.clock?.() ?? addon.monotonicMicros() },
       passUplink: { value: this.#passed(addon.passUplink) },
       passDownlink: { value: this.#passed(addon.passDownlink) },
-      answerPings: { value: this.#options.pingsInSession ? () => 0 : addon.answerPings },
+      answerPings: { value: pingsInSession ? () => 0 : addon.answerPings },
       openPort: {
         value: (wishes: Parameters<Addon['openPort']>[0]) => {
           const port = addon.openPort(wishes);
