@@ -27,16 +27,21 @@ export class Looks {
   /** A step, if one is due. @param stirred is told of each session that packets have passed since it was last advanced */
   look(now: Micros, stirred: (peer: Peer) => void): void {
     if (now < this.deadline) return;
+    const looked = this.#step(stirred) || this.#step(stirred); // none is left where a step has ended with the last of them
+    this.#at = now + (LOOK * Math.min(looked, this.#peers.size)) / this.#peers.size;
+  }
+
+  /** @returns how many it has looked at */
+  #step(stirred: (peer: Peer) => void): number {
     this.#walk ??= this.#peers.values();
-    let looked = 0;
-    for (; looked < STEP; looked++) {
+    for (let looked = 0; looked < STEP; looked++) {
       const next = this.#walk.next();
       if (next.done) {
         this.#walk = undefined;
-        break;
+        return looked;
       }
       if (next.value.stirred) stirred(next.value);
     }
-    this.#at = now + (LOOK * Math.min(looked, this.#peers.size)) / this.#peers.size;
+    return STEP;
   }
 }

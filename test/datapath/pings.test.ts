@@ -295,6 +295,42 @@ describe.skipIf(refusal !== undefined).each(flavours())('a Pong of the addon, ov
     expect(asleep).toBeGreaterThan(0); // a machine that is busy may keep the shard awake for some of them
   });
 
+  it('reports of the Expresslane what the session does, also to a successor of an engine that did not know the flag', () => {
+    const rig = start({ io, aead });
+    const client = rig.connect(2);
+    const { flags, laneReceived } = rig.table.fields;
+    const { slot } = client;
+    const report = () => {
+      client.opened.length = 0;
+      const before = answered(rig);
+      client.content(KEEPALIVE);
+      rig.settle();
+      expect(answered(rig)).toBe(before + 1);
+      return [...client.opened[0].content.subarray(5)];
+    };
+    client.send([client.lane(up(1)), client.lane(up(2))]);
+    rig.settle();
+    const two = [...new Uint8Array(15), 2];
+    expect(report()).toEqual(two);
+    flags.set(slot, flags.get(slot) & ~SlotFlag.laneReady);
+    rig.start();
+    expect(flags.get(slot) & SlotFlag.laneReady).toBe(SlotFlag.laneReady);
+    expect(report()).toEqual(two);
+    expect(laneReceived.get(slot)).toBe(2);
+    // the client gives the Expresslane up: its key is none
+    client.say({
+      kind: 'expresslaneConfig',
+      version: 2,
+      enabled: false,
+      ack: false,
+      counter: 9n,
+      key: new Uint8Array(32),
+    });
+    rig.settle();
+    expect(flags.get(slot) & SlotFlag.laneReady).toBe(0);
+    expect(report()).toEqual([]);
+  });
+
   it('keeps a session alive for as long as its own would: it is closed a day after the last one', () => {
     const rig = start({ io, aead, keyUpdateInterval: 1_000_000 * SECOND });
     const client = rig.connect(2);
