@@ -19,6 +19,7 @@ class Left {
   bool has(int32_t slot) const { return std::find(list_.begin(), list_.begin() + count_, slot) != list_.begin() + count_; }
   // @returns false when there are too many to go on
   bool add(int32_t slot) {
+    if (has(slot)) return true;
     if (count_ == list_.size()) return false;
     list_[count_++] = slot;
     return true;

@@ -31,6 +31,8 @@ import { Unproven } from './unproven.ts';
 
 /** Control datagrams and packets that may wait for a block; a peer that makes more than fit loses them, counted. */
 const MAX_WAITING = 4_096;
+/** Among deadlines of slots: that of the looks. */
+const LOOKS = -1;
 const GSO_RETRY: Micros = 60 * SECOND;
 /** Questions of one life of a shard, so many that all lives of an engine have their own numbers below 2^53. */
 const ASKS_PER_LIFE = 2 ** 44;
@@ -216,7 +218,6 @@ export class Control implements ControlNode, PeerHost {
 
   /** Does what is due, and of what waits as much as there is time for; the rest stays as it is. @param until by `now()` */
   work(now: Micros, until = Number.POSITIVE_INFINITY): void {
-    this.#looks.look(now, (peer) => this.#deadlines.set(peer.slot, now));
     while (this.#advanceOne(now) && this.now() < until);
     if (this.#backlog.size > 0) this.#backlog.run(now, until, this.now);
     this.#reclaim();
@@ -225,6 +226,11 @@ export class Control implements ControlNode, PeerHost {
   #advanceOne(now: Micros): boolean {
     const slot = this.#deadlines.due(now);
     if (slot === undefined) return false;
+    if (slot === LOOKS) {
+      this.#looks.look(now, (peer) => this.#deadlines.set(peer.slot, now));
+      this.#deadlines.set(LOOKS, this.#looks.deadline);
+      return true;
+    }
     const peer = this.peers.get(slot);
     if (!peer) return true;
     peer.advance(now);
@@ -233,8 +239,7 @@ export class Control implements ControlNode, PeerHost {
   }
 
   nextDeadline(): Micros | undefined {
-    const at = Math.min(this.#looks.deadline, this.#deadlines.next() ?? Number.POSITIVE_INFINITY);
-    return at === Number.POSITIVE_INFINITY ? undefined : at;
+    return this.#deadlines.next();
   }
 
   get hasOutput(): boolean {
@@ -283,6 +288,7 @@ export class Control implements ControlNode, PeerHost {
     this.peers.set(peer.slot, peer);
     if (write) this.#streams.set(peer.slot, write);
     this.counters.sessionsOpened++;
+    if (this.peers.size === 1) this.#deadlines.set(LOOKS, this.#looks.deadline);
     this.reschedule(peer);
   }
 

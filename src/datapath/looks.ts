@@ -19,14 +19,14 @@ export class Looks {
     this.#peers = peers;
   }
 
-  /** Infinity when there is nobody to look at. */
-  get deadline(): Micros {
-    return this.#peers.size === 0 ? Number.POSITIVE_INFINITY : this.#at;
+  /** Undefined when there is nobody to look at. */
+  get deadline(): Micros | undefined {
+    return this.#peers.size === 0 ? undefined : this.#at;
   }
 
   /** A step, if one is due. @param stirred is told of each session that packets have passed since it was last advanced */
   look(now: Micros, stirred: (peer: Peer) => void): void {
-    if (now < this.deadline) return;
+    if (this.#peers.size === 0 || now < this.#at) return;
     const looked = this.#step(stirred) || this.#step(stirred); // none is left where a step has ended with the last of them
     this.#at = now + (LOOK * Math.min(looked, this.#peers.size)) / this.#peers.size;
   }

@@ -257,6 +257,14 @@ describe.skipIf(refusal !== undefined).each(flavours())('a Pong of the addon, ov
         client.content(KEEPALIVE);
       }),
     ).toEqual([1, 2]);
+    // however much of it there is: 16 sessions of which something is left are too many, not 16 records of one
+    expect(
+      answers(() => {
+        client.content(Uint8Array.of(1));
+        for (let i = 0; i < 20; i++) client.content(KEEPALIVE);
+        other.content(KEEPALIVE);
+      }),
+    ).toEqual([1, 20]);
     flags.set(slot, flags.get(slot) | SlotFlag.client);
     expect(answers(() => client.content(KEEPALIVE))).toEqual([0, 1]);
     flags.set(slot, flags.get(slot) & ~SlotFlag.client);
