@@ -248,6 +248,12 @@ export interface Addon {
   passUplink(pass: PassHandle, now: number, limit: number): number;
   /** tunReceive, lookup, seal, udpTransmit. The downlink's batches must be empty; superpacketsIn is not afterwards when the socket was full. @returns PASS */
   passDownlink(pass: PassHandle, now: number, limit: number): number;
+  /**
+   * Turns of wait(), passUplink and passDownlink, until nothing is there, or something that is neither the socket's nor the device's, or a pass has stopped, or `until`.
+   * Sets `ready`, `drained`, `began` and, where a pass has stopped, `woken` and `next` of the state.
+   * @param since what the first turn's time is counted from @param waitUs of the first wait() @returns how many turns are over
+   */
+  passTurns(pass: PassHandle, since: number, waitUs: number, until: number): number;
 
   // ---- native/hello: first ClientHellos, answered where they lie (src/dtls/listener.ts is the reference) ------------------------
   /** @param seed of all cookies, 16 to 64 bytes, copied to memory that is zeroed when the listener goes  @param options numbers of 16 bits, best first, 1 to 32 each; `shareLengths`: of a client's share, by group */
