@@ -48,7 +48,10 @@ export interface Pass {
   uplink(now: Micros, limit: number): number;
   /** @param limit superpackets at most @returns PASS */
   downlink(now: Micros, limit: number): number;
-  /** Turns until something is left to JavaScript, nothing is there, or `until`. @param since the first one's time counts from then @returns how many are over */
+  /**
+   * Turns until something is left to JavaScript, nothing is there, or `until`.
+   * @param since the first one's time counts from then @returns how many are over
+   */
   turns(since: Micros, waitUs: number, until: Micros): number;
 }
 

@@ -414,7 +414,8 @@ export function mayWake(path: Path): void {
 }
 
 /**
- * Looks, and works as long as there is nothing but vectors that go through in one pass. What a turn does besides, to see who sends how much, is done once for all of them.
+ * Looks, and works as long as there is nothing but vectors that go through in one pass. What a turn does besides, to see who sends how
+ * much, is done once for all of them.
  * @param since the first turn's time counts from then
  * @returns whether that was all there was to do for now; else `ready` says what is left, as after any look
  */
