@@ -294,6 +294,8 @@ export interface Addon {
    */
   aeadSealGroup(backend: 'ipsec-mb' | 'openssl', suite: number, key: Uint8Array, bytes: Uint8Array, items: readonly AeadItem[]): void;
   aeadOpenGroup(backend: 'ipsec-mb' | 'openssl', suite: number, key: Uint8Array, bytes: Uint8Array, items: readonly AeadItem[]): boolean[];
+  /** What a pass runs between the socket and the device, in one call: locate, then open, admit and coalesce until all trains are through. The superpackets of the last part are left. For bench/nodes.ts. */
+  uplinkNodes(lanes: LanesHandle, trains: BatchHandle, packets: BatchHandle, superpackets: BatchHandle, mode: 'inline' | 'tcp' | 'off', now: number): void;
   /** Nanoseconds for a pass over `packets` packets of what no implementation can leave out: AES-256-GCM in place and (`copies`) one copy and one checksum. What bench/nodes.ts compares with. */
   bareCost(backend: 'ipsec-mb' | 'openssl', open: boolean, packetBytes: number, packets: number, copies: boolean): number;
 
