@@ -5,7 +5,8 @@
  *   downlink  lookup + seal          superpackets or small packets → sealed UDP_SEGMENT trains
  *   uplink    locate + open + admit + coalesce   trains → verified, coalesced superpackets
  *
- * The uplink's nodes run in one call of the addon, as in a pass (docs/decisions/0014). Ratios of interleaved rounds, each the best of 20 passes; figures are nanoseconds a packet. Before timing, what one end sealed is opened by
+ * The uplink's nodes run in one call of the addon, as in a pass (docs/decisions/0014).
+ * Ratios of interleaved rounds, each the best of 20 passes; figures are nanoseconds a packet. Before timing, what one end sealed is opened by
  * the other and compared.
  */
 import { deepEqual, equal } from 'node:assert/strict';
