@@ -5,11 +5,13 @@
  *   downlink  lookup + seal          superpackets or small packets → sealed UDP_SEGMENT trains
  *   uplink    locate + open + admit + coalesce   trains → verified, coalesced superpackets
  *
+ * The uplink's nodes run in one call of the addon, as in a pass (docs/decisions/0014).
  * Ratios of interleaved rounds, each the best of 20 passes; figures are nanoseconds a packet. Before timing, what one end sealed is opened by
  * the other and compared.
  */
 import { deepEqual, equal } from 'node:assert/strict';
 import { type Batch, Flag, GsoType, HEADER, viewBatch } from '../src/datapath/batch.ts';
+import { nativeBatch } from '../src/datapath/batches.ts';
 import { PUBLIC_OFFSETS, PUBLIC_SLOT_BYTES, SECRET_SLOT_BYTES, SlotFlag, SlotState } from '../src/datapath/layout.ts';
 import { createNativeNodes, type Nodes } from '../src/datapath/nodes.ts';
 import { SessionTable } from '../src/datapath/table.ts';
@@ -24,7 +26,7 @@ const BLOCK = 66_048; // a superpacket or a train, and room for headers
 const SUPERPACKETS = 8;
 const SEGMENTS = 45;
 const SMALL_PACKETS = 360;
-const VECTOR = 128; // packets opened before they are coalesced: few enough to stay in the cache
+const VECTOR = 256; // packets opened before they are coalesced, as in a shard (src/datapath/batches.ts)
 const KEY = new Uint8Array(32).fill(0x11);
 const ID = new Uint8Array(8).fill(0xa1);
 const NOW = 1_000_000;
@@ -155,7 +157,7 @@ export interface PipelineOptions {
   readonly copies?: boolean;
   /** Of a pass. */
   readonly superpackets?: number;
-  /** Gets every vector of superpackets, within what is timed. */
+  /** Gets every vector of superpackets, within what is timed: node by node. Without it the nodes run in one call, as in a pass. */
   readonly write?: (superpackets: Batch) => void;
 }
 
@@ -164,7 +166,7 @@ export function createPipeline(
   aead: Aead,
   transport: Transport,
   packetBytes: number,
-  { copies = false, superpackets = SUPERPACKETS, write = () => {} }: PipelineOptions = {},
+  { copies = false, superpackets = SUPERPACKETS, write }: PipelineOptions = {},
 ): Pipeline {
   const end = createEnd(addon, aead, transport);
   const { nodes, table } = end;
@@ -192,7 +194,7 @@ export function createPipeline(
     trains.bytes.slice(trains.offset[i], trains.offset[i] + trains.length[i]),
   );
   // what was sealed last is opened again and again: the window forgets it, the bytes are put back
-  const uplink = (given: (superpackets: Batch) => void) => {
+  const uplink = (given?: (superpackets: Batch) => void) => {
     for (const [i, bytes] of sealed.entries()) {
       trains.bytes.set(bytes, offsets[i]);
       trains.offset[i] = offsets[i];
@@ -200,6 +202,10 @@ export function createPipeline(
     }
     table.bytes.fill(0, PUBLIC_OFFSETS.laneHighest, PUBLIC_OFFSETS.packetsOpened);
     trains.header[HEADER.consumed] = 0;
+    if (!given) {
+      const handles = [nativeBatch(trains), nativeBatch(packets), nativeBatch(toTun)] as const;
+      return nanoseconds(() => addon.uplinkNodes(end.lanes, ...handles, 'inline', NOW));
+    }
     return nanoseconds(() => {
       nodes.locate(trains);
       do {

@@ -23,14 +23,24 @@ is_ready() {
   } <"$ready"
 }
 
-if is_ready; then exit 0; fi
+# The engine's compiled code (src/keeper/compiled.ts). Without it everything works, and takes more memory.
+is_compiled() {
+  [ -f .cache/engine/stamp ] && [ -z "$(find src workers package-lock.json -newer .cache/engine/stamp -print -quit)" ]
+}
+compile() {
+  is_compiled || sh bin/node --disable-warning=ExperimentalWarning src/cli/precompile.ts
+}
+
+if is_ready && is_compiled; then exit 0; fi
 if ! command -v node >/dev/null 2>&1; then
   echo 'ringway: Node (18 or newer) and npm are needed first; on Debian and Ubuntu: apt-get install nodejs npm' >&2
   exit 1
 fi
 . bin/lock.sh
 lock setup set-up
-if [ "$waited" = yes ] && is_ready; then exit 0; fi
-node bin/setup.mjs "$purpose" "$ready.paths"
-{ inputs && cat "$ready.paths"; } >"$ready"
-rm "$ready.paths"
+if ! is_ready; then
+  node bin/setup.mjs "$purpose" "$ready.paths"
+  { inputs && cat "$ready.paths"; } >"$ready"
+  rm "$ready.paths"
+fi
+compile

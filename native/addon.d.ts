@@ -248,6 +248,12 @@ export interface Addon {
   passUplink(pass: PassHandle, now: number, limit: number): number;
   /** tunReceive, lookup, seal, udpTransmit. The downlink's batches must be empty; superpacketsIn is not afterwards when the socket was full. @returns PASS */
   passDownlink(pass: PassHandle, now: number, limit: number): number;
+  /**
+   * Turns of wait(), passUplink and passDownlink, until nothing is there, or something that is neither the socket's nor the device's, or a pass has stopped, or `until`.
+   * Sets `ready`, `drained`, `began` and, where a pass has stopped, `woken` and `next` of the state.
+   * @param since what the first turn's time is counted from @param waitUs of the first wait() @returns how many turns are over
+   */
+  passTurns(pass: PassHandle, since: number, waitUs: number, until: number): number;
 
   // ---- native/keepalive: Pings, answered where they lie (src/session/session.ts is the reference) --------------------------------
   /**
@@ -295,6 +301,8 @@ export interface Addon {
    */
   aeadSealGroup(backend: 'ipsec-mb' | 'openssl', suite: number, key: Uint8Array, bytes: Uint8Array, items: readonly AeadItem[]): void;
   aeadOpenGroup(backend: 'ipsec-mb' | 'openssl', suite: number, key: Uint8Array, bytes: Uint8Array, items: readonly AeadItem[]): boolean[];
+  /** What a pass runs between the socket and the device, in one call: locate, then open, admit and coalesce until all trains are through. The superpackets of the last part are left. For bench/nodes.ts. */
+  uplinkNodes(lanes: LanesHandle, trains: BatchHandle, packets: BatchHandle, superpackets: BatchHandle, mode: 'inline' | 'tcp' | 'off', now: number): void;
   /** Nanoseconds for a pass over `packets` packets of what no implementation can leave out: AES-256-GCM in place and (`copies`) one copy and one checksum. What bench/nodes.ts compares with. */
   bareCost(backend: 'ipsec-mb' | 'openssl', open: boolean, packetBytes: number, packets: number, copies: boolean): number;
 

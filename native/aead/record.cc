@@ -1,27 +1,8 @@
 #include "aead/record.h"
 
-#include <cstring>
-
 #include "packet/bytes.h"
 
 namespace ringway {
-void make_record_nonce(const uint8_t* iv, uint64_t number, uint8_t* nonce) {
-  std::memcpy(nonce, iv, 4);
-  store64(nonce + 4, load64(iv + 4) ^ number);
-}
-
-uint32_t reveal_number(uint16_t mask, uint8_t* record, const RecordShape& shape) {
-  record[1] ^= static_cast<uint8_t>(mask >> 8);
-  if (shape.number_bytes == 1) return record[1];
-  record[2] ^= static_cast<uint8_t>(mask);
-  return load16(record + 1);
-}
-
-OpenedContent find_content(const uint8_t* opened, uint32_t length) {
-  while (length > 0 && opened[length - 1] == 0) length--;
-  if (length == 0) return {0, 0};
-  return {opened[length - 1], length - 1};
-}
 
 bool open_record(Aead& aead, const RecordKey& key, const uint8_t* iv, uint8_t* record, const RecordShape& shape, uint64_t number, OpenedContent* content) {
   uint8_t nonce[nonce_bytes];

@@ -69,10 +69,18 @@ inline uint64_t reconstruct(uint64_t expected, uint32_t low, uint8_t bytes) {
 }
 
 // The IV exclusive-or the 64-bit number, left-padded (RFC 8446 §5.3). The epoch is not mixed in.
-void make_record_nonce(const uint8_t* iv, uint64_t number, uint8_t* nonce);
+inline void make_record_nonce(const uint8_t* iv, uint64_t number, uint8_t* nonce) {
+  std::memcpy(nonce, iv, 4);
+  store64(nonce + 4, load64(iv + 4) ^ number);
+}
 
 // Reveals the number in the header, in place. Needs encrypted >= 16. @returns the number's low bits
-uint32_t reveal_number(uint16_t mask, uint8_t* record, const RecordShape& shape);
+inline uint32_t reveal_number(uint16_t mask, uint8_t* record, const RecordShape& shape) {
+  if (shape.number_bytes == 1) return record[1] ^= static_cast<uint8_t>(mask >> 8);
+  const auto number = static_cast<uint16_t>(load16(record + 1) ^ mask);
+  store16(record + 1, number);
+  return number;
+}
 inline uint32_t reveal_number(Aead& aead, const RecordKey& key, uint8_t* record, const RecordShape& shape) {
   return reveal_number(aead.number_mask(key.number, record + shape.header), record, shape);
 }
@@ -82,7 +90,11 @@ struct OpenedContent {
   uint8_t type;
   uint32_t length;
 };
-OpenedContent find_content(const uint8_t* opened, uint32_t length);
+inline OpenedContent find_content(const uint8_t* opened, uint32_t length) {
+  while (length > 0 && opened[length - 1] == 0) length--;
+  if (length == 0) return {0, 0};
+  return {opened[length - 1], length - 1};
+}
 // Opens in place a record whose number is revealed; the content begins behind the header. Needs encrypted >= 16. False = forged.
 bool open_record(Aead& aead, const RecordKey& key, const uint8_t* iv, uint8_t* record, const RecordShape& shape, uint64_t number, OpenedContent* content);
 

@@ -49,6 +49,30 @@ napi_value coalesce(napi_env env, napi_callback_info info) {
   return to_js(env, nodes::coalesce(*lanes, *packets, *superpackets, joining));
 }
 
+// uplinkNodes(lanes, trains, packets, superpackets, mode, now): what a pass runs between the socket and the device
+napi_value uplink_nodes(napi_env env, napi_callback_info info) {
+  Args args{env, info, "uplinkNodes"};
+  Lanes* lanes = lanes_of(args, 0);
+  auto* trains = args.handle<Batch>(1, "trains");
+  auto* packets = args.handle<Batch>(2, "packets");
+  auto* superpackets = args.handle<Batch>(3, "superpackets");
+  const auto joining = static_cast<nodes::Joining>(args.choice(4, "mode", {"inline", "tcp", "off"}));
+  const double now = args.number(5, "now", 0, max_now);
+  if (!args.ok()) return nullptr;
+  if (packets->arena != trains->arena || packets == trains) return args.refuse_range("packets", "must be another batch of the arena of trains");
+  if (packets->capacity < nodes::max_records) return args.refuse_range("packets", "must have a capacity of at least 32: a datagram may hold as many records");
+  if (superpackets == packets || superpackets == trains) return args.refuse_range("superpackets", "must be another batch than packets and trains");
+  nodes::locate(*lanes, *trains);
+  for (const uint32_t count = trains->count(); trains->header->consumed < count;) {
+    packets->clear();
+    nodes::open(*lanes, *trains, *packets, now);
+    nodes::admit(*lanes, *packets, now);
+    superpackets->clear();
+    nodes::coalesce(*lanes, *packets, *superpackets, joining);
+  }
+  return undefined(env);
+}
+
 napi_value lookup(napi_env env, napi_callback_info info) {
   Args args{env, info, "lookup"};
   Lanes* lanes = lanes_of(args, 0);
@@ -69,7 +93,7 @@ napi_value seal(napi_env env, napi_callback_info info) {
   return to_js(env, nodes::seal(*lanes, *superpackets, *trains, max_segments, now));
 }
 
-const Functions functions{{"locate", locate}, {"open", open}, {"admit", admit}, {"coalesce", coalesce}, {"lookup", lookup}, {"seal", seal}};
+const Functions functions{{"locate", locate}, {"open", open}, {"admit", admit}, {"coalesce", coalesce}, {"uplinkNodes", uplink_nodes}, {"lookup", lookup}, {"seal", seal}};
 
 }  // namespace
 }  // namespace ringway

@@ -108,6 +108,54 @@ template <bool copying>
   return static_cast<uint64_t>(_mm512_reduce_add_epi64(_mm512_add_epi64(first, second)));
 }
 
+// ---- VNNI: even and odd bytes are added to sums of their own, 32 bits each, by one instruction instead of two -----------------
+
+// A packet ends long before 2^32: each step adds 510 at most.
+constexpr size_t most_vnni = size_t{1} << 22;
+
+template <bool copying>
+[[gnu::target("avx512f,avx512bw,avx512vnni")]] inline uint64_t walk_vnni(uint8_t* to, const uint8_t* from, size_t length) {
+  const __m512i even = _mm512_set1_epi16(0x0001), odd = _mm512_set1_epi16(0x0100);
+  __m512i low_a = _mm512_setzero_si512(), high_a = low_a, low_b = low_a, high_b = low_a;
+  while (length >= 128) {
+    const __m512i a = _mm512_loadu_si512(from), b = _mm512_loadu_si512(from + 64);
+    if constexpr (copying) {
+      _mm512_storeu_si512(to, a);
+      _mm512_storeu_si512(to + 64, b);
+      to += 128;
+    }
+    low_a = _mm512_dpbusd_epi32(low_a, a, even);
+    high_a = _mm512_dpbusd_epi32(high_a, a, odd);
+    low_b = _mm512_dpbusd_epi32(low_b, b, even);
+    high_b = _mm512_dpbusd_epi32(high_b, b, odd);
+    from += 128;
+    length -= 128;
+  }
+  while (length > 0) {
+    const size_t taken = length < 64 ? length : 64;
+    const __mmask64 mask = ~uint64_t{0} >> (64 - taken);
+    const __m512i a = _mm512_maskz_loadu_epi8(mask, from);
+    if constexpr (copying) {
+      _mm512_mask_storeu_epi8(to, mask, a);
+      to += taken;
+    }
+    low_a = _mm512_dpbusd_epi32(low_a, a, even);
+    high_a = _mm512_dpbusd_epi32(high_a, a, odd);
+    from += taken;
+    length -= taken;
+  }
+  const auto low = static_cast<uint32_t>(_mm512_reduce_add_epi32(_mm512_add_epi32(low_a, low_b)));
+  const auto high = static_cast<uint32_t>(_mm512_reduce_add_epi32(_mm512_add_epi32(high_a, high_b)));
+  return low + (uint64_t{high} << 8);
+}
+
+[[gnu::target("avx512f,avx512bw,avx512vnni")]] uint64_t sum_vnni(const uint8_t* bytes, size_t length) {
+  return length <= most_vnni ? walk_vnni<false>(nullptr, bytes, length) : sum_scalar(bytes, length);
+}
+[[gnu::target("avx512f,avx512bw,avx512vnni")]] uint64_t copy_vnni(uint8_t* to, const uint8_t* from, size_t length) {
+  return length <= most_vnni ? walk_vnni<true>(to, from, length) : copy_scalar(to, from, length);
+}
+
 [[gnu::target("avx512f,avx512bw")]] uint64_t sum_avx512(const uint8_t* bytes, size_t length) { return walk_avx512<false>(nullptr, bytes, length); }
 [[gnu::target("avx512f,avx512bw")]] uint64_t copy_avx512(uint8_t* to, const uint8_t* from, size_t length) {
   return walk_avx512<true>(to, from, length);
@@ -116,7 +164,7 @@ template <bool copying>
 #endif
 
 struct Variants {
-  ChecksumVariant list[3];
+  ChecksumVariant list[4];
   size_t count = 0;  // the last one is the fastest
 
   Variants() {
@@ -124,7 +172,9 @@ struct Variants {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2")) list[count++] = {"avx2", sum_avx2, copy_avx2};
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")) list[count++] = {"avx512", sum_avx512, copy_avx512};
+    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+    if (avx512) list[count++] = {"avx512", sum_avx512, copy_avx512};
+    if (avx512 && __builtin_cpu_supports("avx512vnni")) list[count++] = {"avx512vnni", sum_vnni, copy_vnni};
 #endif
   }
 };

@@ -11,6 +11,7 @@ namespace ringway {
 namespace {
 
 constexpr double max_now = 1e18;  // microseconds: 30,000 years
+constexpr double max_wait_us = 60e6;
 constexpr int64_t max_limit = 65'536;
 
 // createPass(options) -> { handle, state, stages }
@@ -73,7 +74,19 @@ napi_value run(napi_env env, napi_callback_info info, const char* name, Pass::Ne
 napi_value uplink(napi_env env, napi_callback_info info) { return run(env, info, "passUplink", &Pass::uplink); }
 napi_value downlink(napi_env env, napi_callback_info info) { return run(env, info, "passDownlink", &Pass::downlink); }
 
-const Functions functions{{"createPass", create_pass}, {"passUplink", uplink}, {"passDownlink", downlink}};
+// passTurns(pass, since, waitUs, until) -> how many
+napi_value turns(napi_env env, napi_callback_info info) {
+  Args args{env, info, "passTurns"};
+  auto* pass = args.handle<Pass>(0, "pass");
+  const double since = args.number(1, "since", 0, max_now);
+  const double wait_us = args.number(2, "waitUs", 0, max_wait_us);
+  const double until = args.number(3, "until", 0, max_now);
+  if (!args.ok()) return nullptr;
+  if (!pass->port().is_open()) return args.refuse_type("pass", "must be of an open port, got one of a closed port");
+  return to_js(env, pass->turns(since, wait_us, until));
+}
+
+const Functions functions{{"passTurns", turns}, {"createPass", create_pass}, {"passUplink", uplink}, {"passDownlink", downlink}};
 
 }  // namespace
 }  // namespace ringway

@@ -1,5 +1,8 @@
 #include "pass/pass.h"
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <utility>
 
 #include "core/clock.h"
@@ -25,23 +28,55 @@ bool Pass::wake() {
   if (wakes_in_a_row_ > lone_wakes) return true;
   for (uint32_t turns = 0; turns < lone_turns; turns++) {
     if (turn(now, parts_.port->wait(0))) return true;
+    now = ended(now);
     if (parts_.port->rest()) return false;
-    now = monotonic_micros();
   }
   return true;
+}
+
+uint32_t Pass::turns(double since, double wait_us, double until) {
+  double* state = words_of();
+  state[drained] = state[ready] = state[down] = state[empty] = 0;
+  state[began] = std::numeric_limits<double>::infinity();
+  uint32_t turns = 0;
+  for (; turns == 0 || since < until; turns++) {
+    const uint32_t found = parts_.port->wait(turns == 0 ? wait_us : 0);
+    if ((found & ready::udp) == 0) state[drained] = 1;
+    if (found == 0) {
+      state[empty] = 1;
+      return turns;
+    }
+    if (turn(monotonic_micros(), found)) {
+      const double stage = state[woken];
+      state[ready] = stage == woken_up ? found & ready::tun : stage == woken_down ? 0 : found;
+      state[began] = since;
+      return turns;
+    }
+    since = ended(since);
+  }
+  return turns;
+}
+
+// A turn is over, without JavaScript. @returns when
+double Pass::ended(double since) {
+  const double now = monotonic_micros();
+  words_of()[taken]++;
+  const double bucket = std::floor(4 * std::log2(1 + std::max(0.0, now - since)));
+  words_of()[times + static_cast<uint32_t>(std::min<double>(buckets - 1, bucket))]++;
+  return now;
 }
 
 // @returns whether there is something in it for JavaScript
 bool Pass::turn(double now, uint32_t ready) {
   if ((ready & ~(ready::udp | ready::tun)) != 0) return true;
-  words_of()[wakes]++;
   if (ready & ready::udp) {
-    const Next where = uplink(now, lone_vector);
+    const Next where = uplink(now, vector);
     const bool full = words_of()[queued_in] > 0 || (words_of()[answered] > 0 && words_of()[queued_out] > 0);
     if (where != Next::done || full) return stopped(woken_up, where);
   }
   if (ready & ready::tun) {
-    const Next where = downlink(now, lone_vector);
+    const Next where = downlink(now, vector);
+    words_of()[down] = words_of()[received];
     if (where != Next::done || words_of()[queued_out] > 0 || parts_.superpackets_in->count() > 0) return stopped(woken_down, where);
   }
   return false;

@@ -25,8 +25,11 @@ class Pass {
     looked_up,    // downlink: not all superpackets pass; they have not been sealed
     transmitted,  // downlink: streams, or refused sends, are among what was to leave; superpackets may be left to be sealed
   };
-  // Words of state(), each an f64. JavaScript sets `alone` before it sleeps.
-  static constexpr uint32_t queued_in = 0, queued_out = 1, received = 2, alone = 3, woken = 4, next = 5, wakes = 6, answered = 7, pings = 8, words = 16;
+  // Words of state(), each an f64. JavaScript sets `alone` before it sleeps. From `times` on, how many turns took how long, as turnBucket() of
+  // src/observe/statistics.ts says.
+  static constexpr uint32_t queued_in = 0, queued_out = 1, received = 2, alone = 3, woken = 4, next = 5, taken = 6, ready = 7, drained = 8, began = 9, down = 10, empty = 11, answered = 12,
+                            pings = 13, times = 16;
+  static constexpr uint32_t buckets = 104, words = times + buckets;
   // What `woken` says: which direction `next` is of.
   static constexpr uint32_t woken_up = 1, woken_down = 2;
 
@@ -46,6 +49,12 @@ class Pass {
   Next uplink(double now, uint32_t limit);
   Next downlink(double now, uint32_t limit);
 
+  // Turns, one after the other, until nothing is there, or what is no vector of the socket's or the device's, or a vector is not through, or `until`. The first one
+  // may wait in the kernel, and counts from `since`. Sets `ready` (of the last look, what is still to be served), `drained` (some look found the socket
+  // empty), `empty` (the last one found nothing), `began` (of the turn that JavaScript has to finish; infinite: none), `down` (superpackets of the last vector
+  // from the device) and `woken`. @returns how many turns are over
+  uint32_t turns(double since, double wait_us, double until);
+
   const Port& port() const { return *parts_.port; }
   const std::shared_ptr<Mapping>& state() const { return state_memory_; }
   const std::shared_ptr<Mapping>& stages() const { return stages_.memory(); }
@@ -53,10 +62,12 @@ class Pass {
  private:
   // The first wakes after a long sleep: mostly a lone packet, and the answer to it (src/datapath/shard.ts has the same for its own turns).
   static constexpr double long_sleep = 1'000;
-  static constexpr uint32_t lone_wakes = 3, lone_turns = 3, lone_vector = 32;
+  static constexpr uint32_t lone_wakes = 3, lone_turns = 3;
+  static constexpr uint32_t vector = 32;  // as VECTOR of src/datapath/batches.ts
 
   bool wake();
   bool turn(double now, uint32_t ready);
+  double ended(double since);
   bool stopped(uint32_t direction, Next where);
 
   Pass(Parts parts, std::shared_ptr<Mapping> state, Stages stages) : parts_{std::move(parts)}, state_memory_{std::move(state)}, stages_{std::move(stages)} {}

@@ -3,6 +3,7 @@
  * pipelines of pipeline.ts are the reference: same steps, same order, same counts; a pass that stops says where they go on.
  */
 import type { Addon, LanesHandle, PortHandle } from '../native/index.ts';
+import { TURN_BUCKETS } from '../observe/statistics.ts';
 import type { Micros } from '../wire/time.ts';
 import { type Batches, nativeBatch } from './batches.ts';
 import type { CoalesceMode } from './nodes.ts';
@@ -22,24 +23,38 @@ export const PASS_STATE = {
   queuedOut: 1, // datagram trains that wait for the socket, after a downlink, or answers
   received: 2, // entries of the last vector
   alone: 3, // set by `mayWake`
-  woken: 4, // a wake has stopped: WOKEN, which direction `next` is of
+  woken: 4, // a turn without JavaScript has stopped: WOKEN, which direction `next` is of
   next: 5, // PASS
-  wakes: 6, // turns without JavaScript
-  answered: 7, // Pings that the last uplink has answered; queuedOut is of after that
-  pings: 8, // all of them
+  taken: 6, // turns without JavaScript
+  ready: 7, // after `turns`: bits of the last look that are still to be served
+  drained: 8, // 1: some look found the socket empty
+  began: 9, // the turn that is still to be finished counts from then; infinite: none is
+  down: 10, // superpackets of the last vector from the device
+  empty: 11, // 1: the last look found nothing
+  answered: 12, // Pings that the last uplink has answered; queuedOut is of after that
+  pings: 13, // all of them
 } as const;
+/** Behind those: turns without JavaScript by how long they took, by `turnBucket`. */
+const TIMES = 16;
 
 export const WOKEN = { up: 1, down: 2 } as const;
 
 export interface Pass {
   /** PASS_STATE. */
   readonly state: Float64Array;
+  /** TURN_BUCKETS of turns without JavaScript. */
+  readonly turnTimes: Float64Array;
   /** What each stage did: the memory of `StageCounters`. */
   readonly stages: ArrayBuffer;
   /** @param limit trains at most @returns PASS */
   uplink(now: Micros, limit: number): number;
   /** @param limit superpackets at most @returns PASS */
   downlink(now: Micros, limit: number): number;
+  /**
+   * Turns until something is left to JavaScript, nothing is there, or `until`.
+   * @param since the first one's time counts from then @returns how many are over
+   */
+  turns(since: Micros, waitUs: number, until: Micros): number;
 }
 
 export interface PassOptions {
@@ -64,9 +79,11 @@ export function createPass(addon: Addon, { port, lanes, batches, gro, maxSegment
     trainsOut: nativeBatch(batches.trainsOut),
   });
   return {
-    state: new Float64Array(state),
+    state: new Float64Array(state, 0, TIMES),
+    turnTimes: new Float64Array(state, TIMES * Float64Array.BYTES_PER_ELEMENT, TURN_BUCKETS),
     stages,
     uplink: (now, limit) => addon.passUplink(handle, now, limit),
     downlink: (now, limit) => addon.passDownlink(handle, now, limit),
+    turns: (since, waitUs, until) => addon.passTurns(handle, since, waitUs, until),
   };
 }

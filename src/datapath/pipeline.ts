@@ -59,8 +59,10 @@ export interface Path {
   readonly maxSegments: number;
   /** False in TCP mode: only streams leave. */
   readonly hasUdp: boolean;
-  /** Bits of the last wait: 1 UDP, 2 TUN, 4 handover, 8 a blocked transmit may go on, 16 and 32 doors. */
+  /** Bits of the last wait that are to be served: 1 UDP, 2 TUN, 4 handover, 8 a blocked transmit may go on, 16 and 32 doors. */
   ready: number;
+  /** The last look found something in the socket. */
+  found: boolean;
   /** The socket has had something at every look since the last turn began: what comes may come faster than it is worked on. */
   pressed: boolean;
   /** Datagram trains, or superpackets, that wait in the port for the socket, or the device. */
@@ -401,15 +403,50 @@ function finishDown(path: Path, now: Micros, next: number): void {
 }
 
 /**
- * Before the shard sleeps: may the addon take what wakes it through the pipelines by itself? Only where a turn would have nothing else to do, and where
- * strangers, who are heard as far as their share goes, have another way in.
+ * May the addon take turns by itself: where a turn would have nothing else to do, and strangers, who are heard as far as their share goes, have another
+ * way in.
  */
-export function mayWake({ pass, batches, queuedIn, queuedOut, paced, turns, fair, control, mixed }: Path): void {
-  if (!pass) return;
+function runsItself({ batches, queuedIn, queuedOut, paced, turns, fair, control, mixed }: Path): boolean {
   const { superpacketsIn, released } = batches;
   const rests = queuedIn === 0 && queuedOut === 0 && !control.hasOutput && !isHeld(superpacketsIn) && !isHeld(released);
-  const alone = rests && !paced && !turns.taken && !fair.stamped && !mixed;
-  pass.state[PASS_STATE.alone] = alone ? 1 : 0;
+  return rests && !paced && !turns.taken && !fair.stamped && !mixed;
+}
+
+/** Before the shard sleeps: whether what wakes it may go through without JavaScript. */
+export function mayWake(path: Path): void {
+  if (path.pass) path.pass.state[PASS_STATE.alone] = runsItself(path) ? 1 : 0;
+}
+
+/**
+ * Looks, and works as long as there is nothing but vectors that go through in one pass. What a turn does besides, to see who sends how
+ * much, is done once for all of them.
+ * @param since the first turn's time counts from then
+ * @returns whether that was all there was to do for now; else `ready` says what is left, as after any look
+ */
+export function runTurns(path: Path, since: Micros, waitUs: number, until: Micros): boolean {
+  const { addon, pass, batches, turns, stages } = path;
+  if (!pass || until <= since || stages.timing || !runsItself(path)) {
+    const found = path.found;
+    path.ready = addon.wait(path.port, waitUs);
+    path.found = (path.ready & READY.udp) !== 0;
+    path.pressed = found && path.found;
+    if (pass) pass.state[PASS_STATE.began] = since;
+    return false;
+  }
+  const { state } = pass;
+  const over = pass.turns(since, waitUs, until);
+  const alwaysFull = state[PASS_STATE.drained] === 0;
+  path.ready = state[PASS_STATE.ready];
+  path.pressed = alwaysFull && (over > 1 || path.found);
+  path.found = alwaysFull;
+  const now = addon.monotonicMicros();
+  if (over > 0) {
+    path.doors.receive(path); // that nothing came through them
+    if (state[PASS_STATE.woken] !== WOKEN.up) admit(path, now); // `resume` does
+    turns.vector(now, batches.superpacketsIn, state[PASS_STATE.down], path.queuedOut > 0, false); // whether the next one is to take turns
+  }
+  resume(path, now);
+  return over > 0 && state[PASS_STATE.began] === Number.POSITIVE_INFINITY;
 }
 
 /** The shard was woken: goes on where the addon has stopped. */

@@ -17,7 +17,17 @@ import { SlotState } from './layout.ts';
 import { type CoalesceMode, createNativeNodes, type Nodes } from './nodes.ts';
 import { createNativePacer, PACER_STATE, type Pacer } from './pacer.ts';
 import { createPass, PASS_STATE } from './pass.ts';
-import { injectPackets, isHeld, mayWake, type Path, resume, runDownlink, runUplink, STAGES } from './pipeline.ts';
+import {
+  injectPackets,
+  isHeld,
+  mayWake,
+  type Path,
+  resume,
+  runDownlink,
+  runTurns,
+  runUplink,
+  STAGES,
+} from './pipeline.ts';
 import type { ReferenceBatch } from './reference/memory.ts';
 import { createNoblePath, type NobleOptions } from './reference/nodes.ts';
 import { StageCounters } from './stages.ts';
@@ -37,6 +47,8 @@ const LONE_TURNS = 3;
 const WORK: Micros = 300;
 /** The event loop's pass: timers, messages, TCP. */
 const LOOP_PASS: Micros = 1 * MS;
+/** Turns that the addon takes by itself, one behind the other: so long may what JavaScript does once for all of them be late. */
+const RUN: Micros = 500;
 /** Sessions whose Goodbye and close_notify fit into what may wait. */
 const CLOSED_AT_ONCE = 512;
 /** Time for those to leave; stock programs give all of them 200 ms (protocol specification §11.6). */
@@ -88,7 +100,16 @@ export interface ShardOptions {
 }
 
 /** Of a path that nothing has gone yet. */
-const AT_REST = { ready: 0, pressed: false, queuedOut: 0, queuedIn: 0, outgoing: 0, entries: 0, fresh: false };
+const AT_REST = {
+  ready: 0,
+  found: false,
+  pressed: false,
+  queuedOut: 0,
+  queuedIn: 0,
+  outgoing: 0,
+  entries: 0,
+  fresh: false,
+};
 
 export class Shard {
   readonly control: Control;
@@ -221,7 +242,7 @@ export class Shard {
   }
 
   statistics(): ShardStatistics {
-    const { nodes, port, stages } = this.#path;
+    const { nodes, port, stages, pass } = this.#path;
     const counted = this.#addon.portCounters(port);
     const verdicts: Record<string, number> = {};
     VERDICTS.forEach((name, i) => {
@@ -236,8 +257,8 @@ export class Shard {
       shard: this.#options.shard,
       sessions: this.control.peers.size,
       online,
-      turns: this.#turns + (this.#path.pass?.state[PASS_STATE.wakes] ?? 0),
-      turnTimes: Array.from(this.#turnTimes),
+      turns: this.#turns + (pass?.state[PASS_STATE.taken] ?? 0),
+      turnTimes: Array.from(this.#turnTimes, (times, bucket) => times + (pass?.turnTimes[bucket] ?? 0)),
       cpuMicros: user + system,
       port: Object.fromEntries(Object.entries(counted).filter(([name]) => !name.startsWith('trains'))),
       verdicts,
@@ -256,17 +277,25 @@ export class Shard {
     return this.#path.doors.nextDeadline();
   }
 
-  /** One pass. @returns whether there was anything to do */
-  turn(now: Micros, waitUs: number): boolean {
+  /**
+   * One pass, or as many as the addon takes by itself. @param since the turn's time counts from then
+   * @param until it may go on so long in the addon @returns whether there was anything to do
+   */
+  turn(now: Micros, waitUs: number, since = now, until: Micros = 0): boolean {
+    const path = this.#path;
+    const { control } = this;
+    path.stages.turn();
+    path.doors.begin(control.backlog === 0);
+    if (runTurns(path, since, waitUs, until)) return true;
+    this.#turns++;
+    return this.#finish(until === 0 ? now : this.#addon.monotonicMicros());
+  }
+
+  /** What a turn does after its look. */
+  #finish(now: Micros): boolean {
     const path = this.#path;
     const { batches } = path;
     const { control } = this;
-    this.#turns++;
-    path.stages.turn();
-    const before = path.ready;
-    path.doors.begin(control.backlog === 0);
-    path.ready = path.addon.wait(path.port, waitUs);
-    path.pressed = (before & path.ready & 1) !== 0;
     if (path.ready & UPLINK || path.queuedIn > 0) runUplink(path, now);
     const deadline = control.nextDeadline();
     const works = control.backlog > 0 || (deadline !== undefined && deadline <= now);
@@ -317,11 +346,11 @@ export class Shard {
     this.#passSince = undefined;
     let now = began;
     for (let turns = 1, idle = 0; ; turns++) {
-      const worked = this.turn(now, idle === 0 ? 0 : this.#wait(now));
+      const worked = this.turn(now, idle === 0 ? 0 : this.#wait(now), last, this.#runsUntil(now, began + LOOP_PASS));
       // With a train about to leave the shard does not go to sleep: the wait in the kernel is exact, a timer is not.
-      idle = worked ? 0 : this.#isNear(now) ? 1 : idle + 1;
+      idle = worked ? this.#foundNothing() : this.#isNear(now) ? 1 : idle + 1;
       now = this.#addon.monotonicMicros();
-      if (worked) this.#turnTimes[turnBucket(now - last)]++;
+      if (worked) this.#measure(now, last);
       last = now;
       if (idle >= IDLE_TURNS || (isLone && turns <= LONE_TURNS && this.#mayRest(now))) {
         if (this.#sleep(now)) return;
@@ -334,6 +363,26 @@ export class Shard {
       }
     }
   };
+
+  /** How long the addon may take turns by itself. */
+  #runsUntil(now: Micros, end: Micros): Micros {
+    if (this.control.backlog > 0) return 0;
+    return Math.min(now + RUN, end, this.#departure, this.control.nextDeadline() ?? end);
+  }
+
+  /** @returns 1 when the addon has taken turns, until it found nothing: one idle turn */
+  #foundNothing(): number {
+    const { pass, ready } = this.#path;
+    return pass && ready === 0 && pass.state[PASS_STATE.began] === Number.POSITIVE_INFINITY
+      ? pass.state[PASS_STATE.empty]
+      : 0;
+  }
+
+  /** The addon has measured its own turns; what it has left to finish counts from where that began. */
+  #measure(now: Micros, last: Micros): void {
+    const since = this.#path.pass?.state[PASS_STATE.began] ?? last;
+    if (since !== Number.POSITIVE_INFINITY) this.#turnTimes[turnBucket(now - since)]++;
+  }
 
   /** Nothing is left that only another turn would send. */
   #mayRest(now: Micros): boolean {
@@ -348,6 +397,7 @@ export class Shard {
     this.#armed = true;
     this.#sleepsSince = now;
     this.#path.ready = 0; // it has looked once more, and nothing was there
+    this.#path.found = false;
     // a departure before its time, as the timer fires late: the rest is waited for awake
     const departure = this.#path.queuedOut === 0 ? this.#departure - NEAR : Number.POSITIVE_INFINITY;
     const deadline = Math.min(departure, this.control.nextDeadline() ?? Infinity, this.doorsOpenAt ?? Infinity);

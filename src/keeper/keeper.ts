@@ -12,6 +12,7 @@ import { RingwayError } from '../errors.ts';
 import { launcherPath } from '../native/index.ts';
 import { createLog, type Logger } from '../observe/log.ts';
 import { dressDevice, goOnline, routeServer } from './client-host.ts';
+import { COMPILED, shareCompiled } from './compiled.ts';
 import { openControl, ownNamespace, type Question, type Reply, type Status } from './control.ts';
 import type { Duty, Prepared } from './duty.ts';
 import { inherit, launcher, type Program } from './engine-process.ts';
@@ -119,8 +120,9 @@ class Keeper<C extends Config> {
     this.#log.info({ tun: tun.name, offloads: tun.offloads }, privileges.summary);
     const { order } = inherit(descriptors);
     const program = this.#means.program(config.role, privileges.prefix);
+    shareCompiled(privileges.uid);
     return new Supervisor(this.#startOf(prepared), {
-      launch: launcher(program, order, this.#means.env),
+      launch: launcher(program, order, { ...this.#means.env, NODE_COMPILE_CACHE: COMPILED }),
       heard: (message) => this.#heard(message),
       log: this.#log,
       now: () => performance.now(),

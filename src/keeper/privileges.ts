@@ -9,6 +9,8 @@ import { RingwayError } from '../errors.ts';
 export interface Privileges {
   /** Goes before the program: native/launch/unprivileged.cc and its arguments. */
   readonly prefix: readonly string[];
+  /** Who the engine will be. */
+  readonly uid: number;
   /** One line for the log. */
   readonly summary: string;
 }
@@ -43,15 +45,20 @@ export function dropPrivileges(
 ): Privileges {
   const prefix = (user: string) => [launcher, String(machine.pid), user];
   if (machine.uid !== 0)
-    return { prefix: prefix('keep'), summary: `the engine runs as user ${machine.uid} without capabilities` };
+    return {
+      prefix: prefix('keep'),
+      uid: machine.uid,
+      summary: `the engine runs as user ${machine.uid} without capabilities`,
+    };
   const user = findUser(runAs, machine);
   const reason =
     !mapped('uid', user.uid, machine) || !mapped('gid', user.gid, machine)
       ? `user ${user.uid} does not exist in this user namespace`
       : unreadable(needed, user, machine);
-  if (reason) return { prefix: prefix('keep'), summary: `the engine stays root, without capabilities: ${reason}` };
+  if (reason)
+    return { prefix: prefix('keep'), uid: 0, summary: `the engine stays root, without capabilities: ${reason}` };
   const summary = `the engine runs as ${runAs} (${user.uid}) without capabilities`;
-  return { prefix: prefix(`${user.uid}:${user.gid}`), summary };
+  return { prefix: prefix(`${user.uid}:${user.gid}`), uid: user.uid, summary };
 }
 
 interface User {

@@ -11,6 +11,11 @@ const ONE = `#include <node_api.h>
 NAPI_MODULE_INIT() { return exports; }
 `;
 
+const COMPILES = `import { mkdirSync, writeFileSync } from 'node:fs';
+mkdirSync('.cache/engine', { recursive: true });
+writeFileSync('.cache/engine/stamp', '');
+`;
+
 let checkout: string;
 beforeEach(() => {
   checkout = mkdtempSync(join(tmpdir(), 'ringway-lock-'));
@@ -20,6 +25,8 @@ beforeEach(() => {
   mkdirSync(join(checkout, 'native/core'), { recursive: true });
   writeFileSync(join(checkout, 'native/core/one.cc'), ONE);
   writeFileSync(join(checkout, 'binding.gyp'), GYP);
+  for (const folder of ['src/cli', 'workers']) mkdirSync(join(checkout, folder), { recursive: true });
+  writeFileSync(join(checkout, 'src/cli/precompile.ts'), COMPILES);
 });
 afterEach(() => rmSync(checkout, { recursive: true }));
 

@@ -49,8 +49,8 @@ function account(rig: Rig) {
   };
 }
 
-function start(io: RigOptions['io'], stepwise: boolean, steered = false): Rig {
-  const rig = new Rig({ io, stepwise, shards: 1, steered, aead: addon.about().aead[0] });
+function start(io: RigOptions['io'], stepwise: boolean, steered = false, runs = false): Rig {
+  const rig = new Rig({ io, stepwise, shards: 1, steered, runs, aead: addon.about().aead[0] });
   rigs.push(rig);
   return rig;
 }
@@ -145,6 +145,35 @@ describe.skipIf(refusal !== undefined).each(backends())('a pass over %s', (io) =
     // and it has ended in every way there is
     expect(passing.passes.filter((times) => times === 0)).toEqual([]);
     expect(stepwise.passes.every((times) => times === 0)).toBe(true);
+  });
+
+  it('is taken turn after turn without JavaScript, to the same end', () => {
+    const stepwise = start(io, true, true);
+    const running = start(io, false, true, true);
+    const steps = converse(stepwise);
+    const before = running.shards[0].statistics();
+    expect(converse(running)).toEqual(steps);
+    expect(steps.outside).toEqual([20, 10, 11]);
+    const { turns, turnTimes } = running.shards[0].statistics();
+    const timed =
+      turnTimes.reduce((sum, times) => sum + times, 0) - before.turnTimes.reduce((sum, times) => sum + times, 0);
+    expect(timed).toBeGreaterThan(10); // the rig times none of JavaScript's
+    expect(turns - before.turns).toBeGreaterThan(timed);
+  });
+
+  it('is the last one for now when the time is over', () => {
+    const rig = start(io, false, true, true);
+    const client = rig.connect(2);
+    rig.settle();
+    const [shard] = rig.shards;
+    const { turns } = shard.statistics();
+    for (let i = 0; i < 3; i++) {
+      client.send([client.lane(up(i))]);
+      const now = addon.monotonicMicros();
+      expect(shard.turn(now, 1_000_000, now, now + 0.001)).toBe(true); // over before the second look
+    }
+    expect(shard.statistics().turns - turns).toBe(3);
+    expect(rig.inside.receive().length).toBe(3);
   });
 
   it('hears no more strangers for it that the shard may sleep', async () => {

@@ -29,7 +29,7 @@ import { ClientIds } from '../../src/session/ids.ts';
 import { CLIENT_DEFAULTS, createCounters, type LaneKeys, SERVER_DEFAULTS } from '../../src/session/types.ts';
 import { encodeFrame, type Frame } from '../../src/wire/frames.ts';
 import { decodeHeader, encodeHeader, HEADER_SIZE, type SessionId, VERSION_1_3 } from '../../src/wire/header.ts';
-import { type Micros, SECOND } from '../../src/wire/time.ts';
+import { type Micros, MS, SECOND } from '../../src/wire/time.ts';
 import { seededBytes } from '../dtls/network.ts';
 import { addon, backends, createPool, type Io, openUdpPort, PACKET_BLOCK, type Pool, run } from '../io/rig.ts';
 import { bytesOf, concat } from '../packet/packets.ts';
@@ -222,6 +222,8 @@ export interface RigOptions {
   readonly stepwise?: boolean;
   /** Pings are the sessions' own to answer, node by node: what the addon's answers are held against. */
   readonly pingsInSession?: boolean;
+  /** The addon may take turns by itself, a millisecond at a time. */
+  readonly runs?: boolean;
 }
 
 /** The shards of a server, its engine's main thread played by the test. */
@@ -386,7 +388,10 @@ export class Rig {
   #untilQuiet(rest: () => boolean): void {
     for (let quiet = 0; quiet < 2; ) {
       let worked = false;
-      for (const shard of this.shards) worked = shard.turn(this.now, quiet === 0 ? 0 : QUIET_US) || worked;
+      for (const shard of this.shards) {
+        const now = addon.monotonicMicros();
+        worked = shard.turn(this.now, quiet === 0 ? 0 : QUIET_US, now, this.#options.runs ? now + 1 * MS : 0) || worked;
+      }
       worked = rest() || worked || this.#waitForDoors();
       quiet = worked ? 0 : quiet + 1;
     }
