@@ -27,8 +27,8 @@ class Pass {
   };
   // Words of state(), each an f64. JavaScript sets `alone` before it sleeps. From `times` on, how many turns took how long, as turnBucket() of
   // src/observe/statistics.ts says.
-  static constexpr uint32_t queued_in = 0, queued_out = 1, received = 2, alone = 3, woken = 4, next = 5, taken = 6, ready = 7, drained = 8, began = 9, down = 10, empty = 11, answered = 12,
-                            pings = 13, times = 16;
+  static constexpr uint32_t queued_in = 0, queued_out = 1, received = 2, alone = 3, woken = 4, next = 5, taken = 6, ready = 7, drained = 8, began = 9, down = 10,
+                            empty = 11, answered = 12, pings = 13, times = 16;
   static constexpr uint32_t buckets = 104, words = times + buckets;
   // What `woken` says: which direction `next` is of.
   static constexpr uint32_t woken_up = 1, woken_down = 2;
