@@ -118,7 +118,7 @@ export interface Addon {
   tunTransmit(port: PortHandle, superpackets: BatchHandle): number;
   /** Sends one datagram that no router may fragment (IP_PMTUDISC_PROBE), past whatever is queued. @returns errno, 0 = sent; EMSGSIZE = larger than the interface */
   sendProbe(port: PortHandle, address: Uint8Array, bytes: Uint8Array): number;
-  /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_RXQ_OVFL), wakes, noBuffers, truncated, badVnet, receiveErrors, udpQueued, tunQueued, takenOver, handshakeDrops and strangerDrops (SO_MEMINFO of the doors);
+  /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_MEMINFO; what a filter dropped included), wakes, noBuffers, truncated, badVnet, receiveErrors, udpQueued, tunQueued, takenOver, handshakeDrops and strangerDrops (SO_MEMINFO of the doors);
    * and trains by length: trainsIn1, trainsIn2 (2 to 3 datagrams), trainsIn4, trainsIn8 … trainsIn64 (64 and more), trainsOut1 … trainsOut64. */
   portCounters(port: PortHandle): Record<string, number>;
   /** Test seam: the next transmits on this port fail with these errnos, in order, before the kernel is asked (0 = let it through). */
@@ -163,6 +163,15 @@ export interface Addon {
   /** eBPF on a TUN device: queue = map[inner destination − poolBase] (u8 per address) when inside the pool, else flow hash. Throws EPERM where BPF is refused. The map is handed on as a descriptor. */
   steerTun(tunDescriptor: number, options: { poolBase: number; poolSize: number; queues: number }): { map: number };
   attachSteering(map: number, poolSize: number): { handle: SteeringHandle; buffer: ArrayBuffer }; // u8 per address: shard
+  /**
+   * eBPF socket filters on the sockets of the shards, in their order: lone Expresslane datagrams below the floor of the session whose id they bear are dropped and counted (native/steering/floors.h). Throws EPERM where BPF is refused.
+   * The map is handed on as a descriptor. @param entries of each shard, a power of two from 16 to 2^20: one a session, found by bits of its id
+   */
+  filterReplays(descriptors: readonly number[], entries: number): { map: number };
+  /** From now on `open` and `passUplink` write floors of the lanes' sessions into their shard's part of the map, which is emptied first. @returns dropped: one element, what the filter of the shard's socket has dropped since there is a map */
+  attachFloors(lanes: LanesHandle, map: number, entries: number): { dropped: BigUint64Array };
+  /** After clearSlot: the filter knows no floor of the session that was there. Does nothing without floors. */
+  forgetFloors(lanes: LanesHandle, slot: number): void;
 
   // ---- native/table: sessions ---------------------------------------------------------------------------------------
   /** Maps the keeper's memfds. exposeSecrets only for the reference nodes (`--aead noble`) and tests. */

@@ -99,7 +99,7 @@ class Port : public Environment::Closing {
 
   const PortOptions& options() const { return options_; }
   const PortCounters& counters() {
-    doors_.count_drops(counters_);
+    if (open_) count_drops();
     return counters_;
   }
   void inject(bool udp, std::deque<int> errors) { (udp ? injected_udp_ : injected_tun_) = std::move(errors); }
@@ -169,7 +169,8 @@ class Port : public Environment::Closing {
     bool singly;
   };
 
-  Control describe_train(uint32_t i, std::span<const uint8_t> name, std::span<const uint8_t> control, bool truncated);
+  void count_drops();
+  void describe_train(uint32_t i, std::span<const uint8_t> name, std::span<const uint8_t> control, bool truncated);
   size_t run_trains(std::span<Train> trains, Batch* batch);
   void gather_sends(std::span<const Train> trains, size_t from);
   void train_failed(Train& train, const Send& failed, int error, Batch* batch);

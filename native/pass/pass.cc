@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/clock.h"
+#include "steering/floors.h"
 
 namespace ringway {
 
@@ -62,6 +63,7 @@ Pass::Next Pass::uplink(double now, uint32_t limit) {
   while (trains->header->consumed < count) {
     packets->clear();
     nodes::open(*lanes, *trains, *packets, now);
+    publish_floors(*lanes, *trains);
     stages_.count(stage::open, packets->count());
     if (packets->header->wanted > 0) return Next::control;
     to_device(now);

@@ -20,6 +20,7 @@ import { createPass, PASS_STATE } from './pass.ts';
 import { injectPackets, isHeld, mayWake, type Path, resume, runDownlink, runUplink, STAGES } from './pipeline.ts';
 import type { ReferenceBatch } from './reference/memory.ts';
 import { createNoblePath, type NobleOptions } from './reference/nodes.ts';
+import { type FilterOptions, ReplayFilter } from './replay-filter.ts';
 import { StageCounters } from './stages.ts';
 import { SessionTable, SlotPool } from './table.ts';
 import { Turns } from './turns.ts';
@@ -52,6 +53,7 @@ const DOWNLINK = 2 | 4 | 8;
 /** What the port drops and counts by itself: its counter, the stage, the verdict. */
 const PORT_DROPS = [
   ['socketDrops', 'udp.receive', 'socketFull'],
+  ['filtered', 'udp.receive', 'filtered'],
   ['handshakeDrops', 'udp.receive', 'handshakesFull'],
   ['strangerDrops', 'udp.receive', 'strangersFull'],
   ['truncated', 'udp.receive', 'truncated'],
@@ -79,6 +81,8 @@ export interface ShardOptions {
   /** Sockets for handshakes that go on, and for strangers; or none: all come to the one above. */
   readonly doors: readonly number[];
   readonly table: { readonly public: number; readonly secret: number; readonly slots: number };
+  /** The kernel's filter on the socket, where it has one. */
+  readonly filter?: FilterOptions | undefined;
   readonly index: number;
   readonly handover: number | undefined;
   /** The only slot of a client's shard, or undefined. */
@@ -99,6 +103,7 @@ export class Shard {
   readonly #path: Path;
   readonly #options: ShardOptions;
   readonly #index: IndexHandle;
+  readonly #filter: ReplayFilter;
   #timer: NodeJS.Timeout | undefined;
   /** When it rings. */
   #timerAt: Micros = Number.POSITIVE_INFINITY;
@@ -131,6 +136,7 @@ export class Shard {
       ...(options.single === undefined ? {} : { single: options.single }),
     });
     const batches = isNoble ? createBatches(addon, true) : createBatches(addon);
+    this.#filter = new ReplayFilter(addon, lanes.handle, options.filter);
     const handover = options.handover === undefined ? undefined : addon.attachHandover(options.handover);
     const { port, io, note } = openPort(addon, options, batches, handover);
     this.io = io;
@@ -150,7 +156,7 @@ export class Shard {
       report,
       sendProbe: (address, datagram) => addon.sendProbe(port, address, datagram),
       generation,
-      cleared: (slot) => pacer.forget(slot),
+      cleared: (slot) => this.#cleared(slot),
       doors: options.doors.length > 0,
     });
     this.#path = {
@@ -168,7 +174,7 @@ export class Shard {
       ...AT_REST,
       limits: lanes.limits,
       fair: new FairShare(lanes, {
-        lost: () => addon.portCounters(port).socketDrops,
+        lost: () => this.#filter.lost(addon.portCounters(port).socketDrops),
         stamp: (on) => addon.stampArrivals(port, on),
         delay: () => addon.arrivalDelay(port),
       }),
@@ -213,6 +219,11 @@ export class Shard {
     return this.#dropPaced();
   }
 
+  #cleared(slot: number): void {
+    this.#path.pacer.forget(slot);
+    this.#filter.forget(slot);
+  }
+
   #dropPaced(): number {
     const { pacer } = this.#path;
     let dropped = 0;
@@ -222,7 +233,7 @@ export class Shard {
 
   statistics(): ShardStatistics {
     const { nodes, port, stages } = this.#path;
-    const counted = this.#addon.portCounters(port);
+    const counted = this.#counted(port);
     const verdicts: Record<string, number> = {};
     VERDICTS.forEach((name, i) => {
       verdicts[name] = Number(nodes.counters[i]);
@@ -246,6 +257,12 @@ export class Shard {
       trainsIn: TRAIN_STARTS.map((shortest) => counted[`trainsIn${shortest}`] ?? 0),
       trainsOut: TRAIN_STARTS.map((shortest) => counted[`trainsOut${shortest}`] ?? 0),
     };
+  }
+
+  /** What the port counts, with what the filter dropped apart from what the socket had no room for. */
+  #counted(port: PortHandle): Record<string, number> {
+    const counted = this.#addon.portCounters(port);
+    return { ...counted, socketDrops: this.#filter.lost(counted.socketDrops), filtered: this.#filter.dropped };
   }
 
   /** When a door will be looked at again that is left alone until then. */

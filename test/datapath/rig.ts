@@ -30,7 +30,18 @@ import { encodeFrame, type Frame } from '../../src/wire/frames.ts';
 import { decodeHeader, encodeHeader, HEADER_SIZE, type SessionId, VERSION_1_3 } from '../../src/wire/header.ts';
 import { type Micros, SECOND } from '../../src/wire/time.ts';
 import { seededBytes } from '../dtls/network.ts';
-import { addon, backends, createPool, type Io, openUdpPort, PACKET_BLOCK, type Pool, run } from '../io/rig.ts';
+import {
+  addon,
+  backends,
+  createPool,
+  FEWEST_ENTRIES,
+  filterRefusal,
+  type Io,
+  openUdpPort,
+  PACKET_BLOCK,
+  type Pool,
+  run,
+} from '../io/rig.ts';
 import { bytesOf, concat } from '../packet/packets.ts';
 import { clientSide, createMemory, type Memory, serverSide } from '../server/memory-server.ts';
 import { openAead, SUITES, sealLane } from './peer.ts';
@@ -38,6 +49,8 @@ import { openAead, SUITES, sealLane } from './peer.ts';
 const SERVER = '127.0.0.1';
 /** What every client calls itself inside (protocol specification §9.1), and what the server calls itself. */
 export const CLIENT_INSIDE = '10.125.0.5';
+/** Where the kernel has it, the filter of replays is below every shard whose datagrams are steered, and has to go unnoticed. */
+const FILTERED = filterRefusal() === undefined;
 const FIRST_LEASE = '10.125.0.16';
 /** Where packets come from and go to behind the server's TUN device. */
 export const NET_ADDRESS = parseIpv4('10.126.0.9');
@@ -243,6 +256,7 @@ export class Rig {
   readonly #sockets: number[];
   readonly #index: { handle: IndexHandle; id: number };
   readonly #handover: { handle: HandoverHandle; id: number } | undefined;
+  readonly #filter: { readonly map: number; readonly entries: number } | undefined;
   readonly #reports: { shard: number; report: ShardReport }[] = [];
   #nextLease = parseIpv4(FIRST_LEASE);
   #generation = 0;
@@ -252,6 +266,8 @@ export class Rig {
     const { shards, steered = true, queues = shards, slots = 64 } = options;
     const { sockets, address } = openGroup(shards, steered);
     this.#sockets = sockets;
+    const entries = FEWEST_ENTRIES;
+    if (steered && FILTERED) this.#filter = { ...addon.filterReplays(sockets.slice(0, shards), entries), entries };
     this.address = address;
     this.memory = createMemory(slots);
     this.table = new SessionTable(addon.openTable(this.memory).public, slots);
@@ -292,6 +308,7 @@ export class Rig {
       udp: this.#sockets[shard],
       doors: this.#sockets.slice(shards).filter((_, i) => i % shards === shard),
       table: this.memory,
+      filter: this.#filter,
       index: this.#index.id,
       handover: this.#handover?.id,
       single: undefined,
@@ -336,6 +353,11 @@ export class Rig {
     this.shards.push(made);
     this.roles.push(role);
     return role.restore(this.now);
+  }
+
+  /** By which shards find sessions. */
+  get index(): IndexHandle {
+    return this.#index.handle;
   }
 
   /** A client on 127.0.0.`host`, Online when this returns. */
@@ -438,8 +460,9 @@ export class Rig {
   close(): void {
     for (const client of this.clients) client.socket.close();
     for (const shard of this.shards) shard.stop();
-    for (const descriptor of [...this.#sockets, this.memory.public, this.memory.secret])
-      addon.closeDescriptor(descriptor);
+    const { public: open, secret } = this.memory;
+    const map = this.#filter ? [this.#filter.map] : [];
+    for (const descriptor of [...this.#sockets, open, secret, ...map]) addon.closeDescriptor(descriptor);
     this.inside.close();
   }
 

@@ -83,6 +83,11 @@ class ScriptedKernel implements Kernel {
     return { map: this.#give() };
   }
 
+  filterReplays(descriptors: readonly number[], entries: number) {
+    this.#ask('filterReplays', descriptors, entries);
+    return { map: this.#give() };
+  }
+
   forbidDumps(): void {}
 
   notifySystemd(): boolean {
@@ -113,17 +118,20 @@ function client(lines: string) {
 
 describe('openServerResources', () => {
   it('opens a TUN queue, a socket and two doors of one group for each shard, and steers both', async () => {
-    const { descriptors, tun, notes } = await openServerResources(kernel, server('mode: udp\n', { shards: '3' }));
+    const config = server('mode: udp\nenable_expresslane: true\n', { shards: '3' });
+    const { descriptors, tun, notes } = await openServerResources(kernel, config);
     expect(descriptors).toMatchObject({
       tun: [10, 11, 12],
       udp: [14, 15, 16],
       doors: [17, 18, 19, 20, 21, 22],
       tcp: [],
       steering: { map: 23, entries: 65_536 },
+      filter: { map: 24, entries: 16_384 },
     });
     expect(tun).toEqual({ name: 'lws', vnetHeader: true, offloads: 0x67 });
     expect(kernel.named('steerUdp')).toEqual([['steerUdp', 14, 3, true]]);
     expect(kernel.named('steerTun')).toEqual([['steerTun', 10, { poolBase: 0x0a7d0000, poolSize: 65_536, queues: 3 }]]);
+    expect(kernel.named('filterReplays')).toEqual([['filterReplays', [14, 15, 16], 16_384]]);
     expect(notes).toEqual([]);
   });
 
@@ -137,7 +145,6 @@ describe('openServerResources', () => {
       gro: true,
       packetInfo: true,
       pmtu: 'omit',
-      overflow: true,
     });
     await openServerResources(kernel, server('mode: udp\nbind_address: 10.9.0.2:1\n', { shards: '1', gro: 'off' }));
     expect(kernel.named('openUdp').at(-1)?.[1]).toMatchObject({ packetInfo: false, gro: false });
@@ -189,12 +196,22 @@ describe('openServerResources', () => {
     expect(kernel.open.size).toBe(0);
   });
 
-  it.each(['steerUdp', 'steerTun'])('goes on where the kernel refuses %s, and says so once', async (call) => {
-    kernel.refusals[call] = ['EPERM', 1];
-    const { descriptors, notes } = await openServerResources(kernel, server('mode: udp\n', { shards: '2' }));
-    expect(notes).toHaveLength(1);
-    expect(descriptors.steering === null).toBe(call === 'steerTun');
-    expect(descriptors.doors).toHaveLength(call === 'steerTun' ? 4 : 0);
+  it.each(['steerUdp', 'steerTun', 'filterReplays'])(
+    'goes on where the kernel refuses %s, and says so once',
+    async (call) => {
+      kernel.refusals[call] = ['EPERM', 1];
+      const config = server('mode: udp\nenable_expresslane: true\n', { shards: '2' });
+      const { descriptors, notes } = await openServerResources(kernel, config);
+      expect(notes).toEqual([expect.stringMatching(/^the kernel refuses to (?:steer|drop) [^(]*\(EPERM\): /)]);
+      expect(descriptors.steering === null).toBe(call === 'steerTun');
+      expect(descriptors.filter === null).toBe(call === 'filterReplays');
+      expect(descriptors.doors).toHaveLength(call === 'steerUdp' ? 0 : 4);
+    },
+  );
+
+  it('asks for no filter without the Expresslane, whose numbers alone can be read', async () => {
+    const { descriptors } = await openServerResources(kernel, server('mode: udp\n', { shards: '2' }));
+    expect([descriptors.filter, kernel.named('filterReplays')]).toEqual([null, []]);
   });
 
   it('gives a single shard doors as well, smaller than its socket, and coalescing like it', async () => {
