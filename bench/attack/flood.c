@@ -8,7 +8,7 @@
 // forged    the same, with another counter and other bytes behind it
 //
 // They go to ADDRESS and AIM, which is PORT or one beside it. SUMS 0: without a checksum, of the lengths that come; a device that joins what comes into
-// trains (GRO) leaves those alone. SUMS 1: with one, and of one length, so that it can. Prints how many left.
+// trains (GRO) leaves those alone. SUMS 1: with one, of one length, and one IP identification with DF, so that it can. Prints how many left.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
@@ -135,7 +135,10 @@ int main(int argc, char** argv) {
           memcpy(out[i] + length - 8, (uint64_t[]){next_random()}, 8);
         }
       }
-      if (sums) sum_up(out[i], length);
+      if (sums) {
+        put16(out[i] + 4, 1), put16(out[i] + 6, 0x4000);
+        sum_up(out[i], length);
+      }
       parts[i].iov_len = length;
     }
     const int done = sendmmsg(raw, messages, vector, 0);
