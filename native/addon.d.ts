@@ -164,11 +164,12 @@ export interface Addon {
   steerTun(tunDescriptor: number, options: { poolBase: number; poolSize: number; queues: number }): { map: number };
   attachSteering(map: number, poolSize: number): { handle: SteeringHandle; buffer: ArrayBuffer }; // u8 per address: shard
   /**
-   * eBPF socket filters on the sockets of the shards, in their order: lone Expresslane datagrams below the floor of the session whose id they bear are dropped and counted (native/steering/floors.h). Throws EPERM where BPF is refused.
+   * eBPF socket filters. At the sockets of the shards' sessions, in the order of the shards: lone Expresslane datagrams below the floor of the session whose id they bear are dropped and counted (native/steering/floors.h).
+   * At the doors of their strangers (one a shard, or none): lone datagrams without the magic of Lightway are. Throws EPERM where BPF is refused; some sockets may have their filter then.
    * The map is handed on as a descriptor. @param entries of each shard, a power of two from 16 to 2^20: one a session, found by bits of its id
    */
-  filterReplays(descriptors: readonly number[], entries: number): { map: number };
-  /** From now on `open` and `passUplink` write floors of the lanes' sessions into their shard's part of the map, which is emptied first. @returns dropped: one element, what the filter of the shard's socket has dropped since there is a map */
+  filterUdp(sessions: readonly number[], strangers: readonly number[], entries: number): { map: number };
+  /** From now on `open` and `passUplink` write floors of the lanes' sessions into their shard's part of the map, which is emptied first. @returns dropped: what the filters of the shard have dropped since there is a map: replays, garbage */
   attachFloors(lanes: LanesHandle, map: number, entries: number): { dropped: BigUint64Array };
   /** After clearSlot: the filter knows no floor of the session that was there. Does nothing without floors. */
   forgetFloors(lanes: LanesHandle, slot: number): void;

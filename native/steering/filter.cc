@@ -1,14 +1,17 @@
-// filterReplays: Expresslane datagrams that a session's window is sure to refuse are dropped by the kernel, before they take a place in the
-// socket and a receive call.
+// filterUdp: what is sure to be refused is dropped by the kernel, before it takes a place in the socket and a receive call.
 //
-// An eBPF socket filter, loaded with raw bpf(2) and attached to each shard's socket. It sees a datagram from the UDP header on; its return value is how
-// many bytes of it stay, and 0 drops it. What it has to know is in a map that the shards write (steering/floors.h). It can only ever drop
-// what would be counted as replayed: lone datagrams, as of a train it would have to judge every one.
+// Two eBPF socket filters, loaded with raw bpf(2). A filter sees a datagram from the UDP header on; its return value is how many bytes of it stay, and 0
+// drops it. Lone datagrams only, as of a train it would have to judge every one.
+//
+//     replays    at the socket of each shard's sessions: Expresslane datagrams that would be counted as replayed. What it has to know is in a map that
+//                the shards write (steering/floors.h)
+//     garbage    at the door of each shard's strangers: what would be counted as badMagic
 #include <array>
 #include <bit>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <span>
 #include <vector>
 
 #include <linux/bpf.h>
@@ -50,7 +53,7 @@ constexpr bpf_insn map_value(uint8_t to, int map) { return instruction(BPF_LD | 
 constexpr bpf_insn at_byte(size_t offset) { return instruction(0, 0, 0, 0, static_cast<int32_t>(offset)); }
 
 // r6 datagram, r7 session id as it lies, r8 number
-std::array<bpf_insn, 44> program(int map, const Floors::Place& place) {
+std::array<bpf_insn, 44> replays(int map, const Floors::Place& place) {
   const size_t entries = floors::entries_at(place.shard, place.shards, place.entries);
   return {{
     /*  0 */ move(6, 1),
@@ -100,6 +103,33 @@ std::array<bpf_insn, 44> program(int map, const Floors::Place& place) {
   }};
 }
 
+std::array<bpf_insn, 22> garbage(int map, const Floors::Place& place) {
+  return {{
+    /*  0 */ move(6, 1),
+    /*  1 */ load(BPF_W, 0, 6, offsetof(__sk_buff, gso_size)),
+    /*  2 */ jump(BPF_JNE, 0, 0, 17),  // a train: 20
+    /*  3 */ load(BPF_W, 0, 6, offsetof(__sk_buff, len)),
+    /*  4 */ jump(BPF_JLT, 0, udp_header + 16, 15),  // too short, and counted as that
+    /*  5 */ move(1, 6),
+    /*  6 */ move_value(2, udp_header),
+    /*  7 */ move(3, 10),
+    /*  8 */ alu(BPF_ADD, 3, stack),
+    /*  9 */ move_value(4, 2),
+    /* 10 */ instruction(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_skb_load_bytes),
+    /* 11 */ jump(BPF_JNE, 0, 0, 8),
+    /* 12 */ load(BPF_H, 0, 10, magic),
+    /* 13 */ jump(BPF_JEQ, 0, magic_bytes, 6),
+    /* 14 */ map_value(1, map),
+    /* 15 */ at_byte(floors::counter_at(place.shard) + floors::garbage_counter),
+    /* 16 */ move_value(2, 1),
+    /* 17 */ instruction(BPF_STX | BPF_DW | BPF_ATOMIC, 1, 2, 0, BPF_ADD),
+    /* 18 */ move_value(0, 0),
+    /* 19 */ leave(),
+    /* 20 */ move_value(0, -1),
+    /* 21 */ leave(),
+  }};
+}
+
 int bpf(bpf_cmd command, bpf_attr& attributes) { return static_cast<int>(syscall(SYS_bpf, command, &attributes, sizeof attributes)); }
 
 Descriptor create_map(size_t bytes) {
@@ -113,8 +143,7 @@ Descriptor create_map(size_t bytes) {
   return Descriptor{bpf(BPF_MAP_CREATE, attributes)};
 }
 
-Descriptor load_program(int map, const Floors::Place& place) {
-  const auto code = program(map, place);
+Descriptor load_program(std::span<const bpf_insn> code) {
   bpf_attr attributes;
   memset(&attributes, 0, sizeof attributes);
   attributes.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
@@ -130,39 +159,50 @@ Descriptor load_program(int map, const Floors::Place& place) {
   return Descriptor{loaded};
 }
 
-// filterReplays(descriptors, entries) -> { map }
-napi_value filter_replays(napi_env env, napi_callback_info info) {
-  Args args{env, info, "filterReplays"};
-  uint32_t shards = 0;
-  napi_value list = args.array(0, "descriptors", floors::max_shards, &shards);
-  const auto entries = static_cast<uint32_t>(args.integer(1, "entries", floors::min_entries, floors::max_entries));
-  if (!args.ok()) return nullptr;
+bool attach(napi_env env, int socket, std::span<const bpf_insn> code) {
+  const Descriptor loaded = load_program(code);
+  if (!loaded.ok()) return throw_errno(env, "bpf(BPF_PROG_LOAD)", errno), false;
+  const int descriptor = loaded.get();
+  if (setsockopt(socket, SOL_SOCKET, SO_ATTACH_BPF, &descriptor, sizeof descriptor) == 0) return true;
+  return throw_errno(env, "setsockopt(SO_ATTACH_BPF)", errno), false;
+}
+
+std::vector<int> sockets_of(Args& args, size_t argument, const char* name) {
   std::vector<int> sockets;
-  for (uint32_t i = 0; i < shards; i++) {
+  uint32_t count = 0;
+  const napi_value list = args.array(argument, name, floors::max_shards, &count);
+  for (uint32_t i = 0; args.ok() && i < count; i++) {
     napi_value element = nullptr;
-    napi_get_element(env, list, i, &element);
-    sockets.push_back(static_cast<int>(args.integer_of(element, "descriptors", 0, INT32_MAX)));
+    napi_get_element(args.env(), list, i, &element);
+    sockets.push_back(static_cast<int>(args.integer_of(element, name, 0, INT32_MAX)));
   }
+  return sockets;
+}
+
+// filterUdp(sessions, strangers, entries) -> { map }
+napi_value filter_udp(napi_env env, napi_callback_info info) {
+  Args args{env, info, "filterUdp"};
+  const std::vector<int> sessions = sockets_of(args, 0, "sessions"), strangers = sockets_of(args, 1, "strangers");
+  const auto entries = static_cast<uint32_t>(args.integer(2, "entries", floors::min_entries, floors::max_entries));
   if (!args.ok()) return nullptr;
-  if (shards == 0) return args.refuse_range("descriptors", "must name a socket");
+  if (sessions.empty()) return args.refuse_range("sessions", "must name a socket");
+  if (!strangers.empty() && strangers.size() != sessions.size()) return args.refuse_range("strangers", "must be none, or as many as sessions");
   if (!std::has_single_bit(entries)) return args.refuse_range("entries", "must be a power of two");
 
+  const auto shards = static_cast<uint32_t>(sessions.size());
   Descriptor map = create_map(floors::bytes(shards, entries));
   if (!map.ok()) return throw_errno(env, "bpf(BPF_MAP_CREATE)", errno);
   for (uint32_t shard = 0; shard < shards; shard++) {
-    const Descriptor loaded = load_program(map.get(), {shard, shards, entries});
-    if (!loaded.ok()) return throw_errno(env, "bpf(BPF_PROG_LOAD)", errno);
-    const int descriptor = loaded.get();
-    if (setsockopt(sockets[shard], SOL_SOCKET, SO_ATTACH_BPF, &descriptor, sizeof descriptor) != 0) {
-      return throw_errno(env, "setsockopt(SO_ATTACH_BPF)", errno);
-    }
+    const Floors::Place place{shard, shards, entries};
+    if (!attach(env, sessions[shard], replays(map.get(), place))) return nullptr;
+    if (!strangers.empty() && !attach(env, strangers[shard], garbage(map.get(), place))) return nullptr;
   }
   napi_value result = new_object(env);
   set(env, result, "map", to_js(env, int32_t{map.release()}));
   return result;
 }
 
-const Functions functions{{"filterReplays", filter_replays}};
+const Functions functions{{"filterUdp", filter_udp}};
 
 }  // namespace
 }  // namespace ringway

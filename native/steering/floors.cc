@@ -122,7 +122,7 @@ napi_value attach_floors(napi_env env, napi_callback_info info) {
   lanes->floors = std::move(attached);
   napi_value buffer = to_array_buffer(env, mapping, mapping->bytes());
   napi_value dropped = nullptr;
-  if (!buffer || napi_create_typedarray(env, napi_biguint64_array, 1, buffer, floors::counter_at(lanes->shard), &dropped) != napi_ok) return nullptr;
+  if (!buffer || napi_create_typedarray(env, napi_biguint64_array, floors::counters, buffer, floors::counter_at(lanes->shard), &dropped) != napi_ok) return nullptr;
   napi_value result = new_object(env);
   set(env, result, "dropped", dropped);
   return result;

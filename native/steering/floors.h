@@ -1,7 +1,7 @@
 // Floors: below which Expresslane numbers of a session its window refuses whatever comes, told to the kernel, which drops such datagrams at
 // the socket (steering/filter.cc). A table of one map for all shards, each of which writes its own part.
 //
-//     counters of shard 0, 1 …   64 bytes each: datagrams that the filter has dropped, u64
+//     counters of shard 0, 1 …   64 bytes each: datagrams that the filters have dropped, u64: replays of sessions, garbage of strangers
 //     entries of shard 0, 1 …    16 bytes each, found by bits of the session id: the id, then a word of tag and floor
 //
 // An entry drops what has its id, and a number below its floor. Id and word are written one after the other, and read so by other CPUs, while a
@@ -21,7 +21,7 @@ namespace ringway {
 class Lanes;
 
 namespace floors {
-inline constexpr uint32_t counter_bytes = 64, entry_bytes = 16;
+inline constexpr uint32_t counter_bytes = 64, garbage_counter = 8, counters = 2, entry_bytes = 16;
 inline constexpr uint32_t max_shards = 256, min_entries = 16, max_entries = 1 << 20;
 inline constexpr uint32_t index_shift = 8;  // the first byte of an id chooses the shard, and says nothing within it
 inline constexpr uint32_t tag_shift = 48;

@@ -20,7 +20,7 @@ import { createPass, PASS_STATE } from './pass.ts';
 import { injectPackets, isHeld, mayWake, type Path, resume, runDownlink, runUplink, STAGES } from './pipeline.ts';
 import type { ReferenceBatch } from './reference/memory.ts';
 import { createNoblePath, type NobleOptions } from './reference/nodes.ts';
-import { type FilterOptions, ReplayFilter } from './replay-filter.ts';
+import { type FilterOptions, SocketFilter } from './socket-filter.ts';
 import { StageCounters } from './stages.ts';
 import { SessionTable, SlotPool } from './table.ts';
 import { Turns } from './turns.ts';
@@ -54,6 +54,7 @@ const DOWNLINK = 2 | 4 | 8;
 const PORT_DROPS = [
   ['socketDrops', 'udp.receive', 'socketFull'],
   ['filtered', 'udp.receive', 'filtered'],
+  ['garbage', 'udp.receive', 'badMagic'],
   ['handshakeDrops', 'udp.receive', 'handshakesFull'],
   ['strangerDrops', 'udp.receive', 'strangersFull'],
   ['truncated', 'udp.receive', 'truncated'],
@@ -103,7 +104,7 @@ export class Shard {
   readonly #path: Path;
   readonly #options: ShardOptions;
   readonly #index: IndexHandle;
-  readonly #filter: ReplayFilter;
+  readonly #filter: SocketFilter;
   #timer: NodeJS.Timeout | undefined;
   /** When it rings. */
   #timerAt: Micros = Number.POSITIVE_INFINITY;
@@ -136,7 +137,7 @@ export class Shard {
       ...(options.single === undefined ? {} : { single: options.single }),
     });
     const batches = isNoble ? createBatches(addon, true) : createBatches(addon);
-    this.#filter = new ReplayFilter(addon, lanes.handle, options.filter);
+    this.#filter = new SocketFilter(addon, lanes.handle, options.filter);
     const handover = options.handover === undefined ? undefined : addon.attachHandover(options.handover);
     const { port, io, note } = openPort(addon, options, batches, handover);
     this.io = io;
@@ -233,7 +234,7 @@ export class Shard {
 
   statistics(): ShardStatistics {
     const { nodes, port, stages } = this.#path;
-    const counted = this.#counted(port);
+    const counted = this.#filter.parted(this.#addon.portCounters(port));
     const verdicts: Record<string, number> = {};
     VERDICTS.forEach((name, i) => {
       verdicts[name] = Number(nodes.counters[i]);
@@ -257,12 +258,6 @@ export class Shard {
       trainsIn: TRAIN_STARTS.map((shortest) => counted[`trainsIn${shortest}`] ?? 0),
       trainsOut: TRAIN_STARTS.map((shortest) => counted[`trainsOut${shortest}`] ?? 0),
     };
-  }
-
-  /** What the port counts, with what the filter dropped apart from what the socket had no room for. */
-  #counted(port: PortHandle): Record<string, number> {
-    const counted = this.#addon.portCounters(port);
-    return { ...counted, socketDrops: this.#filter.lost(counted.socketDrops), filtered: this.#filter.dropped };
   }
 
   /** When a door will be looked at again that is left alone until then. */

@@ -78,7 +78,7 @@ function* tun(addon: Addon): Generator<Finding> {
   }
 }
 
-/** A socket with its buffers and GRO, steering by session id, the filter of replays, and a ring. */
+/** A socket with its buffers and GRO, steering by session id, the filter, and a ring. */
 function* udp(addon: Addon): Generator<Finding> {
   const options = { address: '127.0.0.1', portNumber: 0, reusePort: true, bufferBytes: BUFFER, packetInfo: false };
   const socket = addon.openUdp({ ...options, gro: true, pmtu: 'omit' });
@@ -100,9 +100,9 @@ function* udp(addon: Addon): Generator<Finding> {
       addon.steerUdp(socket.descriptor, 1);
       return 'to the shard of their session (BPF)';
     });
-    yield tried('replay filter', FILTER, () => {
-      closing.push(addon.filterReplays([socket.descriptor], FILTER_ENTRIES).map);
-      return 'replays are dropped at the socket (eBPF)';
+    yield tried('socket filter', FILTER, () => {
+      closing.push(addon.filterUdp([socket.descriptor], [], FILTER_ENTRIES).map);
+      return 'replays and garbage are dropped at the socket (eBPF)';
     });
     yield tried('io_uring', RING, () => {
       const { handle: arena } = addon.createArena(UDP_BLOCK, 8);
@@ -127,7 +127,7 @@ function namespaces(): Finding {
 }
 
 const STEERING = 'packets are handed over between shards instead; give CAP_BPF or run as root';
-const FILTER = 'shards refuse replays themselves, at 1 to 2 µs each; give CAP_BPF or run as root';
+const FILTER = 'shards read and refuse replays and garbage themselves, at 1 to 2 µs each; give CAP_BPF or run as root';
 const RING =
   'epoll is used instead; needs Linux 6.0, sysctl kernel.io_uring_disabled=0, and a container that allows it';
 

@@ -18,7 +18,7 @@ export type Kernel = Pick<
   | 'closeDescriptor'
   | 'steerUdp'
   | 'steerTun'
-  | 'filterReplays'
+  | 'filterUdp'
   | 'forbidDumps'
   | 'notifySystemd'
 >;

@@ -5,7 +5,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ClientConfig, ServerConfig } from '../config/types.ts';
 import { PUBLIC_SLOT_BYTES, SECRET_SLOT_BYTES } from '../datapath/layout.ts';
-import { filterEntries } from '../datapath/replay-filter.ts';
+import { filterEntries } from '../datapath/socket-filter.ts';
 import { bindRefused, type Kernel, tunRefused, USO } from './kernel.ts';
 import type { Descriptors, TunDevice } from './protocol.ts';
 
@@ -37,7 +37,7 @@ export async function openServerResources(kernel: Kernel, config: ServerConfig):
     const { udp, tcp, portNumber } = await opened.listeners(config);
     const doors = udp.length > 0 ? opened.doors(config, udp, portNumber) : [];
     const steering = config.shards > 1 ? opened.steering(config, tun.queues) : null;
-    const filter = udp.length > 0 && config.enableExpresslane ? opened.filter(config, udp) : null;
+    const filter = udp.length > 0 ? opened.filter(config, udp, doors) : null;
     return opened.done(tun, { tun: tun.queues, udp, doors, tcp, steering, filter }, config.sessions);
   } catch (error) {
     opened.close();
@@ -218,11 +218,15 @@ class Opened {
     return { map: steered.map, entries };
   }
 
-  /** The program that drops replays at the sessions' sockets. Where the kernel refuses it, shards refuse them. */
-  filter(config: ServerConfig, udp: readonly number[]): { map: number; entries: number } | null {
+  /** The programs that drop replays and garbage at the sockets. Where the kernel refuses them, shards read and refuse what comes. */
+  filter(
+    config: ServerConfig,
+    udp: readonly number[],
+    doors: readonly number[],
+  ): { map: number; entries: number } | null {
     const entries = filterEntries(config.sessions, udp.length);
-    const filtered = this.#try('drop replays at the socket', 'a flood of them costs the shards more', () =>
-      this.#kernel.filterReplays(udp, entries),
+    const filtered = this.#try('filter sockets', 'a flood of replays or garbage costs the shards more', () =>
+      this.#kernel.filterUdp(udp, doors.slice(udp.length), entries),
     );
     if (!filtered) return null;
     this.#descriptors.push(filtered.map);

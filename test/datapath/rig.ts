@@ -267,7 +267,8 @@ export class Rig {
     const { sockets, address } = openGroup(shards, steered);
     this.#sockets = sockets;
     const entries = FEWEST_ENTRIES;
-    if (steered && FILTERED) this.#filter = { ...addon.filterReplays(sockets.slice(0, shards), entries), entries };
+    const [own, strangers] = [sockets.slice(0, shards), sockets.slice(2 * shards)];
+    if (steered && FILTERED) this.#filter = { ...addon.filterUdp(own, strangers, entries), entries };
     this.address = address;
     this.memory = createMemory(slots);
     this.table = new SessionTable(addon.openTable(this.memory).public, slots);

@@ -35,13 +35,11 @@ interface Told {
   readonly floor: bigint;
 }
 
-/** Two sockets with a filter, and the map under it. */
+/** Two sockets for sessions and two for strangers, and the map under their filters. */
 function open(gro = true) {
-  const sockets = [0, 1].map(() => openSocket({ gro }));
-  const { map } = addon.filterReplays(
-    sockets.map(({ descriptor }) => descriptor),
-    ENTRIES,
-  );
+  const sockets = [0, 1, 2, 3].map(() => openSocket({ gro }));
+  const descriptors = sockets.map(({ descriptor }) => descriptor);
+  const { map } = addon.filterUdp(descriptors.slice(0, 2), descriptors.slice(2), ENTRIES);
   const { buffer } = addon.attachSteering(map, 2 * (COUNTER_BYTES + ENTRIES * ENTRY_BYTES));
   addon.closeDescriptor(map);
   const ends = sockets.map((socket) => ({ ...openUdpPort('epoll', socket), portNumber: socket.portNumber }));
@@ -52,6 +50,7 @@ function open(gro = true) {
   return {
     ends,
     dropped: (shard: number) => Number(words[(shard * COUNTER_BYTES) / 8]),
+    garbage: (shard: number) => Number(words[(shard * COUNTER_BYTES) / 8 + 1]),
     tell: (shard: number, { id, tag, floor }: Told) => {
       const at = entriesOf(shard) + 2 * indexOf(id);
       words[at] = id;
@@ -125,7 +124,7 @@ function sendTrain(portNumber: number): void {
   addon.closeDescriptor(socket.descriptor);
 }
 
-describe.skipIf(refusal !== undefined)('filterReplays', () => {
+describe.skipIf(refusal !== undefined)('filterUdp', () => {
   it('drops lone Expresslane datagrams below the floor of their id, and counts them for their socket', () => {
     const { ends, tell, dropped } = open();
     tell(1, { id: ID, tag: tagOf(ID), floor: 1000n });
@@ -230,6 +229,22 @@ describe.skipIf(refusal !== undefined)('filterReplays', () => {
     deepEqual([ends[0].trains.batch.length[0], dropped(0)], [240, 0]);
   });
 
+  it('drops what is no Lightway at the doors of strangers, and counts it for their shard', () => {
+    const { ends, garbage, dropped } = open();
+    const sound = bytesOf({ id: 0n, counter: 0n, lane: 0 });
+    const wrong = [
+      { magic: 0 },
+      { magic: 0x6548 },
+      { magic: 0x4866 },
+      { magic: 0x4965, length: 1400 },
+      { magic: 1, length: 16 },
+    ].map((each) => bytesOf({ id: ID, counter: 0n, ...each }));
+    const short = [15, 7].map((length) => bytesOf({ id: ID, counter: 0n, magic: 0, length })); // somebody counts that
+    deepEqual(arriving(ends[3], [sound, ...wrong, ...short]), [0, 6, 7]);
+    deepEqual([garbage(0), garbage(1), dropped(1)], [0, 5, 0]);
+    deepEqual(arriving(ends[1], wrong), [0, 1, 2, 3, 4]); // no door
+  });
+
   it('judges the datagrams of a train one by one where the socket takes no trains', () => {
     const { ends, tell, dropped } = open(false);
     tell(0, { id: ID, tag: tagOf(ID), floor: 1000n });
@@ -240,19 +255,20 @@ describe.skipIf(refusal !== undefined)('filterReplays', () => {
   });
 });
 
-describe('filterReplays', () => {
+describe('filterUdp', () => {
   it('says what is wrong with its arguments', () => {
-    const refused = (descriptors: number[], entries: number, pattern: RegExp) => {
+    const refused = (sessions: number[], strangers: number[], entries: number, pattern: RegExp) => {
       try {
-        addon.filterReplays(descriptors, entries);
+        addon.filterUdp(sessions, strangers, entries);
       } catch (error) {
         return void equal(pattern.test((error as Error).message), true, (error as Error).message);
       }
       throw new Error('was not refused');
     };
-    refused([], 16, /must name a socket/);
-    refused([0], 17, /power of two/);
-    refused([0], 8, /from 16 to/);
-    refused(['x' as never], 16, /descriptors/);
+    refused([], [], 16, /must name a socket/);
+    refused([0], [1, 2], 16, /as many as sessions/);
+    refused([0], [], 17, /power of two/);
+    refused([0], [], 8, /from 16 to/);
+    refused(['x' as never], [], 16, /sessions/);
   });
 });

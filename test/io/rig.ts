@@ -6,7 +6,7 @@ import { type ArenaHandle, type BatchHandle, loadAddon, type PortHandle } from '
 export const addon = loadAddon();
 export type Io = 'io_uring' | 'epoll';
 
-/** Of each shard, in the map of `filterReplays`: so that sessions share them. */
+/** Of each shard, in the map of `filterUdp`: so that sessions share them. */
 export const FEWEST_ENTRIES = 16;
 
 const skips: string[] = [];
@@ -36,7 +36,7 @@ export function backends(): Io[] {
 export function filterRefusal(): string | undefined {
   const { descriptor } = openSocket();
   try {
-    addon.closeDescriptor(addon.filterReplays([descriptor], FEWEST_ENTRIES).map);
+    addon.closeDescriptor(addon.filterUdp([descriptor], [], FEWEST_ENTRIES).map);
     return undefined;
   } catch (error) {
     return `the kernel refuses eBPF: ${(error as Error).message}`;

@@ -83,8 +83,8 @@ class ScriptedKernel implements Kernel {
     return { map: this.#give() };
   }
 
-  filterReplays(descriptors: readonly number[], entries: number) {
-    this.#ask('filterReplays', descriptors, entries);
+  filterUdp(sessions: readonly number[], strangers: readonly number[], entries: number) {
+    this.#ask('filterUdp', sessions, strangers, entries);
     return { map: this.#give() };
   }
 
@@ -118,8 +118,7 @@ function client(lines: string) {
 
 describe('openServerResources', () => {
   it('opens a TUN queue, a socket and two doors of one group for each shard, and steers both', async () => {
-    const config = server('mode: udp\nenable_expresslane: true\n', { shards: '3' });
-    const { descriptors, tun, notes } = await openServerResources(kernel, config);
+    const { descriptors, tun, notes } = await openServerResources(kernel, server('mode: udp\n', { shards: '3' }));
     expect(descriptors).toMatchObject({
       tun: [10, 11, 12],
       udp: [14, 15, 16],
@@ -131,7 +130,7 @@ describe('openServerResources', () => {
     expect(tun).toEqual({ name: 'lws', vnetHeader: true, offloads: 0x67 });
     expect(kernel.named('steerUdp')).toEqual([['steerUdp', 14, 3, true]]);
     expect(kernel.named('steerTun')).toEqual([['steerTun', 10, { poolBase: 0x0a7d0000, poolSize: 65_536, queues: 3 }]]);
-    expect(kernel.named('filterReplays')).toEqual([['filterReplays', [14, 15, 16], 16_384]]);
+    expect(kernel.named('filterUdp')).toEqual([['filterUdp', [14, 15, 16], [20, 21, 22], 16_384]]);
     expect(notes).toEqual([]);
   });
 
@@ -196,22 +195,24 @@ describe('openServerResources', () => {
     expect(kernel.open.size).toBe(0);
   });
 
-  it.each(['steerUdp', 'steerTun', 'filterReplays'])(
+  it.each(['steerUdp', 'steerTun', 'filterUdp'])(
     'goes on where the kernel refuses %s, and says so once',
     async (call) => {
       kernel.refusals[call] = ['EPERM', 1];
-      const config = server('mode: udp\nenable_expresslane: true\n', { shards: '2' });
-      const { descriptors, notes } = await openServerResources(kernel, config);
-      expect(notes).toEqual([expect.stringMatching(/^the kernel refuses to (?:steer|drop) [^(]*\(EPERM\): /)]);
+      const { descriptors, notes } = await openServerResources(kernel, server('mode: udp\n', { shards: '2' }));
+      expect(notes).toEqual([expect.stringMatching(/^the kernel refuses to (?:steer|filter) [a-z]+ \(EPERM\): /)]);
       expect(descriptors.steering === null).toBe(call === 'steerTun');
-      expect(descriptors.filter === null).toBe(call === 'filterReplays');
+      expect(descriptors.filter === null).toBe(call === 'filterUdp');
       expect(descriptors.doors).toHaveLength(call === 'steerUdp' ? 0 : 4);
     },
   );
 
-  it('asks for no filter without the Expresslane, whose numbers alone can be read', async () => {
-    const { descriptors } = await openServerResources(kernel, server('mode: udp\n', { shards: '2' }));
-    expect([descriptors.filter, kernel.named('filterReplays')]).toEqual([null, []]);
+  it('filters the sessions’ sockets alone where there are no doors, and nothing where there are no datagrams', async () => {
+    kernel.refusals.steerUdp = ['EPERM', 1];
+    await openServerResources(kernel, server('mode: udp\n', { shards: '2' }));
+    expect(kernel.named('filterUdp')).toEqual([['filterUdp', [expect.any(Number), expect.any(Number)], [], 16_384]]);
+    const { descriptors } = await openServerResources(kernel, server('mode: tcp\n', { shards: '2' }));
+    expect([descriptors.filter, kernel.named('filterUdp')]).toEqual([null, [expect.anything()]]);
   });
 
   it('gives a single shard doors as well, smaller than its socket, and coalescing like it', async () => {

@@ -26,7 +26,7 @@ const COUNT = 20;
 const CLIENT_INSIDE = '100.64.0.6';
 /** So often that every test sees several: of the session's id too, as that changes with the DTLS keys. */
 const CHANGES = { expresslane_keys_rotation_interval: '1s', key_update_interval: '1s' };
-const REFUSED = /the kernel refuses to drop replays at the socket \(EPERM\)/;
+const REFUSED = /the kernel refuses to filter sockets \(EPERM\)/;
 const refusal = filterRefusal();
 if (refusal) console.warn(`without the filter: ${refusal}`);
 

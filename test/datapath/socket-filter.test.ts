@@ -4,7 +4,7 @@
  */
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { filterEntries, ReplayFilter } from '../../src/datapath/replay-filter.ts';
+import { filterEntries, SocketFilter } from '../../src/datapath/socket-filter.ts';
 import { parseIpv4 } from '../../src/server/leases.ts';
 import { SECOND } from '../../src/wire/time.ts';
 import { addon, backends, filterRefusal, namespaceRefusal } from '../io/rig.ts';
@@ -244,33 +244,58 @@ describe.skipIf(refusal !== undefined)('a session behind the filter', () => {
   });
 });
 
-describe('ReplayFilter', () => {
+describe.skipIf(refusal !== undefined)('strangers behind the filter', () => {
+  it('lose garbage to the kernel, which counts it, and are heard', () => {
+    const rig = start();
+    const stranger = new Socket('127.0.0.9');
+    const counted = rig.counted(() => {
+      for (let i = 0; i < 30; i++) stranger.send(rig.address, [Uint8Array.from({ length: 40 }, (_, at) => i + at)]);
+      for (let i = 0; i < 3; i++) stranger.send(rig.address, [Uint8Array.of(1, 2, 3)]);
+      rig.connect(2);
+    });
+    stranger.close();
+    expect(counted).toMatchObject({ badMagic: 30, tooShort: 3, sessionsOpened: 1 });
+    expect(rig.ports('garbage')).toBe(30);
+    expect(counted.strangersFull).toBeUndefined();
+  });
+});
+
+describe('SocketFilter', () => {
   function model() {
-    const dropped = new BigUint64Array([1_000n]);
-    const forgotten: number[] = [];
-    const pretend = {
-      attachFloors: () => ({ dropped }),
-      forgetFloors: (_: unknown, slot: number) => void forgotten.push(slot),
+    const dropped = new BigUint64Array([1_000n, 70n]);
+    const pretend = { attachFloors: () => ({ dropped }) };
+    const filter = new SocketFilter(pretend as never, {} as never, { map: 3, entries: 16 });
+    const drop = (replays: number, garbage = 0) => {
+      dropped[0] += BigInt(replays);
+      dropped[1] += BigInt(garbage);
     };
-    const filter = new ReplayFilter(pretend as never, {} as never, { map: 3, entries: 16 });
-    return { filter, forgotten, drop: (count: number) => (dropped[0] += BigInt(count)) };
+    return { filter, drop };
   }
 
   it('takes what it dropped from what the socket counts, and what is left for lost: never less than before', () => {
     const { filter, drop } = model();
-    expect([filter.dropped, filter.lost(0)]).toEqual([0, 0]);
+    expect(filter.lost(0)).toBe(0);
     drop(500);
-    expect([filter.dropped, filter.lost(500)]).toEqual([500, 0]);
+    expect(filter.lost(500)).toBe(0);
     expect(filter.lost(507)).toBe(7);
     drop(100); // counted by the filter, not yet by the socket
     expect(filter.lost(510)).toBe(7);
     expect(filter.lost(615)).toBe(15);
   });
 
+  it('tells apart what was dropped and what was lost, of sessions and of strangers', () => {
+    const { filter, drop } = model();
+    drop(10, 20);
+    const told = filter.parted({ socketDrops: 14, strangerDrops: 29, wakes: 3 });
+    expect(told).toEqual({ socketDrops: 4, strangerDrops: 9, wakes: 3, filtered: 10, garbage: 20 });
+  });
+
   it('without a filter takes all for lost', () => {
-    const filter = new ReplayFilter({} as never, {} as never, undefined);
+    const filter = new SocketFilter({} as never, {} as never, undefined);
     filter.forget(3);
-    expect([filter.dropped, filter.lost(12)]).toEqual([0, 12]);
+    expect(filter.parted({ socketDrops: 12, strangerDrops: 5 })).toEqual({
+      ...{ socketDrops: 12, strangerDrops: 5, filtered: 0, garbage: 0 },
+    });
   });
 
   it('wants two entries a session, a power of two, within bounds', () => {
