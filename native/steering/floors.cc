@@ -66,7 +66,7 @@ void Floors::publish(uint32_t number, const PublicSlot& slot) {
   const uint64_t tag = id >> floors::tag_shift << floors::tag_shift;
   Entry& entry = entry_of(id);
   const uint64_t word = entry.word.load(relaxed);
-  const bool ours = entry.id.load(relaxed) == id && (word & ~floors::most) == tag;
+  const bool ours = word != 0 && entry.id.load(relaxed) == id && (word & ~floors::most) == tag;  // 0: taken back
   const uint64_t told = tag | lane_floor(slot, ours ? word & floors::most : 0);
   if (ours && word == told) return;
   if (!ours) {

@@ -226,6 +226,24 @@ describe.skipIf(refusal !== undefined)('a session behind the filter', () => {
     ).toEqual([1, 2, 3]);
   });
 
+  it('tells again, and takes back again, of an id whose tag is that of an empty entry', () => {
+    const rig = start();
+    const client = rig.connect(2);
+    const { lanes } = rig.shards[0].control;
+    const id = Uint8Array.of(1, 2, 3, 4, 5, 6, 0, 0);
+    const { slot } = client;
+    rig.table.fields.currentId.set(slot, id);
+    addon.indexSet(rig.index, 'id', id, slot);
+    const bytes = Buffer.from(id).readBigUInt64BE();
+    const all = numbers(5).map((number) => client.lane(up(number), { id: bytes }));
+    expect(deliver(rig, client, all)).toEqual(numbers(5));
+    for (let round = 0; round < 2; round++) {
+      addon.forgetFloors(lanes, slot);
+      expect(rig.counted(() => deliver(rig, client, all))).toEqual({ replayed: 5 });
+      expect(rig.counted(() => deliver(rig, client, all))).toEqual({ filtered: 5 });
+    }
+  });
+
   it('shares an entry of the table with others without harm', () => {
     const rig = start({ slots: 64 });
     const clients = numbers(24).map((i) => rig.connect(2 + i)); // of 16 entries
