@@ -248,6 +248,8 @@ export class Rig {
   readonly passes: number[] = Object.values(PASS).map(() => 0);
   /** The clock by which shards measure what strangers cost, where that is not to be left to the machine. */
   clock: (() => Micros) | undefined;
+  /** How long datagrams have waited at the sockets, likewise. */
+  delay: Micros | undefined;
   /** What shards had to say to the log. */
   readonly notes: string[] = [];
   roles: ServerRole[] = [];
@@ -316,6 +318,7 @@ export class Rig {
     };
     const watched: Addon = Object.create(addon, {
       monotonicMicros: { value: () => this.clock?.() ?? addon.monotonicMicros() },
+      arrivalDelay: { value: (port: PortHandle) => this.delay ?? addon.arrivalDelay(port) },
       passUplink: { value: this.#passed(addon.passUplink) },
       passDownlink: { value: this.#passed(addon.passDownlink) },
       openPort: {
