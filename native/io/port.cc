@@ -52,9 +52,17 @@ void Port::describe_train(uint32_t i, std::span<const uint8_t> name, std::span<c
 void Port::count_drops() {
   doors_.count_drops(counters_);
   if (options_.udp < 0) return;
-  const uint32_t now = Doors::drops_of(options_.udp);
+  const uint32_t now = Doors::drops_of(options_.udp, filtered_);
+  if (static_cast<int32_t>(now - last_drops_) <= 0) return;
   counters_.socket_drops += now - last_drops_;  // the kernel counts in 32 bits
   last_drops_ = now;
+}
+
+void Port::without(std::shared_ptr<Mapping> memory, uint64_t* filtered, uint64_t* garbage) {
+  filters_memory_ = std::move(memory);
+  filtered_ = filtered;
+  if (options_.udp >= 0) last_drops_ = Doors::drops_of(options_.udp, filtered_);
+  doors_.without(garbage);
 }
 
 // Copied, as most are small and share a block: the arena's blocks are for those who have a session.

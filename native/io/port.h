@@ -102,6 +102,8 @@ class Port : public Environment::Closing {
     if (open_) count_drops();
     return counters_;
   }
+  // From now on what the kernel's filters drop at the socket, and at the door of strangers, is not counted as dropped there; `memory` holds their counts.
+  void without(std::shared_ptr<Mapping> memory, uint64_t* filtered, uint64_t* garbage);
   void inject(bool udp, std::deque<int> errors) { (udp ? injected_udp_ : injected_tun_) = std::move(errors); }
 
  protected:
@@ -202,6 +204,8 @@ class Port : public Environment::Closing {
   std::deque<int> injected_udp_, injected_tun_;
   std::vector<uint8_t> segment_, whole_;  // scratch of run_singly
   uint32_t last_drops_ = 0;
+  std::shared_ptr<Mapping> filters_memory_;
+  uint64_t* filtered_ = nullptr;
   std::function<bool()> on_wake_;
   double idle_since_ = 0;
 };

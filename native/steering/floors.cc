@@ -10,6 +10,7 @@
 #include "core/errors.h"
 #include "core/functions.h"
 #include "core/values.h"
+#include "io/port.h"
 #include "table/lanes.h"
 
 namespace ringway {
@@ -138,7 +139,20 @@ napi_value forget_floors(napi_env env, napi_callback_info info) {
   return undefined(env);
 }
 
-const Functions functions{{"attachFloors", attach_floors}, {"forgetFloors", forget_floors}};
+// countWithoutFilters(port, lanes)
+napi_value count_without_filters(napi_env env, napi_callback_info info) {
+  Args args{env, info, "countWithoutFilters"};
+  auto* port = args.handle<Port>(0, "port");
+  Lanes* lanes = lanes_of(args, 1);
+  if (!args.ok()) return nullptr;
+  if (lanes->floors) {
+    uint64_t* counts = lanes->floors->counts();
+    port->without(lanes->floors->map(), counts, counts + floors::garbage_counter / sizeof *counts);
+  }
+  return undefined(env);
+}
+
+const Functions functions{{"attachFloors", attach_floors}, {"forgetFloors", forget_floors}, {"countWithoutFilters", count_without_filters}};
 
 }  // namespace
 }  // namespace ringway

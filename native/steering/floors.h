@@ -42,6 +42,9 @@ class Floors {
 
   // Of all sessions whose trains have been opened: what is below their windows now.
   void publish(const Lanes& lanes, const Batch& trains);
+  // What the filters of the shard have dropped: floors::counters of them.
+  uint64_t* counts() const { return reinterpret_cast<uint64_t*>(map_->data() + floors::counter_at(place_.shard)); }
+  const std::shared_ptr<Mapping>& map() const { return map_; }
   // The slot has been cleared: none of the ids it went by is told of any more.
   void forget(uint32_t slot);
 

@@ -140,6 +140,7 @@ export class Shard {
     this.#filter = new SocketFilter(addon, lanes.handle, options.filter);
     const handover = options.handover === undefined ? undefined : addon.attachHandover(options.handover);
     const { port, io, note } = openPort(addon, options, batches, handover);
+    this.#filter.watch(port);
     this.io = io;
     this.note = note;
     const more = { ...options, table, index: this.#index };
@@ -175,7 +176,7 @@ export class Shard {
       ...AT_REST,
       limits: lanes.limits,
       fair: new FairShare(lanes, {
-        lost: () => this.#filter.lost(addon.portCounters(port).socketDrops),
+        lost: () => addon.portCounters(port).socketDrops,
         stamp: (on) => addon.stampArrivals(port, on),
         delay: () => addon.arrivalDelay(port),
       }),
@@ -234,7 +235,7 @@ export class Shard {
 
   statistics(): ShardStatistics {
     const { nodes, port, stages } = this.#path;
-    const counted = this.#filter.parted(this.#addon.portCounters(port));
+    const counted: Record<string, number> = { ...this.#addon.portCounters(port), ...this.#filter.dropped };
     const verdicts: Record<string, number> = {};
     VERDICTS.forEach((name, i) => {
       verdicts[name] = Number(nodes.counters[i]);

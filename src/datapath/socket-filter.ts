@@ -1,8 +1,8 @@
 /**
- * The kernel's filters on a shard's sockets (`filterUdp` of the addon), as the shard sees them: what they drop, and what the sockets have lost
- * besides. The kernel counts both as drops of the socket, and only the second says that the shard is too slow.
+ * The kernel's filters on a shard's sockets (`filterUdp` of the addon), as the shard sees them. The kernel counts what they drop with what the
+ * sockets had no room for, and only the second says that a shard is too slow, or flooded.
  */
-import type { Addon, LanesHandle } from '../native/index.ts';
+import type { Addon, LanesHandle, PortHandle } from '../native/index.ts';
 
 export interface FilterOptions {
   /** Descriptor of the map that all shards write. */
@@ -32,10 +32,8 @@ export class SocketFilter {
   readonly #counts: BigUint64Array | undefined;
   /** What they had dropped for a shard before this one. */
   readonly #before: readonly bigint[];
-  /** Of sessions, and of strangers. */
-  readonly #lost = [0, 0];
 
-  /** Make it before the port is opened, which begins to count there. @param options undefined: the sockets have no filter */
+  /** @param options undefined: the sockets have no filter */
   constructor(addon: Addon, lanes: LanesHandle, options: FilterOptions | undefined) {
     this.#addon = addon;
     this.#lanes = lanes;
@@ -43,23 +41,14 @@ export class SocketFilter {
     this.#before = this.#counts ? [...this.#counts] : [];
   }
 
-  /**
-   * @param socketDrops of the port's counters, read just now: a filter counts before its socket does, so that what it has dropped is never taken for lost
-   * @returns trains that the sessions' socket had no room for; never less than before
-   */
-  lost(socketDrops: number): number {
-    return this.#besides(REPLAYS, socketDrops);
+  /** From now on the port counts what its sockets had no room for, and not what the filters dropped. */
+  watch(port: PortHandle): void {
+    if (this.#counts) this.#addon.countWithoutFilters(port, this.#lanes);
   }
 
-  /** @param port what a port counts, read just now @returns the same, but what the filters dropped apart from what the sockets had no room for */
-  parted(port: Readonly<Record<string, number>>): Record<string, number> {
-    return {
-      ...port,
-      socketDrops: this.#besides(REPLAYS, port.socketDrops),
-      strangerDrops: this.#besides(GARBAGE, port.strangerDrops),
-      filtered: this.#dropped(REPLAYS),
-      garbage: this.#dropped(GARBAGE),
-    };
+  /** What they have dropped: replays, and garbage of strangers. */
+  get dropped(): { filtered: number; garbage: number } {
+    return { filtered: this.#dropped(REPLAYS), garbage: this.#dropped(GARBAGE) };
   }
 
   /** The slot has been cleared. */
@@ -69,10 +58,5 @@ export class SocketFilter {
 
   #dropped(which: number): number {
     return this.#counts ? Number(this.#counts[which] - this.#before[which]) : 0;
-  }
-
-  #besides(which: number, drops: number): number {
-    this.#lost[which] = Math.max(this.#lost[which], drops - this.#dropped(which));
-    return this.#lost[which];
   }
 }

@@ -4,11 +4,12 @@
  */
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { filterEntries, SocketFilter } from '../../src/datapath/socket-filter.ts';
+import { filterEntries } from '../../src/datapath/socket-filter.ts';
 import { parseIpv4 } from '../../src/server/leases.ts';
+import { EMPTY, encodeHeader, VERSION_1_3 } from '../../src/wire/header.ts';
 import { SECOND } from '../../src/wire/time.ts';
 import { addon, backends, filterRefusal, namespaceRefusal } from '../io/rig.ts';
-import { build, UDP } from '../packet/packets.ts';
+import { build, concat, UDP } from '../packet/packets.ts';
 import { CLIENT_INSIDE, NET_ADDRESS, numbered, Rig, type RigClient, type RigOptions, Socket } from './rig.ts';
 
 const refusal = namespaceRefusal() ?? filterRefusal();
@@ -297,49 +298,31 @@ describe.skipIf(refusal !== undefined)('strangers behind the filter', () => {
     });
     stranger.close();
     expect(counted).toMatchObject({ badMagic: 30, tooShort: 3, sessionsOpened: 1 });
+    expect([rig.ports('socketDrops'), rig.ports('strangerDrops')]).toEqual([0, 0]);
     expect(rig.ports('garbage')).toBe(30);
+    expect(counted.strangersFull).toBeUndefined();
+  });
+
+  it('are not taken for a flood because of it: those that find no room wait in the socket', () => {
+    const rig = start();
+    const stranger = new Socket('127.0.0.9');
+    const garbage = numbers(40).map((i) => Uint8Array.from({ length: 40 }, (_, at) => i + at));
+    const hello = concat(
+      encodeHeader({ version: VERSION_1_3, aggressive: false, expresslane: false, sessionId: EMPTY }),
+      garbage[0],
+    );
+    rig.settle();
+    const counted = rig.counted(() => {
+      for (const datagram of garbage) stranger.send(rig.address, [datagram]);
+      for (let i = 0; i < 60; i++) stranger.send(rig.address, [hello]);
+      addon.doorReceive(rig.handles[0], 1, 8);
+    });
+    stranger.close();
     expect(counted.strangersFull).toBeUndefined();
   });
 });
 
-describe('SocketFilter', () => {
-  function model() {
-    const dropped = new BigUint64Array([1_000n, 70n]);
-    const pretend = { attachFloors: () => ({ dropped }) };
-    const filter = new SocketFilter(pretend as never, {} as never, { map: 3, entries: 16 });
-    const drop = (replays: number, garbage = 0) => {
-      dropped[0] += BigInt(replays);
-      dropped[1] += BigInt(garbage);
-    };
-    return { filter, drop };
-  }
-
-  it('takes what it dropped from what the socket counts, and what is left for lost: never less than before', () => {
-    const { filter, drop } = model();
-    expect(filter.lost(0)).toBe(0);
-    drop(500);
-    expect(filter.lost(500)).toBe(0);
-    expect(filter.lost(507)).toBe(7);
-    drop(100); // counted by the filter, not yet by the socket
-    expect(filter.lost(510)).toBe(7);
-    expect(filter.lost(615)).toBe(15);
-  });
-
-  it('tells apart what was dropped and what was lost, of sessions and of strangers', () => {
-    const { filter, drop } = model();
-    drop(10, 20);
-    const told = filter.parted({ socketDrops: 14, strangerDrops: 29, wakes: 3 });
-    expect(told).toEqual({ socketDrops: 4, strangerDrops: 9, wakes: 3, filtered: 10, garbage: 20 });
-  });
-
-  it('without a filter takes all for lost', () => {
-    const filter = new SocketFilter({} as never, {} as never, undefined);
-    filter.forget(3);
-    expect(filter.parted({ socketDrops: 12, strangerDrops: 5 })).toEqual({
-      ...{ socketDrops: 12, strangerDrops: 5, filtered: 0, garbage: 0 },
-    });
-  });
-
+describe('the table of a filter', () => {
   it('wants two entries a session, a power of two, within bounds', () => {
     expect(
       [
