@@ -2,7 +2,12 @@
  * What an established session carries while somebody floods the server's port, against the same flood aimed at the port beside it, in rounds
  * that take turns: spoofed first ClientHellos, garbage, replays and forged packets, each as fast as one core can send. Needs root.
  * Every datagram that reached the port must be in a counter. At the end, how many strangers can log in meanwhile.
- * `RINGWAY_BENCH_ATTACKS=hello,replay` runs some of them, `RINGWAY_BENCH_ATTACKS=logins` only that end.
+ *
+ * Replays and forged packets come a second time where the server's outside device joins what comes into trains (GRO) for 20 µs, as network
+ * cards do by themselves and veth does not. Only what has a checksum, one length and an IP identification that does not jump is joined: that is the
+ * flood of somebody who does not know, or does not care; `gro` says which is which.
+ * `RINGWAY_BENCH_ATTACKS=hello,replay` runs some of them, `RINGWAY_BENCH_ATTACKS=logins` only that end, `RINGWAY_BENCH_GRO=off` (or on,
+ * or unsummed: on, and no checksums) one kind of device, and RINGWAY_BENCH_ROUNDS=3 so many rounds.
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -29,6 +34,11 @@ const KINDS = process.env.RINGWAY_BENCH_ATTACKS?.split(',').filter((each) => eac
   'replay',
   'forged',
 ];
+const WITH_LOGINS = process.env.RINGWAY_BENCH_ATTACKS?.includes('logins') ?? true;
+const DEVICES = process.env.RINGWAY_BENCH_GRO?.split(',') ?? ['off', 'on'];
+const ROUNDS = Number(process.env.RINGWAY_BENCH_ROUNDS ?? 7);
+/** Attacks from one address, which GRO may join. */
+const FROM_ONE = ['replay', 'forged'];
 const STORM = fileURLToPath(new URL('storm.ts', import.meta.url));
 /** Clients that log in during a flood, one every tenth of a second, and how long they try. */
 const [LOGINS, PATIENCE] = [20, 10];
@@ -75,7 +85,7 @@ async function countersOf(lab: Lab): Promise<Record<string, number>> {
 
 export async function bench(quick: boolean): Promise<void> {
   const seconds = quick ? 1 : 2;
-  const rounds = quick ? 1 : 7;
+  const rounds = quick ? 1 : ROUNDS;
   const lab = await Lab.create();
   try {
     const flood = join(lab.folder, 'flood');
@@ -97,26 +107,34 @@ export async function bench(quick: boolean): Promise<void> {
     await sleep(1_000);
 
     /** Bytes a second that reach the net while `kind` is aimed at `aim`. */
-    const carried = async (kind: string, aim: number) => {
+    const carried = async (kind: string, aim: number, sums: string) => {
       const before = lab.net.counters('n0').bytesIn;
       const began = performance.now();
-      const args = [kind, 'c0', SERVER_OUTSIDE, String(PORT_NUMBER), String(aim), String(seconds), hello];
+      const args = [kind, 'c0', SERVER_OUTSIDE, String(PORT_NUMBER), String(aim), String(seconds), sums, hello];
       floods.push(Number(await lab.client.run(flood, ...args)));
       return ((lab.net.counters('n0').bytesIn - before) * 8) / ((performance.now() - began) * 1e3);
     };
     let floods: number[] = [];
-    for (const kind of KINDS) {
+    const cases = KINDS.flatMap((kind) =>
+      (FROM_ONE.includes(kind) ? DEVICES : ['off']).map((device) => ({ kind, device })),
+    );
+    for (const { kind, device } of cases) {
+      await lab.server.run('ethtool', '-K', 's0', 'gro', device === 'off' ? 'off' : 'on');
+      await lab.client.run('ethtool', '-K', 'c0', 'tso', device === 'off' ? 'on' : 'off'); // else veth passes GRO by
+      await lab.server.run('sh', '-c', `echo ${device === 'off' ? 0 : 20_000} > /sys/class/net/s0/gro_flush_timeout`);
+      const sums = device === 'on' ? '1' : '0';
       const before = await countersOf(lab);
       floods = [];
       const results = await interleave(
         [
-          { name: 'beside', run: () => carried(kind, PORT_NUMBER + 1) },
-          { name: 'ours', run: () => carried(kind, PORT_NUMBER) },
+          { name: 'beside', run: () => carried(kind, PORT_NUMBER + 1, sums) },
+          { name: 'ours', run: () => carried(kind, PORT_NUMBER, sums) },
         ],
         rounds,
       );
       const perSecond = floods.reduce((sum, each) => sum + each, 0) / floods.length / seconds;
-      show(`Under ${kind}, ${(perSecond / 1e3).toFixed(0)} thousand a second`, 'Mbit/s', results, rounds);
+      const where = FROM_ONE.includes(kind) ? `, gro ${device}` : '';
+      show(`Under ${kind}${where}, ${(perSecond / 1e3).toFixed(0)} thousand a second`, 'Mbit/s', results, rounds);
       const after = await countersOf(lab);
       const changed = Object.keys(after).filter((name) => after[name] !== (before[name] ?? 0));
       const aimed = floods.filter((_, i) => i % 2 === 1).reduce((sum, each) => sum + each, 0);
@@ -124,7 +142,8 @@ export async function bench(quick: boolean): Promise<void> {
         `  ${aimed} aimed at us; ${changed.map((name) => `${name} ${after[name] - (before[name] ?? 0)}`).join(', ')}`,
       );
     }
-    for (const aim of quick ? [PORT_NUMBER] : [PORT_NUMBER + 1, PORT_NUMBER]) {
+    await lab.server.run('ethtool', '-K', 's0', 'gro', 'off');
+    for (const aim of !WITH_LOGINS ? [] : quick ? [PORT_NUMBER] : [PORT_NUMBER + 1, PORT_NUMBER]) {
       const args = [
         'hello',
         'c0',
@@ -132,6 +151,7 @@ export async function bench(quick: boolean): Promise<void> {
         String(PORT_NUMBER),
         String(aim),
         String(LOGINS / 10 + PATIENCE),
+        '0',
         hello,
       ];
       const flooded = lab.client.run(flood, ...args);

@@ -1,13 +1,14 @@
 // Floods a UDP port from addresses that are not its own, as fast as the machine allows; started by bench/attack.ts in the client's namespace.
 //
-//     flood KIND DEVICE ADDRESS PORT AIM SECONDS [FILE]
+//     flood KIND DEVICE ADDRESS PORT AIM SECONDS SUMS [FILE]
 //
 // hello     the datagram in FILE, from random addresses of 198.18.0.0/15
 // garbage   100 random bytes, from such addresses
 // replay    datagrams that were seen to leave through DEVICE for PORT, once more, from the address they came from
 // forged    the same, with another counter and other bytes behind it
 //
-// They go to ADDRESS and AIM, which is PORT or one beside it. Prints how many left.
+// They go to ADDRESS and AIM, which is PORT or one beside it. SUMS 0: without a checksum, of the lengths that come; a device that joins what comes into
+// trains (GRO) leaves those alone. SUMS 1: with one, of one length, and one IP identification with DF, so that it can. Prints how many left.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
@@ -43,7 +44,19 @@ static void die(const char* what) {
 
 static void put16(uint8_t* at, uint16_t value) { at[0] = value >> 8, at[1] = value & 255; }
 
-// IP and UDP header; the kernel fills in lengths and checksum of IP, and UDP's checksum is left out.
+// Of the pseudo-header, the UDP header and what follows it. A sum of 0 is written as all ones: 0 means none.
+static void sum_up(uint8_t* packet, size_t length) {
+  uint8_t* udp = packet + 20;
+  put16(udp + 6, 0);
+  uint64_t sum = 17 + (length - 20);
+  for (size_t at = 12; at + 1 < length; at += 2) sum += (uint32_t)packet[at] << 8 | packet[at + 1];
+  if (length & 1) sum += (uint32_t)packet[length - 1] << 8;
+  while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+  const uint16_t folded = ~sum;
+  put16(udp + 6, folded ? folded : 0xffff);
+}
+
+// IP and UDP header; the kernel fills in lengths and checksum of IP.
 static void write_headers(uint8_t* packet, size_t payload, uint32_t source, uint16_t from, uint32_t destination, uint16_t aim) {
   memset(packet, 0, headers);
   packet[0] = 0x45, packet[8] = 64, packet[9] = 17;
@@ -52,7 +65,7 @@ static void write_headers(uint8_t* packet, size_t payload, uint32_t source, uint
 }
 
 // Whole single datagrams that leave through the device for the port. A flow of acknowledgements or pings gives enough.
-static int listen_for(const char* device, uint32_t address, uint16_t port, uint8_t packets[kept][most], size_t lengths[kept]) {
+static int listen_for(const char* device, uint32_t address, uint16_t port, int equal, uint8_t packets[kept][most], size_t lengths[kept]) {
   const int tap = socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_ALL));
   struct sockaddr_ll where = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = (int)if_nametoindex(device)};
   if (tap < 0 || bind(tap, (struct sockaddr*)&where, sizeof where)) die("tap");
@@ -64,6 +77,7 @@ static int listen_for(const char* device, uint32_t address, uint16_t port, uint8
     const ssize_t length = recv(tap, packet, sizeof packet, MSG_TRUNC);
     if (length < headers + lightway + 24 || length > most || packet[0] != 0x45 || packet[9] != 17) continue;
     if (memcmp(packet + 16, &address, 4) || packet[22] != port >> 8 || packet[23] != (port & 255)) continue;
+    if (equal && found > 0 && (size_t)length != lengths[0]) continue;
     memcpy(packets[found], packet, length);
     lengths[found++] = length;
   }
@@ -72,11 +86,12 @@ static int listen_for(const char* device, uint32_t address, uint16_t port, uint8
 }
 
 int main(int argc, char** argv) {
-  if (argc < 7) return fprintf(stderr, "flood KIND DEVICE ADDRESS PORT AIM SECONDS [FILE]\n"), 2;
+  if (argc < 8) return fprintf(stderr, "flood KIND DEVICE ADDRESS PORT AIM SECONDS SUMS [FILE]\n"), 2;
   const char* kind = argv[1];
   const uint32_t address = inet_addr(argv[3]);
   const uint16_t port = atoi(argv[4]), aim = atoi(argv[5]);
   const double seconds = atof(argv[6]);
+  const int sums = atoi(argv[7]);
   const int spoofed = !strcmp(kind, "hello") || !strcmp(kind, "garbage"), forged = !strcmp(kind, "forged");
   static uint8_t packets[kept][most], out[vector][most];
   size_t lengths[kept];
@@ -84,11 +99,11 @@ int main(int argc, char** argv) {
   if (spoofed) {
     size_t payload = 100;
     if (!strcmp(kind, "hello")) {
-      FILE* file = argc > 7 ? fopen(argv[7], "r") : NULL;
+      FILE* file = argc > 8 ? fopen(argv[8], "r") : NULL;
       if (!file || (payload = fread(packets[0] + headers, 1, most - headers, file)) == 0) die("the hello");
     }
     lengths[0] = headers + payload;
-  } else if ((count = listen_for(argv[2], address, port, packets, lengths)) == 0) {
+  } else if ((count = listen_for(argv[2], address, port, sums, packets, lengths)) == 0) {
     return fprintf(stderr, "nothing left through %s\n", argv[2]), 1;
   }
 
@@ -119,6 +134,10 @@ int main(int argc, char** argv) {
           for (int byte = 0; byte < 8; byte++) counter[byte] += byte == 4;  // 2^24 ahead: no window has it
           memcpy(out[i] + length - 8, (uint64_t[]){next_random()}, 8);
         }
+      }
+      if (sums) {
+        put16(out[i] + 4, 1), put16(out[i] + 6, 0x4000);
+        sum_up(out[i], length);
       }
       parts[i].iov_len = length;
     }

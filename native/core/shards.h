@@ -3,10 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include <node_api.h>
 
 namespace ringway {
+
+class Floors;
 
 class Shards {
  public:
@@ -15,6 +18,8 @@ class Shards {
 
   virtual ~Shards() = default;
   virtual int32_t shard_of(int32_t slot) const = 0;  // -1 for a slot that does not exist
+
+  std::shared_ptr<Floors> floors;  // of steering/floors.h, where the kernel filters our sockets
 };
 
 }  // namespace ringway

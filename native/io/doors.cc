@@ -1,6 +1,7 @@
 #include "io/doors.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
@@ -52,8 +53,8 @@ Doors::Received Doors::receive(uint32_t door, uint32_t limit, PortCounters& coun
 
 // Has the kernel had to drop strangers in the last second? Before that they are better left in the socket than dropped here.
 bool Doors::is_flooded(uint32_t now) {
-  const uint32_t drops = drops_of(sockets_[strangers]);
-  if (drops != flood_drops_) {
+  const uint32_t drops = drops_at(strangers);
+  if (static_cast<int32_t>(drops - flood_drops_) > 0) {
     flood_drops_ = drops;
     flooded_at_ = now;
     was_flooded_ = true;
@@ -89,16 +90,25 @@ std::span<const uint8_t> Doors::choose(size_t count, uint32_t limit, bool presse
 
 void Doors::count_drops(PortCounters& counters) {
   for (size_t door = 0; door < sockets_.size(); door++) {
-    const uint32_t now = drops_of(sockets_[door]);
+    const uint32_t now = drops_at(door);
+    if (static_cast<int32_t>(now - counted_drops_[door]) <= 0) continue;
     (door == 0 ? counters.handshake_drops : counters.stranger_drops) += now - counted_drops_[door];
     counted_drops_[door] = now;
   }
 }
 
-uint32_t Doors::drops_of(int socket) {
+// The filter counts before the socket does, and is read after it: for a moment there may be fewer drops than before, and never too many.
+uint32_t Doors::drops_of(int socket, uint64_t* filtered) {
   uint32_t values[SK_MEMINFO_VARS]{};
   socklen_t bytes = sizeof values;
-  return getsockopt(socket, SOL_SOCKET, SO_MEMINFO, values, &bytes) == 0 ? values[SK_MEMINFO_DROPS] : 0;
+  const uint32_t drops = getsockopt(socket, SOL_SOCKET, SO_MEMINFO, values, &bytes) == 0 ? values[SK_MEMINFO_DROPS] : 0;
+  return filtered ? drops - static_cast<uint32_t>(std::atomic_ref(*filtered).load(std::memory_order_acquire)) : drops;
+}
+
+void Doors::without(uint64_t* filtered) {
+  filtered_ = filtered;
+  if (sockets_.size() <= strangers) return;
+  counted_drops_[strangers] = flood_drops_ = drops_at(strangers);
 }
 
 }  // namespace ringway

@@ -51,7 +51,10 @@ class Doors {
   // What the kernel has dropped by now goes into the counters.
   void count_drops(PortCounters& counters);
   // Datagrams the kernel has dropped at a socket in all its life, modulo 2^32.
-  static uint32_t drops_of(int socket);
+  // `filtered`: without those that its filter has dropped and counted there (steering/filter.cc).
+  static uint32_t drops_of(int socket, uint64_t* filtered = nullptr);
+  // From now on what the filter of strangers drops is no drop: it says nothing of a flood.
+  void without(uint64_t* filtered);
 
  private:
   static constexpr uint32_t strangers = 1;
@@ -64,7 +67,10 @@ class Doors {
   bool is_flooded(uint32_t now);
   std::span<const uint8_t> choose(size_t count, uint32_t limit, bool pressed, uint32_t now);
 
+  uint32_t drops_at(uint32_t door) const { return drops_of(sockets_[door], door == strangers ? filtered_ : nullptr); }
+
   std::vector<int> sockets_;
+  uint64_t* filtered_ = nullptr;
   std::array<uint32_t, most> counted_drops_{};
   uint32_t watched_ = 0, waiting_ = 0, armed_ = 0;
   std::shared_ptr<Mapping> scratch_;  // of each block only the pages that datagrams were long enough for are ever touched

@@ -27,17 +27,13 @@ bool Port::add_train(uint16_t block, uint32_t payload_bytes, size_t name_bytes, 
   Batch& batch = *options_.udp_receive;
   const uint8_t* start = batch.arena->start(block);
   const uint32_t i = batch.append(batch.arena->offset(block) + train_block::payload, payload_bytes, block);
-  const Control control = describe_train(i, {start + train_block::name, std::min(name_bytes, train_block::name_bytes)},
-                                         {start + train_block::control, std::min(control_bytes, train_block::control_bytes)}, truncated);
-  if (control.has_drops) {
-    counters_.socket_drops += control.drops - last_drops_;  // the kernel counts in 32 bits
-    last_drops_ = control.drops;
-  }
+  describe_train(i, {start + train_block::name, std::min(name_bytes, train_block::name_bytes)},
+                 {start + train_block::control, std::min(control_bytes, train_block::control_bytes)}, truncated);
   return !batch.full();
 }
 
 // What is told beside the bytes: columns and counters.
-Control Port::describe_train(uint32_t i, std::span<const uint8_t> name, std::span<const uint8_t> control, bool truncated) {
+void Port::describe_train(uint32_t i, std::span<const uint8_t> name, std::span<const uint8_t> control, bool truncated) {
   Batch& batch = *options_.udp_receive;
   uint8_t* element = batch.address_of(i);
   read_name(name, element);
@@ -50,7 +46,23 @@ Control Port::describe_train(uint32_t i, std::span<const uint8_t> name, std::spa
     batch.verdict[i] = verdict::truncated;
     counters_.truncated++;
   }
-  return read;
+}
+
+// What the kernel has dropped so far: asked for when somebody wants to know, as a control message with every train would cost each of them.
+void Port::count_drops() {
+  doors_.count_drops(counters_);
+  if (options_.udp < 0) return;
+  const uint32_t now = Doors::drops_of(options_.udp, filtered_);
+  if (static_cast<int32_t>(now - last_drops_) <= 0) return;
+  counters_.socket_drops += now - last_drops_;  // the kernel counts in 32 bits
+  last_drops_ = now;
+}
+
+void Port::without(std::shared_ptr<Mapping> memory, uint64_t* filtered, uint64_t* garbage) {
+  filters_memory_ = std::move(memory);
+  filtered_ = filtered;
+  if (options_.udp >= 0) last_drops_ = Doors::drops_of(options_.udp, filtered_);
+  doors_.without(garbage);
 }
 
 // Copied, as most are small and share a block: the arena's blocks are for those who have a session.

@@ -99,9 +99,11 @@ class Port : public Environment::Closing {
 
   const PortOptions& options() const { return options_; }
   const PortCounters& counters() {
-    doors_.count_drops(counters_);
+    if (open_) count_drops();
     return counters_;
   }
+  // From now on what the kernel's filters drop at the socket, and at the door of strangers, is not counted as dropped there; `memory` holds their counts.
+  void without(std::shared_ptr<Mapping> memory, uint64_t* filtered, uint64_t* garbage);
   void inject(bool udp, std::deque<int> errors) { (udp ? injected_udp_ : injected_tun_) = std::move(errors); }
 
  protected:
@@ -169,7 +171,8 @@ class Port : public Environment::Closing {
     bool singly;
   };
 
-  Control describe_train(uint32_t i, std::span<const uint8_t> name, std::span<const uint8_t> control, bool truncated);
+  void count_drops();
+  void describe_train(uint32_t i, std::span<const uint8_t> name, std::span<const uint8_t> control, bool truncated);
   size_t run_trains(std::span<Train> trains, Batch* batch);
   void gather_sends(std::span<const Train> trains, size_t from);
   void train_failed(Train& train, const Send& failed, int error, Batch* batch);
@@ -201,6 +204,8 @@ class Port : public Environment::Closing {
   std::deque<int> injected_udp_, injected_tun_;
   std::vector<uint8_t> segment_, whole_;  // scratch of run_singly
   uint32_t last_drops_ = 0;
+  std::shared_ptr<Mapping> filters_memory_;
+  uint64_t* filtered_ = nullptr;
   std::function<bool()> on_wake_;
   double idle_since_ = 0;
 };

@@ -3,6 +3,7 @@
 #include "core/functions.h"
 #include "core/values.h"
 #include "nodes/nodes.h"
+#include "steering/floors.h"
 
 namespace ringway {
 namespace {
@@ -26,7 +27,9 @@ napi_value open(napi_env env, napi_callback_info info) {
   if (!args.ok()) return nullptr;
   if (packets->arena != trains->arena || packets == trains) return args.refuse_range("packets", "must be another batch of the arena of trains");
   if (packets->capacity < nodes::max_records) return args.refuse_range("packets", "must have a capacity of at least 32: a datagram may hold as many records");
-  return to_js(env, nodes::open(*lanes, *trains, *packets, now));
+  const uint32_t diverted = nodes::open(*lanes, *trains, *packets, now);
+  publish_floors(*lanes, *trains);
+  return to_js(env, diverted);
 }
 
 napi_value admit(napi_env env, napi_callback_info info) {

@@ -7,6 +7,7 @@
 
 #include "core/clock.h"
 #include "keepalive/answer.h"
+#include "steering/floors.h"
 
 namespace ringway {
 
@@ -100,6 +101,7 @@ Pass::Next Pass::uplink(double now, uint32_t limit) {
   while (trains->header->consumed < count) {
     packets->clear();
     nodes::open(*lanes, *trains, *packets, now);
+    publish_floors(*lanes, *trains);
     stages_.count(stage::open, packets->count());
     const double before = words_of()[answered];
     if (packets->header->wanted > 0 && !answer_pings()) return Next::control;

@@ -30,6 +30,7 @@ import {
 } from './pipeline.ts';
 import type { ReferenceBatch } from './reference/memory.ts';
 import { createNoblePath, type NobleOptions } from './reference/nodes.ts';
+import { type FilterOptions, SocketFilter } from './socket-filter.ts';
 import { StageCounters } from './stages.ts';
 import { SessionTable, SlotPool } from './table.ts';
 import { Turns } from './turns.ts';
@@ -64,6 +65,8 @@ const DOWNLINK = 2 | 4 | 8;
 /** What the port drops and counts by itself: its counter, the stage, the verdict. */
 const PORT_DROPS = [
   ['socketDrops', 'udp.receive', 'socketFull'],
+  ['filtered', 'udp.receive', 'filtered'],
+  ['garbage', 'udp.receive', 'badMagic'],
   ['handshakeDrops', 'udp.receive', 'handshakesFull'],
   ['strangerDrops', 'udp.receive', 'strangersFull'],
   ['truncated', 'udp.receive', 'truncated'],
@@ -91,6 +94,8 @@ export interface ShardOptions {
   /** Sockets for handshakes that go on, and for strangers; or none: all come to the one above. */
   readonly doors: readonly number[];
   readonly table: { readonly public: number; readonly secret: number; readonly slots: number };
+  /** The kernel's filter on the socket, where it has one. */
+  readonly filter?: FilterOptions | undefined;
   readonly index: number;
   readonly handover: number | undefined;
   /** The only slot of a client's shard, or undefined. */
@@ -120,6 +125,7 @@ export class Shard {
   readonly #path: Path;
   readonly #options: ShardOptions;
   readonly #index: IndexHandle;
+  readonly #filter: SocketFilter;
   #timer: NodeJS.Timeout | undefined;
   /** When it rings. */
   #timerAt: Micros = Number.POSITIVE_INFINITY;
@@ -152,8 +158,10 @@ export class Shard {
       ...(options.single === undefined ? {} : { single: options.single }),
     });
     const batches = isNoble ? createBatches(addon, true) : createBatches(addon);
+    this.#filter = new SocketFilter(addon, lanes.handle, options.filter);
     const handover = options.handover === undefined ? undefined : addon.attachHandover(options.handover);
     const { port, io, note } = openPort(addon, options, batches, handover);
+    this.#filter.watch(port);
     this.io = io;
     this.note = note;
     const more = { ...options, table, index: this.#index };
@@ -171,7 +179,7 @@ export class Shard {
       report,
       sendProbe: (address, datagram) => addon.sendProbe(port, address, datagram),
       generation,
-      cleared: (slot) => pacer.forget(slot),
+      cleared: (slot) => this.#cleared(slot),
       doors: options.doors.length > 0,
     });
     this.#path = {
@@ -234,6 +242,11 @@ export class Shard {
     return this.#dropPaced();
   }
 
+  #cleared(slot: number): void {
+    this.#path.pacer.forget(slot);
+    this.#filter.forget(slot);
+  }
+
   #dropPaced(): number {
     const { pacer } = this.#path;
     let dropped = 0;
@@ -243,7 +256,7 @@ export class Shard {
 
   statistics(): ShardStatistics {
     const { nodes, port, stages, pass } = this.#path;
-    const counted = this.#addon.portCounters(port);
+    const counted: Record<string, number> = { ...this.#addon.portCounters(port), ...this.#filter.dropped };
     const verdicts: Record<string, number> = {};
     VERDICTS.forEach((name, i) => {
       verdicts[name] = Number(nodes.counters[i]);

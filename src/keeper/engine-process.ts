@@ -88,6 +88,7 @@ export function inherit(own: Descriptors): { order: number[]; theirs: Descriptor
     tcp: own.tcp.map(pass),
     table: { ...own.table, public: pass(own.table.public), secret: pass(own.table.secret) },
     steering: own.steering && { ...own.steering, map: pass(own.steering.map) },
+    filter: own.filter && { ...own.filter, map: pass(own.filter.map) },
   };
   return { order, theirs };
 }

@@ -18,6 +18,7 @@ export type Kernel = Pick<
   | 'closeDescriptor'
   | 'steerUdp'
   | 'steerTun'
+  | 'filterUdp'
   | 'forbidDumps'
   | 'notifySystemd'
 >;

@@ -45,6 +45,11 @@ export interface Descriptors {
   readonly table: TableDescriptors;
   /** The steering map inner address → shard (BPF_F_MMAPABLE array of u32), where the kernel allowed programs; null: handovers do the work. */
   readonly steering: { readonly map: number; readonly entries: number } | null;
+  /**
+   * Server: the map of the filters on `udp` and `doors` (BPF_F_MMAPABLE, native/steering/floors.h), with `entries` a shard, where the kernel allowed
+   * programs; null: shards refuse all themselves.
+   */
+  readonly filter: { readonly map: number; readonly entries: number } | null;
 }
 
 export interface TunDevice {

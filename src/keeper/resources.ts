@@ -5,6 +5,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { ClientConfig, ServerConfig } from '../config/types.ts';
 import { PUBLIC_SLOT_BYTES, SECRET_SLOT_BYTES } from '../datapath/layout.ts';
+import { filterEntries } from '../datapath/socket-filter.ts';
 import { bindRefused, type Kernel, tunRefused, USO } from './kernel.ts';
 import type { Descriptors, TunDevice } from './protocol.ts';
 
@@ -36,7 +37,8 @@ export async function openServerResources(kernel: Kernel, config: ServerConfig):
     const { udp, tcp, portNumber } = await opened.listeners(config);
     const doors = udp.length > 0 ? opened.doors(config, udp, portNumber) : [];
     const steering = config.shards > 1 ? opened.steering(config, tun.queues) : null;
-    return opened.done(tun, { tun: tun.queues, udp, doors, tcp, steering }, config.sessions);
+    const filter = udp.length > 0 ? opened.filter(config, udp, doors) : null;
+    return opened.done(tun, { tun: tun.queues, udp, doors, tcp, steering, filter }, config.sessions);
   } catch (error) {
     opened.close();
     throw error;
@@ -54,7 +56,7 @@ export async function openClientResources(
     const tun = await opened.tun(config.tunName, config.shards, config.tunOffload);
     const udp = config.servers.map(({ mode }, i) => (mode === 'udp' ? opened.outside(config, families[i]) : -1));
     const slots = Math.max(config.sessions, config.servers.length + 1); // all are dialled at once; the table keeps the last
-    return opened.done(tun, { tun: tun.queues, udp, doors: [], tcp: [], steering: null }, slots);
+    return opened.done(tun, { tun: tun.queues, udp, doors: [], tcp: [], steering: null, filter: null }, slots);
   } catch (error) {
     opened.close();
     throw error;
@@ -149,7 +151,7 @@ class Opened {
       this.#kernel.steerUdp(udp[0], udp.length, true);
       return true;
     };
-    if (!this.#try('datagrams', without, steer)) return [];
+    if (!this.#try('steer datagrams', without, steer)) return [];
     const buffers = [HANDSHAKES_BUFFER, STRANGERS_BUFFER].flatMap((bytes) => udp.map(() => bytes));
     try {
       return buffers.map((bytes) => {
@@ -172,7 +174,6 @@ class Opened {
       gro: config.gro === 'inline', // of doors too: before steering, the kernel asks any socket of the group whether to coalesce
       packetInfo: address === '0.0.0.0' || address === '::',
       pmtu: 'omit', // protocol specification §1.8
-      overflow: true,
     });
   }
 
@@ -188,7 +189,6 @@ class Opened {
         gro: config.gro === 'inline',
         packetInfo: false,
         pmtu: 'default',
-        overflow: true,
         ...(config.fwmark === 0 ? {} : { mark: config.fwmark }),
       });
       this.#descriptors.push(socket.descriptor);
@@ -210,12 +210,27 @@ class Opened {
       );
       return null;
     }
-    const steered = this.#try('packets', 'they are handed over between shards', () =>
+    const steered = this.#try('steer packets', 'they are handed over between shards', () =>
       this.#kernel.steerTun(tun[0], { poolBase: poolBase(config), poolSize: entries, queues: tun.length }),
     );
     if (!steered) return null;
     this.#descriptors.push(steered.map);
     return { map: steered.map, entries };
+  }
+
+  /** The programs that drop replays and garbage at the sockets. Where the kernel refuses them, shards read and refuse what comes. */
+  filter(
+    config: ServerConfig,
+    udp: readonly number[],
+    doors: readonly number[],
+  ): { map: number; entries: number } | null {
+    const entries = filterEntries(config.sessions, udp.length);
+    const filtered = this.#try('filter sockets', 'a flood of replays or garbage costs the shards more', () =>
+      this.#kernel.filterUdp(udp, doors.slice(udp.length), entries),
+    );
+    if (!filtered) return null;
+    this.#descriptors.push(filtered.map);
+    return { map: filtered.map, entries };
   }
 
   done(tun: OpenTun, descriptors: Omit<Descriptors, 'table'>, slots: number): Resources {
@@ -267,7 +282,7 @@ class Opened {
       return load();
     } catch (cause) {
       const { code = (cause as Error).message } = cause as NodeJS.ErrnoException;
-      this.#notes.add(`the kernel refuses to steer ${what} (${code}): ${without}`);
+      this.#notes.add(`the kernel refuses to ${what} (${code}): ${without}`);
       return undefined;
     }
   }

@@ -145,6 +145,7 @@ class ServerEngine {
         udp: descriptors.udp[shard] ?? -1,
         doors: descriptors.doors.filter((_, i) => i % this.#count === shard),
         table: descriptors.table,
+        filter: descriptors.filter ?? undefined,
         index: this.#index.id,
         handover: this.#handover?.id,
         single: undefined,

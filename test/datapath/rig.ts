@@ -31,7 +31,18 @@ import { encodeFrame, type Frame } from '../../src/wire/frames.ts';
 import { decodeHeader, encodeHeader, HEADER_SIZE, type SessionId, VERSION_1_3 } from '../../src/wire/header.ts';
 import { type Micros, MS, SECOND } from '../../src/wire/time.ts';
 import { seededBytes } from '../dtls/network.ts';
-import { addon, backends, createPool, type Io, openUdpPort, PACKET_BLOCK, type Pool, run } from '../io/rig.ts';
+import {
+  addon,
+  backends,
+  createPool,
+  FEWEST_ENTRIES,
+  filterRefusal,
+  type Io,
+  openUdpPort,
+  PACKET_BLOCK,
+  type Pool,
+  run,
+} from '../io/rig.ts';
 import { bytesOf, concat } from '../packet/packets.ts';
 import { clientSide, createMemory, type Memory, serverSide } from '../server/memory-server.ts';
 import { openAead, SUITES, sealLane } from './peer.ts';
@@ -39,6 +50,8 @@ import { openAead, SUITES, sealLane } from './peer.ts';
 const SERVER = '127.0.0.1';
 /** What every client calls itself inside (protocol specification §9.1), and what the server calls itself. */
 export const CLIENT_INSIDE = '10.125.0.5';
+/** Where the kernel has it, the filter of replays is below every shard whose datagrams are steered, and has to go unnoticed. */
+const FILTERED = filterRefusal() === undefined;
 const FIRST_LEASE = '10.125.0.16';
 /** Where packets come from and go to behind the server's TUN device. */
 export const NET_ADDRESS = parseIpv4('10.126.0.9');
@@ -240,6 +253,8 @@ export class Rig {
   readonly passes: number[] = Object.values(PASS).map(() => 0);
   /** The clock by which shards measure what strangers cost, where that is not to be left to the machine. */
   clock: (() => Micros) | undefined;
+  /** How long datagrams have waited at the sockets, likewise. */
+  delay: Micros | undefined;
   /** What shards had to say to the log. */
   readonly notes: string[] = [];
   roles: ServerRole[] = [];
@@ -248,6 +263,7 @@ export class Rig {
   readonly #sockets: number[];
   readonly #index: { handle: IndexHandle; id: number };
   readonly #handover: { handle: HandoverHandle; id: number } | undefined;
+  readonly #filter: { readonly map: number; readonly entries: number } | undefined;
   readonly #reports: { shard: number; report: ShardReport }[] = [];
   #nextLease = parseIpv4(FIRST_LEASE);
   #generation = 0;
@@ -257,6 +273,9 @@ export class Rig {
     const { shards, steered = true, queues = shards, slots = 64 } = options;
     const { sockets, address } = openGroup(shards, steered);
     this.#sockets = sockets;
+    const entries = FEWEST_ENTRIES;
+    const [own, strangers] = [sockets.slice(0, shards), sockets.slice(2 * shards)];
+    if (steered && FILTERED) this.#filter = { ...addon.filterUdp(own, strangers, entries), entries };
     this.address = address;
     this.memory = createMemory(slots);
     this.table = new SessionTable(addon.openTable(this.memory).public, slots);
@@ -297,12 +316,14 @@ export class Rig {
       udp: this.#sockets[shard],
       doors: this.#sockets.slice(shards).filter((_, i) => i % shards === shard),
       table: this.memory,
+      filter: this.#filter,
       index: this.#index.id,
       handover: this.#handover?.id,
       single: undefined,
     };
     const watched: Addon = Object.create(addon, {
       monotonicMicros: { value: () => this.clock?.() ?? addon.monotonicMicros() },
+      arrivalDelay: { value: (port: PortHandle) => this.delay ?? addon.arrivalDelay(port) },
       passUplink: { value: this.#passed(addon.passUplink) },
       passDownlink: { value: this.#passed(addon.passDownlink) },
       answerPings: { value: pingsInSession ? () => 0 : addon.answerPings },
@@ -342,6 +363,11 @@ export class Rig {
     this.shards.push(made);
     this.roles.push(role);
     return role.restore(this.now);
+  }
+
+  /** By which shards find sessions. */
+  get index(): IndexHandle {
+    return this.#index.handle;
   }
 
   /** A client on 127.0.0.`host`, Online when this returns. */
@@ -447,8 +473,9 @@ export class Rig {
   close(): void {
     for (const client of this.clients) client.socket.close();
     for (const shard of this.shards) shard.stop();
-    for (const descriptor of [...this.#sockets, this.memory.public, this.memory.secret])
-      addon.closeDescriptor(descriptor);
+    const { public: open, secret } = this.memory;
+    const map = this.#filter ? [this.#filter.map] : [];
+    for (const descriptor of [...this.#sockets, open, secret, ...map]) addon.closeDescriptor(descriptor);
     this.inside.close();
   }
 

@@ -6,6 +6,9 @@ import { type ArenaHandle, type BatchHandle, loadAddon, type PortHandle } from '
 export const addon = loadAddon();
 export type Io = 'io_uring' | 'epoll';
 
+/** Of each shard, in the map of `filterUdp`: so that sessions share them. */
+export const FEWEST_ENTRIES = 16;
+
 const skips: string[] = [];
 
 /** Why io_uring cannot be tested here, or undefined. */
@@ -29,6 +32,19 @@ export function backends(): Io[] {
   return ['epoll'];
 }
 
+/** Why the kernel cannot be had to drop replays, or undefined. */
+export function filterRefusal(): string | undefined {
+  const { descriptor } = openSocket();
+  try {
+    addon.closeDescriptor(addon.filterUdp([descriptor], [], FEWEST_ENTRIES).map);
+    return undefined;
+  } catch (error) {
+    return `the kernel refuses eBPF: ${(error as Error).message}`;
+  } finally {
+    addon.closeDescriptor(descriptor);
+  }
+}
+
 export interface Pool {
   arena: ArenaHandle;
   handle: BatchHandle;
@@ -43,7 +59,7 @@ export function createPool(blockSize: number, blockCount: number, capacity = 256
 }
 
 export function openSocket(
-  options: { address?: string; portNumber?: number; reusePort?: boolean; bufferBytes?: number } = {},
+  options: { address?: string; portNumber?: number; reusePort?: boolean; bufferBytes?: number; gro?: boolean } = {},
 ) {
   return addon.openUdp({
     address: '127.0.0.1',

@@ -16,6 +16,7 @@ function machine(refusals: Readonly<Record<string, string>>, changes: Readonly<R
     steerTun: () => ({ map: give() }),
     openUdp: () => ({ descriptor: give(), portNumber: 1, sendBuffer: 2 ** 24, receiveBuffer: 2 ** 24, gro: true }),
     steerUdp: () => undefined,
+    filterUdp: () => ({ map: give() }),
     openPort: () => ({}),
     closePort: () => undefined,
     closeDescriptor: (descriptor: number) => void open.delete(descriptor),
@@ -36,6 +37,7 @@ describe('ringway doctor', () => {
     ['openTun', 'EPERM', 'tun', 'bad'],
     ['steerTun', 'EPERM', 'steering of packets', 'slow'],
     ['steerUdp', 'EPERM', 'steering of datagrams', 'slow'],
+    ['filterUdp', 'EPERM', 'socket filter', 'slow'],
     ['openPort', 'ENOSYS', 'io_uring', 'slow'],
   ])('where the kernel refuses %s with %s says of %s that it is %s, and what to do', (call, code, subject, state) => {
     const { findings, open } = machine({ [call]: code });

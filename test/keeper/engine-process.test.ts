@@ -37,7 +37,15 @@ class Stage {
     this.#memory = openSync(path, 'w+');
     unlinkSync(path);
     const table = { public: this.#memory, publicBytes: 1, secret: this.#memory, secretBytes: 1, slots: 1 };
-    const descriptors: Descriptors = { tun: [this.#memory], udp: [-1], doors: [], tcp: [], table, steering: null };
+    const descriptors: Descriptors = {
+      tun: [this.#memory],
+      udp: [-1],
+      doors: [],
+      tcp: [],
+      table,
+      steering: null,
+      filter: null,
+    };
     const { order, theirs } = inherit(descriptors);
     const program = {
       prefix: [],
@@ -230,8 +238,9 @@ describe('inherit', () => {
       tcp: [],
       table,
       steering: { map: 80, entries: 9 },
+      filter: { map: 90, entries: 16 },
     });
-    expect(order).toEqual([50, 51, 60, 61, 62, 70, 71, 80]);
+    expect(order).toEqual([50, 51, 60, 61, 62, 70, 71, 80, 90]);
     expect(theirs).toEqual({
       tun: [4, 5],
       udp: [-1, 6],
@@ -239,6 +248,7 @@ describe('inherit', () => {
       tcp: [],
       table: { ...table, public: 9, secret: 10 },
       steering: { map: 11, entries: 9 },
+      filter: { map: 12, entries: 16 },
     });
   });
 });

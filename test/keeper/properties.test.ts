@@ -235,7 +235,7 @@ describe('inherit', () => {
   it('gives each descriptor a number of its own from 4 on, under which it is passed, and leaves absent ones absent', () => {
     const descriptor = fc.integer({ min: 3, max: 5_000 });
     const some = fc.array(fc.oneof(descriptor, fc.constant(-1)), { maxLength: 8 });
-    const steering = fc.option(fc.record({ map: descriptor, entries: fc.nat() }));
+    const mapped = fc.option(fc.record({ map: descriptor, entries: fc.nat() }));
     fc.assert(
       fc.property(
         some,
@@ -244,20 +244,22 @@ describe('inherit', () => {
         some,
         descriptor,
         descriptor,
-        steering,
-        (tun, udp, doors, tcp, open, secret, map) => {
+        mapped,
+        mapped,
+        (tun, udp, doors, tcp, open, secret, steering, filter) => {
           const own = {
             tun,
             udp,
             doors,
             tcp,
             table: { public: open, publicBytes: 1, secret, secretBytes: 1, slots: 1 },
-            steering: map,
+            steering,
+            filter,
           };
           const { order, theirs } = inherit(own);
           const flat = (all: typeof theirs) => [
             ...[all.tun, all.udp, all.doors, all.tcp, [all.table.public, all.table.secret]].flat(),
-            ...(all.steering ? [all.steering.map] : []),
+            ...[all.steering, all.filter].flatMap((each) => (each ? [each.map] : [])),
           ];
           expect(flat(theirs).map((number) => (number < 0 ? number : order[number - 4]))).toEqual(flat(own));
           const numbers = flat(theirs).filter((number) => number >= 0);

@@ -83,6 +83,11 @@ class ScriptedKernel implements Kernel {
     return { map: this.#give() };
   }
 
+  filterUdp(sessions: readonly number[], strangers: readonly number[], entries: number) {
+    this.#ask('filterUdp', sessions, strangers, entries);
+    return { map: this.#give() };
+  }
+
   forbidDumps(): void {}
 
   notifySystemd(): boolean {
@@ -120,10 +125,12 @@ describe('openServerResources', () => {
       doors: [17, 18, 19, 20, 21, 22],
       tcp: [],
       steering: { map: 23, entries: 65_536 },
+      filter: { map: 24, entries: 16_384 },
     });
     expect(tun).toEqual({ name: 'lws', vnetHeader: true, offloads: 0x67 });
     expect(kernel.named('steerUdp')).toEqual([['steerUdp', 14, 3, true]]);
     expect(kernel.named('steerTun')).toEqual([['steerTun', 10, { poolBase: 0x0a7d0000, poolSize: 65_536, queues: 3 }]]);
+    expect(kernel.named('filterUdp')).toEqual([['filterUdp', [14, 15, 16], [20, 21, 22], 16_384]]);
     expect(notes).toEqual([]);
   });
 
@@ -137,7 +144,6 @@ describe('openServerResources', () => {
       gro: true,
       packetInfo: true,
       pmtu: 'omit',
-      overflow: true,
     });
     await openServerResources(kernel, server('mode: udp\nbind_address: 10.9.0.2:1\n', { shards: '1', gro: 'off' }));
     expect(kernel.named('openUdp').at(-1)?.[1]).toMatchObject({ packetInfo: false, gro: false });
@@ -189,12 +195,24 @@ describe('openServerResources', () => {
     expect(kernel.open.size).toBe(0);
   });
 
-  it.each(['steerUdp', 'steerTun'])('goes on where the kernel refuses %s, and says so once', async (call) => {
-    kernel.refusals[call] = ['EPERM', 1];
-    const { descriptors, notes } = await openServerResources(kernel, server('mode: udp\n', { shards: '2' }));
-    expect(notes).toHaveLength(1);
-    expect(descriptors.steering === null).toBe(call === 'steerTun');
-    expect(descriptors.doors).toHaveLength(call === 'steerTun' ? 4 : 0);
+  it.each(['steerUdp', 'steerTun', 'filterUdp'])(
+    'goes on where the kernel refuses %s, and says so once',
+    async (call) => {
+      kernel.refusals[call] = ['EPERM', 1];
+      const { descriptors, notes } = await openServerResources(kernel, server('mode: udp\n', { shards: '2' }));
+      expect(notes).toEqual([expect.stringMatching(/^the kernel refuses to (?:steer|filter) [a-z]+ \(EPERM\): /)]);
+      expect(descriptors.steering === null).toBe(call === 'steerTun');
+      expect(descriptors.filter === null).toBe(call === 'filterUdp');
+      expect(descriptors.doors).toHaveLength(call === 'steerUdp' ? 0 : 4);
+    },
+  );
+
+  it('filters the sessions’ sockets alone where there are no doors, and nothing where there are no datagrams', async () => {
+    kernel.refusals.steerUdp = ['EPERM', 1];
+    await openServerResources(kernel, server('mode: udp\n', { shards: '2' }));
+    expect(kernel.named('filterUdp')).toEqual([['filterUdp', [expect.any(Number), expect.any(Number)], [], 16_384]]);
+    const { descriptors } = await openServerResources(kernel, server('mode: tcp\n', { shards: '2' }));
+    expect([descriptors.filter, kernel.named('filterUdp')]).toEqual([null, [expect.anything()]]);
   });
 
   it('gives a single shard doors as well, smaller than its socket, and coalescing like it', async () => {

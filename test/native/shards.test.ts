@@ -1,2 +1,3 @@
-/** Whole shards that are killed, once more, for the build with sanitizers. */
+/** Whole shards that are killed, and those behind a filter, once more, for the build with sanitizers. */
 import '../datapath/shard-death.test.ts';
+import '../datapath/socket-filter.test.ts';

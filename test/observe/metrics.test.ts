@@ -113,7 +113,7 @@ describe('docs/metrics.md', () => {
   it('explains every stage and every reason to drop', () => {
     const rows = (PAGE.match(/^\| `([^`]+)` \|/gm) ?? []).map((row) => row.slice(3, -3));
     expect(STAGES.filter((stage) => !rows.includes(stage))).toEqual([]);
-    const reasons = [...VERDICTS.slice(FIRST_DROP), 'socketFull', 'handshakesFull', 'strangersFull'];
+    const reasons = [...VERDICTS.slice(FIRST_DROP), 'socketFull', 'filtered', 'handshakesFull', 'strangersFull'];
     expect(reasons.filter((reason) => !rows.includes(reason))).toEqual([]);
   });
 });

@@ -1,0 +1,158 @@
+// attachFloors, forgetFloors: the engine's side of the filter on the sockets.
+#include "steering/floors.h"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+
+#include "core/args.h"
+#include "core/errors.h"
+#include "core/functions.h"
+#include "core/values.h"
+#include "io/port.h"
+#include "table/lanes.h"
+
+namespace ringway {
+
+uint64_t lane_floor(const PublicSlot& slot, uint64_t from) {
+  const uint64_t highest = slot.lane_highest;
+  const uint64_t oldest = highest < lane_window_size ? 1 : highest - lane_window_size + 1;
+  if (highest >= floors::most) return std::min(oldest, floors::most);
+  if (from > highest + 1) from = 0;  // of another window: this one began later
+  uint64_t at = std::max(from, oldest);
+  while (at <= highest) {
+    const uint64_t unseen = ~slot.lane_window[(at >> 6) & 127] >> (at & 63);
+    if (unseen != 0) {
+      at += static_cast<uint64_t>(std::countr_zero(unseen));
+      break;
+    }
+    at = (at | 63) + 1;
+  }
+  return std::min(at, highest + 1);  // bits beyond the highest number are of numbers before the window
+}
+
+std::shared_ptr<Floors> Floors::create(std::shared_ptr<Mapping> map, const Place& place, uint32_t slots) {
+  auto told = Mapping::anonymous(size_t{slots} * sizeof(Told));
+  if (!told) return nullptr;
+  auto* begin = reinterpret_cast<Entry*>(map->data() + floors::entries_at(place.shard, place.shards, place.entries));
+  for (Entry* entry = begin; entry < begin + place.entries; entry++) {
+    if (entry->word.load(std::memory_order_relaxed) != 0) entry->word.store(0, std::memory_order_relaxed);
+  }
+  return std::shared_ptr<Floors>{new Floors{std::move(map), std::move(told), place, slots}};
+}
+
+Floors::Entry& Floors::entry_of(uint64_t id) const {
+  auto* begin = reinterpret_cast<Entry*>(map_->data() + floors::entries_at(place_.shard, place_.shards, place_.entries));
+  return begin[(id >> floors::index_shift) & (place_.entries - 1)];
+}
+
+void Floors::publish(const Lanes& lanes, const Batch& trains) {
+  const uint32_t end = std::min(trains.count(), trains.header->consumed + 1);  // the last may be opened in part
+  int32_t before = -1;
+  for (uint32_t train = 0; train < end; train++) {
+    const int32_t number = trains.slot[train];
+    if (number == before || trains.verdict[train] != verdict::pass || !lanes.exists(number)) continue;
+    before = number;
+    const PublicSlot& slot = lanes.table->slot(static_cast<uint32_t>(number));
+    if (slot.lane_highest != 0 && !lanes.superseded(slot)) publish(static_cast<uint32_t>(number), slot);
+  }
+}
+
+void Floors::publish(uint32_t number, const PublicSlot& slot) {
+  uint64_t id;
+  memcpy(&id, slot.current_id, sizeof id);
+  if (id == 0 || id == UINT64_MAX) return;  // names nobody
+  constexpr auto relaxed = std::memory_order_relaxed;
+  const uint64_t tag = id >> floors::tag_shift << floors::tag_shift;
+  Entry& entry = entry_of(id);
+  const uint64_t word = entry.word.load(relaxed);
+  const bool ours = word != 0 && entry.id.load(relaxed) == id && (word & ~floors::most) == tag;  // 0: taken back
+  const uint64_t told = tag | lane_floor(slot, ours ? word & floors::most : 0);
+  if (ours && word == told) return;
+  if (!ours) {
+    remember(number, id);
+    entry.word.store(0, std::memory_order_release);
+    entry.id.store(id, std::memory_order_release);
+  }
+  entry.word.store(told, std::memory_order_release);
+}
+
+// A new id goes first; what falls off the end is told of no more, so that nothing is told that will not be taken back.
+void Floors::remember(uint32_t number, uint64_t id) {
+  if (number >= slots_) return;
+  auto& ids = reinterpret_cast<Told*>(told_memory_->data())[number].ids;
+  if (std::find(ids, ids + ids_kept, id) != ids + ids_kept) return;  // another session had taken its place in the table
+  erase(ids[ids_kept - 1]);
+  std::copy_backward(ids, ids + ids_kept - 1, ids + ids_kept);
+  ids[0] = id;
+}
+
+void Floors::erase(uint64_t id) {
+  Entry& entry = entry_of(id);
+  if (id != 0 && entry.id.load(std::memory_order_relaxed) == id) entry.word.store(0, std::memory_order_release);
+}
+
+void Floors::forget(uint32_t slot) {
+  if (slot >= slots_) return;
+  Told& told = reinterpret_cast<Told*>(told_memory_->data())[slot];
+  if (told.ids[0] == 0) return;
+  for (const uint64_t id : told.ids) erase(id);
+  told = {};
+}
+
+void publish_floors(const Lanes& lanes, const Batch& trains) {
+  if (lanes.floors) lanes.floors->publish(lanes, trains);
+}
+
+namespace {
+
+// attachFloors(lanes, map, entries) -> { dropped }
+napi_value attach_floors(napi_env env, napi_callback_info info) {
+  Args args{env, info, "attachFloors"};
+  Lanes* lanes = lanes_of(args, 0);
+  const auto map = static_cast<int>(args.integer(1, "map", 0, INT32_MAX));
+  const auto entries = static_cast<uint32_t>(args.integer(2, "entries", floors::min_entries, floors::max_entries));
+  if (!args.ok()) return nullptr;
+  if (!std::has_single_bit(entries)) return args.refuse_range("entries", "must be a power of two");
+
+  auto mapping = Mapping::of_descriptor(map, floors::bytes(lanes->shards, entries));
+  if (!mapping) return throw_errno(env, "mmap", errno);
+  auto attached = Floors::create(mapping, {lanes->shard, lanes->shards, entries}, lanes->table->count());
+  if (!attached) return throw_errno(env, "mmap", ENOMEM);
+  lanes->floors = std::move(attached);
+  napi_value buffer = to_array_buffer(env, mapping, mapping->bytes());
+  napi_value dropped = nullptr;
+  if (!buffer || napi_create_typedarray(env, napi_biguint64_array, floors::counters, buffer, floors::counter_at(lanes->shard), &dropped) != napi_ok) return nullptr;
+  napi_value result = new_object(env);
+  set(env, result, "dropped", dropped);
+  return result;
+}
+
+// forgetFloors(lanes, slot)
+napi_value forget_floors(napi_env env, napi_callback_info info) {
+  Args args{env, info, "forgetFloors"};
+  Lanes* lanes = lanes_of(args, 0);
+  const auto slot = static_cast<uint32_t>(args.integer(1, "slot", 0, lanes ? lanes->table->count() - 1 : 0));
+  if (!args.ok()) return nullptr;
+  if (lanes->floors) lanes->floors->forget(slot);
+  return undefined(env);
+}
+
+// countWithoutFilters(port, lanes)
+napi_value count_without_filters(napi_env env, napi_callback_info info) {
+  Args args{env, info, "countWithoutFilters"};
+  auto* port = args.handle<Port>(0, "port");
+  Lanes* lanes = lanes_of(args, 1);
+  if (!args.ok()) return nullptr;
+  if (lanes->floors) {
+    uint64_t* counts = lanes->floors->counts();
+    port->without(lanes->floors->map(), counts, counts + floors::garbage_counter / sizeof *counts);
+  }
+  return undefined(env);
+}
+
+const Functions functions{{"attachFloors", attach_floors}, {"forgetFloors", forget_floors}, {"countWithoutFilters", count_without_filters}};
+
+}  // namespace
+}  // namespace ringway

@@ -1,0 +1,81 @@
+// Floors: below which Expresslane numbers of a session its window refuses whatever comes, told to the kernel, which drops such datagrams at
+// the socket (steering/filter.cc). A table of one map for all shards, each of which writes its own part.
+//
+//     counters of shard 0, 1 …   64 bytes each: datagrams that the filters have dropped, u64: replays of sessions, garbage of strangers
+//     entries of shard 0, 1 …    16 bytes each, found by bits of the session id: the id, then a word of tag and floor
+//
+// An entry drops what has its id, and a number below its floor. Id and word are written one after the other, and read so by other CPUs, while a
+// session takes the place of another: the word names 16 more bits of its id, so that neither's floor is taken for the other's.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "core/batch.h"
+#include "core/mapping.h"
+#include "table/layout.h"
+
+namespace ringway {
+
+class Lanes;
+
+namespace floors {
+inline constexpr uint32_t counter_bytes = 64, garbage_counter = 8, counters = 2, entry_bytes = 16;
+inline constexpr uint32_t max_shards = 256, min_entries = 16, max_entries = 1 << 20;
+inline constexpr uint32_t index_shift = 8;  // the first byte of an id chooses the shard, and says nothing within it
+inline constexpr uint32_t tag_shift = 48;
+inline constexpr uint64_t most = (uint64_t{1} << tag_shift) - 1;  // a higher floor is told as this one
+
+constexpr size_t bytes(uint32_t shards, uint32_t entries) { return size_t{shards} * (counter_bytes + size_t{entries} * entry_bytes); }
+constexpr size_t counter_at(uint32_t shard) { return size_t{shard} * counter_bytes; }
+constexpr size_t entries_at(uint32_t shard, uint32_t shards, uint32_t entries) { return size_t{shards} * counter_bytes + size_t{shard} * entries * entry_bytes; }
+}  // namespace floors
+
+class Floors {
+ public:
+  struct Place {
+    uint32_t shard, shards, entries;  // entries: of each shard, a power of two
+  };
+  // nullptr when memory is short. Empties the part of the shard: what a predecessor has told may be of sessions that are no more.
+  static std::shared_ptr<Floors> create(std::shared_ptr<Mapping> map, const Place& place, uint32_t slots);
+
+  // Of all sessions whose trains have been opened: what is below their windows now.
+  void publish(const Lanes& lanes, const Batch& trains);
+  // What the filters of the shard have dropped: floors::counters of them.
+  uint64_t* counts() const { return reinterpret_cast<uint64_t*>(map_->data() + floors::counter_at(place_.shard)); }
+  const std::shared_ptr<Mapping>& map() const { return map_; }
+  // The slot has been cleared: none of the ids it went by is told of any more.
+  void forget(uint32_t slot);
+
+ private:
+  struct Entry {
+    std::atomic<uint64_t> id, word;
+  };
+  static_assert(sizeof(Entry) == floors::entry_bytes);
+  // The ids a slot was told of by: its own, and those before it, which replays may still bear.
+  static constexpr uint32_t ids_kept = 4;
+  struct Told {
+    uint64_t ids[ids_kept];
+  };
+
+  Floors(std::shared_ptr<Mapping> map, std::shared_ptr<Mapping> told, const Place& place, uint32_t slots)
+      : map_{std::move(map)}, told_memory_{std::move(told)}, place_{place}, slots_{slots} {}
+
+  void publish(uint32_t number, const PublicSlot& slot);
+  void remember(uint32_t number, uint64_t id);
+  void erase(uint64_t id);
+  Entry& entry_of(uint64_t id) const;
+
+  std::shared_ptr<Mapping> map_, told_memory_;
+  Place place_;
+  uint32_t slots_;
+};
+
+// The lowest number that the window might take, at least `from`, which is 0 or what this said before of the same window.
+uint64_t lane_floor(const PublicSlot& slot, uint64_t from);
+
+// Behind every nodes::open: nothing, where the lanes have no floors.
+void publish_floors(const Lanes& lanes, const Batch& trains);
+
+}  // namespace ringway

@@ -1,0 +1,274 @@
+/** The filter of replays on real sockets, its table written by the test: what arrives is what the model lets through, and the rest is counted. */
+import { deepEqual, equal } from 'node:assert/strict';
+import fc from 'fast-check';
+import { afterEach, describe, it } from 'vitest';
+import type { PortHandle } from '../../src/native/index.ts';
+import {
+  addon,
+  createPool,
+  FEWEST_ENTRIES,
+  filterRefusal,
+  loopback,
+  openSocket,
+  openUdpPort,
+  PACKET_BLOCK,
+  type Pool,
+} from './rig.ts';
+
+/** Layout of the map (native/steering/floors.h). */
+const COUNTER_BYTES = 64;
+const ENTRY_BYTES = 16;
+const ENTRIES = FEWEST_ENTRIES;
+const MOST = 2n ** 48n - 1n;
+
+const closing: (() => void)[] = [];
+afterEach(() => {
+  for (const close of closing.splice(0).reverse()) close();
+});
+
+const refusal = filterRefusal();
+if (refusal) console.warn(`skipped: ${refusal}`);
+
+interface Told {
+  readonly id: bigint; // as the machine reads its 8 bytes
+  readonly tag: bigint; // 16 bits
+  readonly floor: bigint;
+}
+
+/** Two sockets for sessions and two for strangers, and the map under their filters. */
+function open(gro = true) {
+  const sockets = [0, 1, 2, 3].map(() => openSocket({ gro }));
+  const descriptors = sockets.map(({ descriptor }) => descriptor);
+  const { map } = addon.filterUdp(descriptors.slice(0, 2), descriptors.slice(2), ENTRIES);
+  const { buffer } = addon.attachSteering(map, 2 * (COUNTER_BYTES + ENTRIES * ENTRY_BYTES));
+  addon.closeDescriptor(map);
+  const ends = sockets.map((socket) => ({ ...openUdpPort('epoll', socket), portNumber: socket.portNumber }));
+  for (const { port } of ends) closing.push(() => addon.closePort(port));
+  for (const { descriptor } of sockets) closing.push(() => addon.closeDescriptor(descriptor));
+  const words = new BigUint64Array(buffer);
+  const entriesOf = (shard: number) => (2 * COUNTER_BYTES + shard * ENTRIES * ENTRY_BYTES) / 8;
+  return {
+    ends,
+    dropped: (shard: number) => Number(words[(shard * COUNTER_BYTES) / 8]),
+    garbage: (shard: number) => Number(words[(shard * COUNTER_BYTES) / 8 + 1]),
+    tell: (shard: number, { id, tag, floor }: Told) => {
+      const at = entriesOf(shard) + 2 * indexOf(id);
+      words[at] = id;
+      words[at + 1] = (tag << 48n) | floor;
+    },
+    clear: () => words.fill(0n, entriesOf(0)),
+  };
+}
+
+const indexOf = (id: bigint) => Number((id >> 8n) & BigInt(ENTRIES - 1));
+const tagOf = (id: bigint) => id >> 48n;
+
+interface Datagram {
+  readonly id: bigint;
+  readonly counter: bigint;
+  readonly lane?: number;
+  readonly magic?: number;
+  readonly length?: number;
+}
+
+function bytesOf({ id, counter, lane = 1, magic = 0x4865, length = 60 }: Datagram): Uint8Array {
+  const bytes = new Uint8Array(Math.max(length, 24));
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0, magic);
+  bytes.set([1, 3, 0, lane], 2);
+  view.setBigUint64(8, id, true); // read as this machine does
+  view.setBigUint64(16, counter);
+  return bytes.slice(0, length);
+}
+
+/** Sends them one by one and looks at what comes: by number. */
+function arriving(
+  end: { port: PortHandle; trains: Pool; portNumber: number },
+  datagrams: readonly Uint8Array[],
+): number[] {
+  const socket = openSocket();
+  const sender = openUdpPort('epoll', socket);
+  const out = createPool(PACKET_BLOCK, 64);
+  const to = loopback(end.portNumber);
+  for (const [number, bytes] of datagrams.entries()) {
+    const numbered = bytes.slice();
+    numbered[6] = number; // of the reserved bytes: any value
+    addon.put(out.handle, 0, 0, to, numbered);
+  }
+  equal(addon.udpTransmit(sender.port, out.handle), 0);
+  addon.closePort(sender.port);
+  addon.closeDescriptor(socket.descriptor);
+  const found: number[] = [];
+  const { batch } = end.trains;
+  while (addon.wait(end.port, 0) & 1) {
+    addon.udpReceive(end.port, 256);
+    for (let i = 0; i < batch.header[0]; i++) found.push(batch.bytes[batch.offset[i] + 6]);
+    addon.clear(end.trains.handle);
+  }
+  return found;
+}
+
+const ID = 0x0123_4567_89ab_cdefn;
+
+/** Four datagrams of 60 bytes at once, the second of which is new where the floor is 1,000. */
+function sendTrain(portNumber: number): void {
+  const socket = openSocket();
+  const sender = openUdpPort('epoll', socket);
+  const out = createPool(PACKET_BLOCK, 8);
+  const train = new Uint8Array(240);
+  for (const [i, counter] of [5n, 2000n, 6n, 7n].entries()) train.set(bytesOf({ id: ID, counter }), 60 * i);
+  addon.put(out.handle, 0, 0, loopback(portNumber), train);
+  out.batch.segmentSize[0] = 60;
+  equal(addon.udpTransmit(sender.port, out.handle), 0);
+  addon.closePort(sender.port);
+  addon.closeDescriptor(socket.descriptor);
+}
+
+describe.skipIf(refusal !== undefined)('filterUdp', () => {
+  it('drops lone Expresslane datagrams below the floor of their id, and counts them for their socket', () => {
+    const { ends, tell, dropped } = open();
+    tell(1, { id: ID, tag: tagOf(ID), floor: 1000n });
+    const datagrams = [999n, 1000n, 0n, 1n, 2n ** 64n - 1n, 1n << 32n].map((counter) => bytesOf({ id: ID, counter }));
+    deepEqual(arriving(ends[1], datagrams), [1, 4, 5]);
+    deepEqual(arriving(ends[0], datagrams), [0, 1, 2, 3, 4, 5]); // its part of the map is empty
+    deepEqual([dropped(0), dropped(1)], [0, 3]);
+  });
+
+  it('lets through whatever it is not sure of', () => {
+    const { ends, tell, dropped } = open();
+    tell(0, { id: ID, tag: tagOf(ID), floor: MOST });
+    const old = { id: ID, counter: 5n };
+    const sure = [old, { ...old, lane: 255 }, { ...old, length: 56 }, { ...old, length: 1400 }];
+    const unsure = [
+      { ...old, lane: 0 }, // a DTLS record
+      { ...old, magic: 0x6548 },
+      { ...old, magic: 0x4866 },
+      { ...old, length: 55 }, // too short, which somebody counts
+      { ...old, length: 16 },
+      { ...old, length: 7 },
+      { ...old, id: ID ^ 1n },
+      { ...old, id: ID ^ (1n << 63n) },
+      { ...old, id: ID ^ (1n << 8n) },
+      { ...old, counter: MOST },
+    ];
+    deepEqual(arriving(ends[0], sure.map(bytesOf)), []);
+    deepEqual(
+      arriving(ends[0], unsure.map(bytesOf)),
+      unsure.map((_, i) => i),
+    );
+    equal(dropped(0), sure.length);
+  });
+
+  it('takes nobody else’s floor while one session takes the place of another: id and tag must both agree', () => {
+    const { ends, tell, dropped } = open();
+    tell(0, { id: ID, tag: tagOf(ID) ^ 1n, floor: 1000n });
+    deepEqual(arriving(ends[0], [bytesOf({ id: ID, counter: 5n })]), [0]);
+    equal(dropped(0), 0);
+  });
+
+  it('does to random datagrams what the model says', () => {
+    const { ends, tell, clear, dropped } = open();
+    const ids = fc.oneof(
+      fc.constantFrom(0n, 2n ** 64n - 1n, ID, ID ^ 1n, ID ^ (1n << 40n), ID ^ (1n << 50n)),
+      fc.bigInt(0n, 2n ** 64n - 1n),
+    );
+    const numbers = fc.oneof(fc.bigInt(0n, 20_000n), fc.bigInt(0n, MOST), fc.constantFrom(MOST, MOST - 1n));
+    const told = fc.array(fc.record({ id: ids, floor: numbers, honest: fc.constantFrom(true, true, false) }), {
+      maxLength: 8,
+    });
+    const sent = fc.array(
+      fc.record({
+        from: fc.nat(7),
+        id: ids,
+        off: fc.bigInt(-2n, 2n),
+        counter: fc.oneof(numbers, fc.bigInt(0n, 2n ** 64n - 1n)),
+        near: fc.boolean(),
+        lane: fc.constantFrom(1, 1, 1, 0),
+        length: fc.constantFrom(24, 55, 56, 60, 1200),
+      }),
+      { maxLength: 24 },
+    );
+    fc.assert(
+      fc.property(told, sent, (tellings, wishes) => {
+        clear();
+        const table = new Map<number, Told>();
+        for (const { id, floor, honest } of tellings) {
+          const each = { id, floor, tag: honest ? tagOf(id) : tagOf(id) ^ 5n };
+          tell(0, each);
+          table.set(indexOf(id), each);
+        }
+        const known = [...table.values()];
+        const datagrams = wishes.map((wish): Datagram & { lane: number; length: number } => {
+          const about = wish.near ? known[wish.from] : undefined;
+          const counter = about ? about.floor + wish.off : wish.counter;
+          return { ...wish, id: about?.id ?? wish.id, counter: counter < 0n ? 0n : counter };
+        });
+        const passes = datagrams.map(({ id, counter, lane, length }) => {
+          const entry = table.get(indexOf(id));
+          const sure = entry?.id === id && entry.tag === tagOf(id) && lane !== 0 && length >= 56;
+          return !(sure && counter < entry.floor);
+        });
+        const before = dropped(0);
+        const came = arriving(ends[0], datagrams.map(bytesOf));
+        deepEqual(
+          came,
+          passes.flatMap((passed, i) => (passed ? [i] : [])),
+        );
+        equal(dropped(0) - before, passes.filter((passed) => !passed).length);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('lets trains through whole: it has looked at the first of them only', () => {
+    const { ends, tell, dropped } = open();
+    tell(0, { id: ID, tag: tagOf(ID), floor: 1000n });
+    sendTrain(ends[0].portNumber);
+    addon.wait(ends[0].port, 0);
+    equal(addon.udpReceive(ends[0].port, 8), 1);
+    deepEqual([ends[0].trains.batch.length[0], dropped(0)], [240, 0]);
+  });
+
+  it('drops what is no Lightway at the doors of strangers, and counts it for their shard', () => {
+    const { ends, garbage, dropped } = open();
+    const sound = bytesOf({ id: 0n, counter: 0n, lane: 0 });
+    const wrong = [
+      { magic: 0 },
+      { magic: 0x6548 },
+      { magic: 0x4866 },
+      { magic: 0x4965, length: 1400 },
+      { magic: 1, length: 16 },
+    ].map((each) => bytesOf({ id: ID, counter: 0n, ...each }));
+    const short = [15, 7].map((length) => bytesOf({ id: ID, counter: 0n, magic: 0, length })); // somebody counts that
+    deepEqual(arriving(ends[3], [sound, ...wrong, ...short]), [0, 6, 7]);
+    deepEqual([garbage(0), garbage(1), dropped(1)], [0, 5, 0]);
+    deepEqual(arriving(ends[1], wrong), [0, 1, 2, 3, 4]); // no door
+  });
+
+  it('judges the datagrams of a train one by one where the socket takes no trains', () => {
+    const { ends, tell, dropped } = open(false);
+    tell(0, { id: ID, tag: tagOf(ID), floor: 1000n });
+    sendTrain(ends[0].portNumber);
+    addon.wait(ends[0].port, 0);
+    equal(addon.udpReceive(ends[0].port, 8), 1);
+    deepEqual([ends[0].trains.batch.length[0], dropped(0)], [60, 3]);
+  });
+});
+
+describe('filterUdp', () => {
+  it('says what is wrong with its arguments', () => {
+    const refused = (sessions: number[], strangers: number[], entries: number, pattern: RegExp) => {
+      try {
+        addon.filterUdp(sessions, strangers, entries);
+      } catch (error) {
+        return void equal(pattern.test((error as Error).message), true, (error as Error).message);
+      }
+      throw new Error('was not refused');
+    };
+    refused([], [], 16, /must name a socket/);
+    refused([0], [1, 2], 16, /as many as sessions/);
+    refused([0], [], 17, /power of two/);
+    refused([0], [], 8, /from 16 to/);
+    refused(['x' as never], [], 16, /sessions/);
+  });
+});
