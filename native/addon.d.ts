@@ -263,9 +263,10 @@ export interface Addon {
   /**
    * Turns of wait(), passUplink and passDownlink, until nothing is there, or something that is neither the socket's nor the device's, or a pass has stopped, or `until`.
    * Sets `ready`, `drained`, `began` and, where a pass has stopped, `woken` and `next` of the state.
-   * @param since what the first turn's time is counted from @param waitUs of the first wait() @returns how many turns are over
+   * @param since what the first turn's time is counted from @param waitUs of the first wait() @param idleUs of one more, after one that found nothing; 0: no other
+   * @returns how many turns are over
    */
-  passTurns(pass: PassHandle, since: number, waitUs: number, until: number): number;
+  passTurns(pass: PassHandle, since: number, waitUs: number, until: number, idleUs: number): number;
 
   // ---- native/keepalive: Pings, answered where they lie (src/session/session.ts is the reference) --------------------------------
   /**

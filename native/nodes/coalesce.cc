@@ -91,13 +91,27 @@ class Output {
       if (!copy(run)) lanes_.counters[verdict::no_block] += run.packets;  // a packet larger than a block
       return;
     }
-    if (run.packets > 1 && run.segment_size < worth_gathering && copy(run)) return;
+    if (is_small(run) && copy(run)) return;
     gather(run);
+  }
+
+  // Zeroes the columns of all entries there will be, where no block is short.
+  void begin(const std::vector<Run>& runs) {
+    uint32_t entries = 0;
+    for (const Run& run : runs) entries += gathers_ && !is_small(run) ? run.packets : 1;
+    clear(entries);
   }
 
   uint32_t superpackets() const { return count_; }
 
  private:
+  static bool is_small(const Run& run) { return run.packets > 1 && run.segment_size < worth_gathering; }
+
+  void clear(uint32_t entries) {
+    superpackets_.clear_columns(superpackets_.count(), entries);
+    cleared_ = superpackets_.count() + entries;
+  }
+
   bool copy(const Run& run) {
     uint8_t* to = superpackets_.reserve(run.length, headroom);
     if (!to) return false;
@@ -109,6 +123,7 @@ class Output {
   }
 
   void gather(const Run& run) {
+    if (superpackets_.count() + run.packets > cleared_) clear(run.packets);
     const uint32_t entry = append(run.first, 0);
     describe(run, entry);
     if (run.packets == 1) return;
@@ -142,6 +157,7 @@ class Output {
   Batch& superpackets_;
   const bool gathers_;
   uint32_t count_ = 0;
+  uint32_t cleared_ = 0;  // up to this entry
 };
 
 }  // namespace
@@ -157,8 +173,8 @@ uint32_t coalesce(Lanes& lanes, Batch& packets, Batch& superpackets, Joining joi
     const auto bytes = packets.span(entry);
     coalescer.add({bytes.data(), static_cast<uint32_t>(bytes.size()), packets.slot[entry], (packets.flags[entry] & flag::checksum_valid) != 0});
   }
-  superpackets.clear_columns(superpackets.count(), static_cast<uint32_t>(lanes.order.size()));
   Output output{lanes, packets, superpackets};
+  output.begin(coalescer.runs());
   for (const Run& run : coalescer.runs()) output.add(run);
   packets.header->consumed = end;
   return output.superpackets();

@@ -402,8 +402,8 @@ void Opener::open_record_group() {
   for (uint32_t i = 0; i < group_.count; i++) {
     Piece& piece = group_.pieces[i];
     Sealed& sealed = group_.sealed[i];
-    // those before it may have moved the window so far that these bits mean another number
-    const uint64_t number = reconstruct(window.next(), piece.low, piece.shape.number_bytes);
+    // those before it may have moved the window so far that these bits mean another number, but not where it is the next one
+    const uint64_t number = piece.number == window.next() ? piece.number : reconstruct(window.next(), piece.low, piece.shape.number_bytes);
     if (number > max_record_number) {
       lanes_.count(verdict::malformed);
       continue;

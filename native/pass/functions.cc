@@ -74,16 +74,17 @@ napi_value run(napi_env env, napi_callback_info info, const char* name, Pass::Ne
 napi_value uplink(napi_env env, napi_callback_info info) { return run(env, info, "passUplink", &Pass::uplink); }
 napi_value downlink(napi_env env, napi_callback_info info) { return run(env, info, "passDownlink", &Pass::downlink); }
 
-// passTurns(pass, since, waitUs, until) -> how many
+// passTurns(pass, since, waitUs, until, idleUs) -> how many
 napi_value turns(napi_env env, napi_callback_info info) {
   Args args{env, info, "passTurns"};
   auto* pass = args.handle<Pass>(0, "pass");
   const double since = args.number(1, "since", 0, max_now);
   const double wait_us = args.number(2, "waitUs", 0, max_wait_us);
   const double until = args.number(3, "until", 0, max_now);
+  const double idle_us = args.number(4, "idleUs", 0, max_wait_us);
   if (!args.ok()) return nullptr;
   if (!pass->port().is_open()) return args.refuse_type("pass", "must be of an open port, got one of a closed port");
-  return to_js(env, pass->turns(since, wait_us, until));
+  return to_js(env, pass->turns(since, wait_us, until, idle_us));
 }
 
 const Functions functions{{"passTurns", turns}, {"createPass", create_pass}, {"passUplink", uplink}, {"passDownlink", downlink}};

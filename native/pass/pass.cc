@@ -35,16 +35,18 @@ bool Pass::wake() {
   return true;
 }
 
-uint32_t Pass::turns(double since, double wait_us, double until) {
+uint32_t Pass::turns(double since, double wait_us, double until, double idle_us) {
   double* state = words_of();
   state[drained] = state[ready] = state[down] = state[empty] = 0;
   state[began] = std::numeric_limits<double>::infinity();
   uint32_t turns = 0;
   for (; turns == 0 || since < until; turns++) {
-    const uint32_t found = parts_.port->wait(turns == 0 ? wait_us : 0);
+    uint32_t found = parts_.port->wait(turns == 0 ? wait_us : 0);
     if ((found & ready::udp) == 0) state[drained] = 1;
+    const bool waits = found == 0 && turns > 0 && idle_us > 0;
+    if (waits) found = parts_.port->wait(idle_us);
     if (found == 0) {
-      state[empty] = 1;
+      state[empty] = waits ? 2 : 1;
       return turns;
     }
     if (turn(monotonic_micros(), found)) {

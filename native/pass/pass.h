@@ -49,11 +49,11 @@ class Pass {
   Next uplink(double now, uint32_t limit);
   Next downlink(double now, uint32_t limit);
 
-  // Turns, one after the other, until nothing is there, or what is no vector of the socket's or the device's, or a vector is not through, or `until`. The first one
-  // may wait in the kernel, and counts from `since`. Sets `ready` (of the last look, what is still to be served), `drained` (some look found the socket
-  // empty), `empty` (the last one found nothing), `began` (of the turn that JavaScript has to finish; infinite: none), `down` (superpackets of the last vector
-  // from the device) and `woken`. @returns how many turns are over
-  uint32_t turns(double since, double wait_us, double until);
+  // Turns, one after the other, until nothing is there and nothing comes for `idle_us`, or what is no vector of the socket's or the device's, or a vector is
+  // not through, or `until`. The first one may wait in the kernel, and counts from `since`. Sets `ready` (of the last look, what is still to be served),
+  // `drained` (some look found the socket empty), `empty` (1: the last one found nothing; 2: after `idle_us`), `began` (of the turn that JavaScript has to
+  // finish; infinite: none), `down` (superpackets of the last vector from the device) and `woken`. @returns how many turns are over
+  uint32_t turns(double since, double wait_us, double until, double idle_us);
 
   const Port& port() const { return *parts_.port; }
   const std::shared_ptr<Mapping>& state() const { return state_memory_; }

@@ -30,7 +30,7 @@ export const PASS_STATE = {
   drained: 8, // 1: some look found the socket empty
   began: 9, // the turn that is still to be finished counts from then; infinite: none is
   down: 10, // superpackets of the last vector from the device
-  empty: 11, // 1: the last look found nothing
+  empty: 11, // 1: the last look found nothing; 2: nor did one that waited
   answered: 12, // Pings that the last uplink has answered; queuedOut is of after that
   pings: 13, // all of them
 } as const;
@@ -51,10 +51,10 @@ export interface Pass {
   /** @param limit superpackets at most @returns PASS */
   downlink(now: Micros, limit: number): number;
   /**
-   * Turns until something is left to JavaScript, nothing is there, or `until`.
+   * Turns until something is left to JavaScript, nothing is there and nothing comes for `idleUs`, or `until`.
    * @param since the first one's time counts from then @returns how many are over
    */
-  turns(since: Micros, waitUs: number, until: Micros): number;
+  turns(since: Micros, waitUs: number, until: Micros, idleUs: number): number;
 }
 
 export interface PassOptions {
@@ -84,6 +84,6 @@ export function createPass(addon: Addon, { port, lanes, batches, gro, maxSegment
     stages,
     uplink: (now, limit) => addon.passUplink(handle, now, limit),
     downlink: (now, limit) => addon.passDownlink(handle, now, limit),
-    turns: (since, waitUs, until) => addon.passTurns(handle, since, waitUs, until),
+    turns: (since, waitUs, until, idleUs) => addon.passTurns(handle, since, waitUs, until, idleUs),
   };
 }

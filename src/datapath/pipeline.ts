@@ -423,7 +423,7 @@ export function mayWake(path: Path): void {
  * @param since the first turn's time counts from then
  * @returns whether that was all there was to do for now; else `ready` says what is left, as after any look
  */
-export function runTurns(path: Path, since: Micros, waitUs: number, until: Micros): boolean {
+export function runTurns(path: Path, since: Micros, waitUs: number, until: Micros, idleUs: number): boolean {
   const { addon, pass, batches, turns, stages } = path;
   if (!pass || until <= since || stages.timing || !runsItself(path)) {
     const found = path.found;
@@ -434,7 +434,7 @@ export function runTurns(path: Path, since: Micros, waitUs: number, until: Micro
     return false;
   }
   const { state } = pass;
-  const over = pass.turns(since, waitUs, until);
+  const over = pass.turns(since, waitUs, until, idleUs);
   const alwaysFull = state[PASS_STATE.drained] === 0;
   path.ready = state[PASS_STATE.ready];
   path.pressed = alwaysFull && (over > 1 || path.found);

@@ -292,14 +292,14 @@ export class Shard {
 
   /**
    * One pass, or as many as the addon takes by itself. @param since the turn's time counts from then
-   * @param until it may go on so long in the addon @returns whether there was anything to do
+   * @param until it may go on so long in the addon, and wait there for `idleUs` @returns whether there was anything to do
    */
-  turn(now: Micros, waitUs: number, since = now, until: Micros = 0): boolean {
+  turn(now: Micros, waitUs: number, since = now, until: Micros = 0, idleUs = 0): boolean {
     const path = this.#path;
     const { control } = this;
     path.stages.turn();
     path.doors.begin(control.backlog === 0);
-    if (runTurns(path, since, waitUs, until)) return true;
+    if (runTurns(path, since, waitUs, until, idleUs)) return true;
     this.#turns++;
     return this.#finish(until === 0 ? now : this.#addon.monotonicMicros());
   }
@@ -359,13 +359,15 @@ export class Shard {
     this.#passSince = undefined;
     let now = began;
     for (let turns = 1, idle = 0; ; turns++) {
-      const worked = this.turn(now, idle === 0 ? 0 : this.#wait(now), last, this.#runsUntil(now, began + LOOP_PASS));
+      const isFirst = isLone && turns <= LONE_TURNS;
+      const until = this.#runsUntil(now, began + LOOP_PASS);
+      const worked = this.turn(now, idle === 0 ? 0 : this.#wait(now), last, until, isFirst ? 0 : BUSY_WAIT_US);
       // With a train about to leave the shard does not go to sleep: the wait in the kernel is exact, a timer is not.
       idle = worked ? this.#foundNothing() : this.#isNear(now) ? 1 : idle + 1;
       now = this.#addon.monotonicMicros();
       if (worked) this.#measure(now, last);
       last = now;
-      if (idle >= IDLE_TURNS || (isLone && turns <= LONE_TURNS && this.#mayRest(now))) {
+      if (idle >= IDLE_TURNS || (isFirst && this.#mayRest(now))) {
         if (this.#sleep(now)) return;
         idle = 0;
       }
@@ -383,7 +385,7 @@ export class Shard {
     return Math.min(now + RUN, end, this.#departure, this.control.nextDeadline() ?? end);
   }
 
-  /** @returns 1 when the addon has taken turns, until it found nothing: one idle turn */
+  /** @returns how many idle turns those make that the addon has taken, until it found nothing */
   #foundNothing(): number {
     const { pass, ready } = this.#path;
     return pass && ready === 0 && pass.state[PASS_STATE.began] === Number.POSITIVE_INFINITY

@@ -56,7 +56,7 @@ const cases: Case[] = [
   ['freeBlocks', [small.handle], /arena must be/],
   ['createPass', [{ port: {} }], /options\.port must be a port handle, got an object/],
   ['createPass', [{ port: closed, lanes: small.handle }], /options\.lanes must be .* handle, got another handle/],
-  ['passTurns', [{}, 0, 0, 1], /pass must be a pass handle, got an object/],
+  ['passTurns', [{}, 0, 0, 1, 0], /pass must be a pass handle, got an object/],
   ['passUplink', [{}, 0, 1], /pass must be a pass handle, got an object/],
   ['passDownlink', [port, 0, 1], /pass must be a pass handle, got another handle/],
   ['openPort', [nothing], /options must be an object, got nothing/],
