@@ -198,6 +198,7 @@ bool Port::is_held(const Batch& batch, uint32_t i) {
 }
 
 void Port::let_go() {
+  if (open_) count_drops();
   unqueue_trains(queued_trains_.size());
   unqueue_packets(queued_packets_.size());
   if (waker_) waker_->close();

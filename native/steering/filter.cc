@@ -167,6 +167,11 @@ bool attach(napi_env env, int socket, std::span<const bpf_insn> code) {
   return throw_errno(env, "setsockopt(SO_ATTACH_BPF)", errno), false;
 }
 
+void detach(int socket) {
+  const int unused = 0;
+  (void)setsockopt(socket, SOL_SOCKET, SO_DETACH_BPF, &unused, sizeof unused);
+}
+
 std::vector<int> sockets_of(Args& args, size_t argument, const char* name) {
   std::vector<int> sockets;
   uint32_t count = 0;
@@ -194,8 +199,13 @@ napi_value filter_udp(napi_env env, napi_callback_info info) {
   if (!map.ok()) return throw_errno(env, "bpf(BPF_MAP_CREATE)", errno);
   for (uint32_t shard = 0; shard < shards; shard++) {
     const Floors::Place place{shard, shards, entries};
-    if (!attach(env, sessions[shard], replays(map.get(), place))) return nullptr;
-    if (!strangers.empty() && !attach(env, strangers[shard], garbage(map.get(), place))) return nullptr;
+    const bool attached = attach(env, sessions[shard], replays(map.get(), place)) &&
+                          (strangers.empty() || attach(env, strangers[shard], garbage(map.get(), place)));
+    if (!attached) {  // all of them or none: what nobody reads the counts of must not drop
+      for (const int socket : sessions) detach(socket);
+      for (const int socket : strangers) detach(socket);
+      return nullptr;
+    }
   }
   napi_value result = new_object(env);
   set(env, result, "map", to_js(env, int32_t{map.release()}));

@@ -69,14 +69,15 @@ void Floors::publish(uint32_t number, const PublicSlot& slot) {
   const uint64_t word = entry.word.load(relaxed);
   const bool ours = word != 0 && entry.id.load(relaxed) == id && (word & ~floors::most) == tag;  // 0: taken back
   const uint64_t told = tag | lane_floor(slot, ours ? word & floors::most : 0);
-  if (ours && word == told) return;
+  if (!ours || last_told(number) != id) remember(number, id);  // a predecessor may have told of it
   if (!ours) {
-    remember(number, id);
     entry.word.store(0, std::memory_order_release);
     entry.id.store(id, std::memory_order_release);
   }
-  entry.word.store(told, std::memory_order_release);
+  if (word != told || !ours) entry.word.store(told, std::memory_order_release);
 }
+
+uint64_t Floors::last_told(uint32_t number) const { return number < slots_ ? reinterpret_cast<const Told*>(told_memory_->data())[number].ids[0] : 0; }
 
 // A new id goes first; what falls off the end is told of no more, so that nothing is told that will not be taken back.
 void Floors::remember(uint32_t number, uint64_t id) {

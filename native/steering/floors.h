@@ -64,6 +64,7 @@ class Floors {
 
   void publish(uint32_t number, const PublicSlot& slot);
   void remember(uint32_t number, uint64_t id);
+  uint64_t last_told(uint32_t number) const;
   void erase(uint64_t id);
   Entry& entry_of(uint64_t id) const;
 

@@ -5,6 +5,7 @@ import { basename, join } from 'node:path';
 import { COMPILED, SHARED } from '../keeper/compiled.ts';
 
 mkdirSync(COMPILED, { recursive: true });
+chmodSync(COMPILED, 0o755);
 const fresh = mkdtempSync(join(COMPILED, 'new-'));
 enableCompileCache(fresh);
 const { resolve } = createRequire(import.meta.url);

@@ -63,6 +63,8 @@ export interface Path {
   ready: number;
   /** The last look found something in the socket. */
   found: boolean;
+  /** This turn goes on where the addon has stopped. */
+  resumed: boolean;
   /** The socket has had something at every look since the last turn began: what comes may come faster than it is worked on. */
   pressed: boolean;
   /** Datagram trains, or superpackets, that wait in the port for the socket, or the device. */
@@ -430,22 +432,27 @@ export function runTurns(path: Path, since: Micros, waitUs: number, until: Micro
     path.ready = addon.wait(path.port, waitUs);
     path.found = (path.ready & READY.udp) !== 0;
     path.pressed = found && path.found;
+    path.resumed = false;
     if (pass) pass.state[PASS_STATE.began] = since;
     return false;
   }
   const { state } = pass;
   const over = pass.turns(since, waitUs, until, idleUs);
   const alwaysFull = state[PASS_STATE.drained] === 0;
-  path.ready = state[PASS_STATE.ready];
-  path.pressed = alwaysFull && (over > 1 || path.found);
+  const woken = state[PASS_STATE.woken];
+  const looks = over + (state[PASS_STATE.began] === Number.POSITIVE_INFINITY ? 0 : 1);
+  path.pressed = alwaysFull && (looks > 1 || path.found);
   path.found = alwaysFull;
+  path.resumed = woken !== 0;
+  path.ready = 0; // what came has been served, or is what `resume` goes on with
   const now = addon.monotonicMicros();
-  if (over > 0) {
+  if (over > 0 || woken === WOKEN.down) {
     path.doors.receive(path); // that nothing came through them
-    if (state[PASS_STATE.woken] !== WOKEN.up) admit(path, now); // `resume` does
+    if (woken !== WOKEN.up) admit(path, now); // `resume` does
     turns.vector(now, batches.superpacketsIn, state[PASS_STATE.down], path.queuedOut > 0, false); // whether the next one is to take turns
   }
   resume(path, now);
+  path.ready = state[PASS_STATE.ready];
   return over > 0 && state[PASS_STATE.began] === Number.POSITIVE_INFINITY;
 }
 
@@ -470,31 +477,3 @@ const OPEN = uplink.indexOf(lanes.open);
 const CONTROL = uplink.indexOf(session.control);
 const LOOKUP = uplink.length + downlink.indexOf(routes.lookup);
 const SEAL = downlink.indexOf(lanes.seal);
-const ADMIT = uplink.indexOf(guard.admit);
-const COALESCE = uplink.indexOf(gro.coalesce);
-const TUN_TRANSMIT = uplink.indexOf(tun.transmit);
-
-/** Packets that came as frames (TCP sessions, reassembled fragments) join the uplink behind lanes.open. */
-export function injectPackets(path: Path, now: Micros): void {
-  const { addon, batches, nodes } = path;
-  const { controlPackets, superpacketsOut } = batches;
-  if (controlPackets.header[HEADER.count] === 0) return;
-  nodes.admit(controlPackets, now);
-  path.stages.count(ADMIT, controlPackets.header[HEADER.count], UNTIMED);
-  const count = controlPackets.header[HEADER.count];
-  for (let before = -1; before < count; ) {
-    addon.clear(nativeBatch(superpacketsOut));
-    const superpackets = nodes.coalesce(controlPackets, superpacketsOut, path.gro);
-    const consumed = controlPackets.header[HEADER.consumed];
-    path.stages.count(COALESCE, consumed - Math.max(before, 0), UNTIMED);
-    path.queuedIn = addon.tunTransmit(path.port, nativeBatch(superpacketsOut));
-    path.stages.count(TUN_TRANSMIT, superpackets, UNTIMED);
-    if (consumed === before) {
-      nodes.counters[Verdict.noBlock] += BigInt(count - consumed);
-      break;
-    }
-    before = consumed;
-  }
-  addon.clear(nativeBatch(superpacketsOut));
-  addon.clear(nativeBatch(controlPackets));
-}

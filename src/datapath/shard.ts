@@ -13,21 +13,12 @@ import { Control } from './control.ts';
 import { Doors } from './doors.ts';
 import { FairShare } from './fair-share.ts';
 import type { ReportSender, ShardStatistics } from './host.ts';
+import { injectPackets } from './inject.ts';
 import { SlotState } from './layout.ts';
 import { type CoalesceMode, createNativeNodes, type Nodes } from './nodes.ts';
 import { createNativePacer, PACER_STATE, type Pacer } from './pacer.ts';
 import { createPass, PASS_STATE } from './pass.ts';
-import {
-  injectPackets,
-  isHeld,
-  mayWake,
-  type Path,
-  resume,
-  runDownlink,
-  runTurns,
-  runUplink,
-  STAGES,
-} from './pipeline.ts';
+import { isHeld, mayWake, type Path, resume, runDownlink, runTurns, runUplink, STAGES } from './pipeline.ts';
 import type { ReferenceBatch } from './reference/memory.ts';
 import { createNoblePath, type NobleOptions } from './reference/nodes.ts';
 import { type FilterOptions, SocketFilter } from './socket-filter.ts';
@@ -108,6 +99,7 @@ export interface ShardOptions {
 const AT_REST = {
   ready: 0,
   found: false,
+  resumed: false,
   pressed: false,
   queuedOut: 0,
   queuedIn: 0,
@@ -301,7 +293,7 @@ export class Shard {
     path.doors.begin(control.backlog === 0);
     if (runTurns(path, since, waitUs, until, idleUs)) return true;
     this.#turns++;
-    return this.#finish(until === 0 ? now : this.#addon.monotonicMicros());
+    return this.#finish(until === 0 ? now : this.#addon.monotonicMicros()) || path.resumed;
   }
 
   /** What a turn does after its look. */
@@ -382,7 +374,8 @@ export class Shard {
   /** How long the addon may take turns by itself. */
   #runsUntil(now: Micros, end: Micros): Micros {
     if (this.control.backlog > 0) return 0;
-    return Math.min(now + RUN, end, this.#departure, this.control.nextDeadline() ?? end);
+    const until = Math.min(now + RUN, end, this.#departure, this.control.nextDeadline() ?? end);
+    return until <= now ? 0 : until;
   }
 
   /** @returns how many idle turns those make that the addon has taken, until it found nothing */

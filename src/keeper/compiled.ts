@@ -14,11 +14,19 @@ export const SHARED = '-shared';
 
 /** An engine of that user can read it from now on, where this process may write there; otherwise it compiles for itself, as after an upgrade without set-up. */
 export function shareCompiled(uid: number, folder = COMPILED): void {
-  try {
-    for (const name of readdirSync(folder)) {
-      if (name.endsWith(SHARED)) symlinkSync(name, join(folder, `${name.slice(0, -SHARED.length)}-${uid}`));
+  for (const name of shared(folder)) {
+    try {
+      symlinkSync(name, join(folder, `${name.slice(0, -SHARED.length)}-${uid}`));
+    } catch {
+      // there already, or a folder of somebody else's: memory is all that it costs
     }
+  }
+}
+
+function shared(folder: string): string[] {
+  try {
+    return readdirSync(folder).filter((name) => name.endsWith(SHARED));
   } catch {
-    // there already, or nothing to link, or a folder of somebody else's: memory is all that it costs
+    return []; // never set up
   }
 }

@@ -120,9 +120,12 @@ class Keeper<C extends Config> {
     this.#log.info({ tun: tun.name, offloads: tun.offloads }, privileges.summary);
     const { order } = inherit(descriptors);
     const program = this.#means.program(config.role, privileges.prefix);
-    shareCompiled(privileges.uid);
+    const launch = launcher(program, order, { ...this.#means.env, NODE_COMPILE_CACHE: COMPILED });
     return new Supervisor(this.#startOf(prepared), {
-      launch: launcher(program, order, { ...this.#means.env, NODE_COMPILE_CACHE: COMPILED }),
+      launch: (heard) => {
+        shareCompiled(privileges.uid); // set-up may have run since
+        return launch(heard);
+      },
       heard: (message) => this.#heard(message),
       log: this.#log,
       now: () => performance.now(),

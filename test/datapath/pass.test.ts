@@ -1,7 +1,9 @@
 /** A pass is the pipeline in one call: whatever comes, the same is opened, sealed, dropped and counted as when the nodes are called one by one. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { FairShare } from '../../src/datapath/fair-share.ts';
 import { SlotState } from '../../src/datapath/layout.ts';
+import { Turns } from '../../src/datapath/turns.ts';
 import { parseIpv4 } from '../../src/server/leases.ts';
 import { addon, backends, namespaceRefusal } from '../io/rig.ts';
 import { build, concat, pattern, TCP, UDP } from '../packet/packets.ts';
@@ -174,6 +176,37 @@ describe.skipIf(refusal !== undefined).each(backends())('a pass over %s', (io) =
     }
     expect(shard.statistics().turns - turns).toBe(3);
     expect(rig.inside.receive().length).toBe(3);
+  });
+
+  it('is seen by who counts who sends how much, also where JavaScript has to finish it', () => {
+    const rig = start(io, false, true, true);
+    const client = rig.connect(2);
+    rig.settle();
+    const [shard] = rig.shards;
+    const fair = vi.spyOn(FairShare.prototype, 'vector');
+    const turns = vi.spyOn(Turns.prototype, 'vector');
+    for (let i = 0; i < 20; i++) {
+      client.send([client.lane(up(i))]);
+      rig.inside.send([down(client, i), build({ ...UDP, source: NET_ADDRESS, destination: parseIpv4('10.125.0.99') })]);
+      for (const waited = performance.now(); performance.now() - waited < 1; );
+      const now = addon.monotonicMicros();
+      expect(shard.turn(rig.now, 1_000_000, now, now + 100)).toBe(true);
+    }
+    const seen = turns.mock.calls.filter(([, , count]) => count > 0).length;
+    vi.restoreAllMocks();
+    expect(fair.mock.calls.length).toBeGreaterThanOrEqual(20);
+    expect(seen).toBeGreaterThanOrEqual(20);
+  });
+
+  it('is a turn with work where session.control has to finish it', () => {
+    const rig = start(io, false, true, true);
+    const client = rig.connect(2);
+    rig.settle();
+    client.move();
+    client.send([client.lane(up(0))]);
+    const now = addon.monotonicMicros();
+    expect(rig.shards[0].turn(rig.now, 1_000_000, now, now + 1_000)).toBe(true);
+    expect(rig.counters()['session.floats'] ?? rig.shards[0].statistics().control.floats).toBe(1);
   });
 
   it('hears no more strangers for it that the shard may sleep', async () => {
