@@ -14,16 +14,13 @@
 #include <span>
 #include <vector>
 
-#include <linux/bpf.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "core/args.h"
 #include "core/errors.h"
 #include "core/functions.h"
 #include "core/values.h"
-#include "kernel/descriptor.h"
+#include "steering/ebpf.h"
 #include "steering/floors.h"
 
 #ifndef SO_ATTACH_BPF
@@ -33,21 +30,19 @@
 namespace ringway {
 namespace {
 
+using namespace ebpf;
+
 // What is looked at of a datagram lies on the program's stack: the Lightway header and the number behind it (docs/protocol.md §1.2, §6.5).
 constexpr int16_t udp_header = 8, looked_at = 24, stack = -looked_at;
 constexpr int16_t magic = stack, expresslane = stack + 5, id = stack + 8, counter = stack + 16;
 constexpr int32_t shortest = udp_header + 16 + 40;  // a shorter one is no Expresslane frame: it goes on, and is counted for what it is
 constexpr int32_t magic_bytes = std::endian::native == std::endian::little ? 0x6548 : 0x4865;
 
-constexpr bpf_insn instruction(uint8_t code, uint8_t to, uint8_t from, int16_t offset, int32_t value) { return {code, to, from, offset, value}; }
 constexpr bpf_insn load(uint8_t size, uint8_t to, uint8_t from, int16_t offset) { return instruction(BPF_LDX | size | BPF_MEM, to, from, offset, 0); }
-constexpr bpf_insn move(uint8_t to, uint8_t from) { return instruction(BPF_ALU64 | BPF_MOV | BPF_X, to, from, 0, 0); }
 constexpr bpf_insn move_value(uint8_t to, int32_t value) { return instruction(BPF_ALU64 | BPF_MOV | BPF_K, to, 0, 0, value); }
 constexpr bpf_insn alu(uint8_t operation, uint8_t to, int32_t value) { return instruction(BPF_ALU64 | operation | BPF_K, to, 0, 0, value); }
 constexpr bpf_insn add(uint8_t to, uint8_t from) { return instruction(BPF_ALU64 | BPF_ADD | BPF_X, to, from, 0, 0); }
-constexpr bpf_insn jump(uint8_t condition, uint8_t what, int32_t value, int16_t offset) { return instruction(BPF_JMP | condition | BPF_K, what, 0, offset, value); }
 constexpr bpf_insn jump_by(uint8_t condition, uint8_t what, uint8_t by, int16_t offset) { return instruction(BPF_JMP | condition | BPF_X, what, by, offset, 0); }
-constexpr bpf_insn leave() { return instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0); }
 // The address of a byte of the map's only value: two instructions.
 constexpr bpf_insn map_value(uint8_t to, int map) { return instruction(BPF_LD | BPF_DW | BPF_IMM, to, BPF_PSEUDO_MAP_VALUE, 0, map); }
 constexpr bpf_insn at_byte(size_t offset) { return instruction(0, 0, 0, 0, static_cast<int32_t>(offset)); }
@@ -128,35 +123,6 @@ std::array<bpf_insn, 22> garbage(int map, const Floors::Place& place) {
     /* 20 */ move_value(0, -1),
     /* 21 */ leave(),
   }};
-}
-
-int bpf(bpf_cmd command, bpf_attr& attributes) { return static_cast<int>(syscall(SYS_bpf, command, &attributes, sizeof attributes)); }
-
-Descriptor create_map(size_t bytes) {
-  bpf_attr attributes;
-  memset(&attributes, 0, sizeof attributes);  // the kernel refuses anything set that it does not know, padding included
-  attributes.map_type = BPF_MAP_TYPE_ARRAY;
-  attributes.key_size = 4;
-  attributes.value_size = static_cast<uint32_t>(bytes);
-  attributes.max_entries = 1;
-  attributes.map_flags = BPF_F_MMAPABLE;
-  return Descriptor{bpf(BPF_MAP_CREATE, attributes)};
-}
-
-Descriptor load_program(std::span<const bpf_insn> code) {
-  bpf_attr attributes;
-  memset(&attributes, 0, sizeof attributes);
-  attributes.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
-  attributes.insns = reinterpret_cast<uint64_t>(code.data());
-  attributes.insn_cnt = code.size();
-  attributes.license = reinterpret_cast<uint64_t>("Apache-2.0");
-  // The verifier gives up with EAGAIN when a signal is pending; like libbpf, try again.
-  int loaded = -1;
-  for (int tries = 0; tries < 5 && loaded < 0; tries++) {
-    loaded = bpf(BPF_PROG_LOAD, attributes);
-    if (loaded < 0 && errno != EAGAIN) break;
-  }
-  return Descriptor{loaded};
 }
 
 bool attach(napi_env env, int socket, std::span<const bpf_insn> code) {

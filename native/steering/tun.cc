@@ -4,12 +4,9 @@
 // bytes are the single value of an array map, mapped into the engine (BPF_F_MMAPABLE): a lease moves with one store.
 #include <array>
 #include <cerrno>
-#include <cstring>
 
-#include <linux/bpf.h>
 #include <linux/if_tun.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "core/args.h"
@@ -17,25 +14,21 @@
 #include "core/functions.h"
 #include "core/mapping.h"
 #include "core/values.h"
-#include "kernel/descriptor.h"
+#include "steering/ebpf.h"
 
 namespace ringway {
 namespace {
+
+using namespace ebpf;
 
 constexpr int64_t max_queues = 256;  // a queue is one byte
 constexpr int64_t max_pool = 1 << 24;
 constexpr int32_t golden = static_cast<int32_t>(0x9e3779b1);
 constexpr int32_t ipv4_source = 12, ipv4_destination = 16, ipv6_source = 20, ipv6_destination = 36;  // last word of each address
 
-constexpr bpf_insn instruction(uint8_t code, uint8_t to, uint8_t from, int16_t offset, int32_t value) { return {code, to, from, offset, value}; }
 // r0 = packet bytes in host order; leaves r6 to r9; ends the program with 0 when the packet is shorter
 constexpr bpf_insn load(uint8_t size, int32_t offset) { return instruction(BPF_LD | size | BPF_ABS, 0, 0, 0, offset); }
-constexpr bpf_insn move(uint8_t to, uint8_t from) { return instruction(BPF_ALU64 | BPF_MOV | BPF_X, to, from, 0, 0); }
 constexpr bpf_insn alu32(uint8_t operation, uint8_t to, int32_t value) { return instruction(BPF_ALU | operation | BPF_K, to, 0, 0, value); }
-constexpr bpf_insn jump(uint8_t condition, uint8_t what, int32_t value, int16_t offset) {
-  return instruction(BPF_JMP | condition | BPF_K, what, 0, offset, value);
-}
-constexpr bpf_insn leave() { return instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0); }
 
 // Returns a queue number; the kernel takes it mod the queues in use. r6 packet, r7 hash, r8 index in the pool.
 std::array<bpf_insn, 30> program(int map, uint32_t pool_base, uint32_t pool_size) {
@@ -73,36 +66,6 @@ std::array<bpf_insn, 30> program(int map, uint32_t pool_base, uint32_t pool_size
   }};
 }
 
-int bpf(bpf_cmd command, bpf_attr& attributes) { return static_cast<int>(syscall(SYS_bpf, command, &attributes, sizeof attributes)); }
-
-Descriptor create_map(uint32_t pool_size) {
-  bpf_attr attributes;
-  memset(&attributes, 0, sizeof attributes);  // the kernel refuses anything set that it does not know, padding included
-  attributes.map_type = BPF_MAP_TYPE_ARRAY;
-  attributes.key_size = 4;
-  attributes.value_size = pool_size;
-  attributes.max_entries = 1;
-  attributes.map_flags = BPF_F_MMAPABLE;
-  return Descriptor{bpf(BPF_MAP_CREATE, attributes)};
-}
-
-Descriptor load_program(int map, uint32_t pool_base, uint32_t pool_size) {
-  const auto code = program(map, pool_base, pool_size);
-  bpf_attr attributes;
-  memset(&attributes, 0, sizeof attributes);
-  attributes.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
-  attributes.insns = reinterpret_cast<uint64_t>(code.data());
-  attributes.insn_cnt = code.size();
-  attributes.license = reinterpret_cast<uint64_t>("Apache-2.0");
-  // The verifier gives up with EAGAIN when a signal is pending; like libbpf, try again.
-  int loaded = -1;
-  for (int tries = 0; tries < 5 && loaded < 0; tries++) {
-    loaded = bpf(BPF_PROG_LOAD, attributes);
-    if (loaded < 0 && errno != EAGAIN) break;
-  }
-  return Descriptor{loaded};
-}
-
 // steerTun(tunDescriptor, { poolBase, poolSize, queues }) -> { map }
 napi_value steer_tun(napi_env env, napi_callback_info info) {
   Args args{env, info, "steerTun"};
@@ -115,7 +78,7 @@ napi_value steer_tun(napi_env env, napi_callback_info info) {
 
   Descriptor map = create_map(pool_size);
   if (!map.ok()) return throw_errno(env, "bpf(BPF_MAP_CREATE)", errno);
-  const Descriptor loaded = load_program(map.get(), pool_base, pool_size);
+  const Descriptor loaded = load_program(program(map.get(), pool_base, pool_size));
   if (!loaded.ok()) return throw_errno(env, "bpf(BPF_PROG_LOAD)", errno);
   int descriptor = loaded.get();
   if (ioctl(tun, TUNSETSTEERINGEBPF, &descriptor) != 0) return throw_errno(env, "ioctl(TUNSETSTEERINGEBPF)", errno);
