@@ -140,7 +140,7 @@ export interface Addon {
   tunMtu(name: string): number;
   openUdp(options: {
     address: string; portNumber: number; reusePort: boolean; bufferBytes: number; // SO_SNDBUF/RCVBUF, the FORCE forms when allowed
-    gro: boolean; packetInfo: boolean; pmtu: 'omit' | 'default' | 'probe'; mark?: number; overflow?: boolean; // overflow: SO_RXQ_OVFL
+    gro: boolean; packetInfo: boolean; pmtu: 'omit' | 'default' | 'probe'; mark?: number;
   }): { descriptor: number; portNumber: number; sendBuffer: number; receiveBuffer: number; gro: boolean };
   openTcpListener(options: { address: string; portNumber: number; reusePort: boolean; backlog: number }): { descriptor: number; portNumber: number };
   createMemfd(name: string, bytes: number): number;

@@ -66,7 +66,7 @@ bool set_buffer(int socket, int force, int plain, int bytes) {
 }
 
 struct UdpWishes {
-  bool reuse_port, packet_info, overflow;
+  bool reuse_port, packet_info;
   int buffer_bytes, mark, pmtu;  // pmtu: IP_PMTUDISC_*, -1 = leave alone
 };
 
@@ -77,7 +77,6 @@ const char* set_up(int socket, bool is_ipv6, const UdpWishes& wishes) {
   if (!set_buffer(socket, SO_RCVBUFFORCE, SO_RCVBUF, wishes.buffer_bytes)) return "setsockopt(SO_RCVBUF)";
   if (!set_buffer(socket, SO_SNDBUFFORCE, SO_SNDBUF, wishes.buffer_bytes)) return "setsockopt(SO_SNDBUF)";
   if (wishes.mark != 0 && !set_option(socket, SOL_SOCKET, SO_MARK, wishes.mark)) return "setsockopt(SO_MARK)";
-  if (wishes.overflow && !set_option(socket, SOL_SOCKET, SO_RXQ_OVFL, 1)) return "setsockopt(SO_RXQ_OVFL)";
   if (wishes.packet_info && !is_ipv6 && !set_option(socket, IPPROTO_IP, IP_PKTINFO, 1)) return "setsockopt(IP_PKTINFO)";
   if (wishes.packet_info && is_ipv6 && !set_option(socket, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)) return "setsockopt(IPV6_RECVPKTINFO)";
   // a dual-stack socket obeys IP_MTU_DISCOVER for its IPv4 peers
@@ -100,7 +99,6 @@ napi_value open_udp(napi_env env, napi_callback_info info) {
   constexpr int pmtu[]{IP_PMTUDISC_OMIT, -1, IP_PMTUDISC_PROBE};
   wishes.pmtu = pmtu[options.choice("pmtu", {"omit", "default", "probe"})];
   wishes.mark = static_cast<int>(options.integer_or("mark", 0, INT32_MAX, 0));
-  wishes.overflow = options.boolean_or("overflow", false);
   if (!args.ok()) return nullptr;
   SocketAddress local;
   if (!parse_address(address, port_number, local)) return args.refuse_range("options.address", "must be an IPv4 or IPv6 address");

@@ -97,7 +97,7 @@ export class Bridge {
     const udp = (gro: boolean) =>
       addon.openUdp({
         ...{ address: '127.0.0.1', portNumber: 0, reusePort: false, bufferBytes: SOCKET_BYTES },
-        ...{ gro, packetInfo: false, pmtu: 'omit', overflow: true },
+        ...{ gro, packetInfo: false, pmtu: 'omit' },
       });
     const index = addon.createIndex(1);
     this.#indices.push(index.handle);

@@ -75,7 +75,6 @@ class Checker {
       gro: true,
       packetInfo: true,
       pmtu: 'omit',
-      overflow: true,
     });
     this.#batches = createBatches(addon);
     const udp = { udp: this.#socket.descriptor, udpReceive: nativeBatch(this.#batches.trainsIn) };

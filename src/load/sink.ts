@@ -177,7 +177,6 @@ export async function runSink(options: SinkOptions, stop: Promise<unknown>, list
     gro: true,
     packetInfo: true,
     pmtu: 'omit',
-    overflow: true,
   });
   const batches = createBatches(addon);
   const port = openSinkPort(addon, options.io, udp.descriptor, batches);

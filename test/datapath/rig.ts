@@ -527,7 +527,6 @@ export function openGroup(shards: number, steered: boolean): { sockets: number[]
       gro: true,
       packetInfo: true,
       pmtu: 'omit',
-      overflow: true,
     });
   const first = open(0);
   const sockets = [first.descriptor];

@@ -69,7 +69,6 @@ export function openSocket(
     gro: true,
     packetInfo: true,
     pmtu: 'omit',
-    overflow: true,
     ...options,
   });
 }
