@@ -211,7 +211,7 @@ export function createPipeline(
       do {
         nodes.clear(packets);
         nodes.clear(toTun);
-        nodes.open(trains, packets, NOW);
+        nodes.open(trains, packets, NOW, 'inline');
         nodes.admit(packets, NOW);
         nodes.coalesce(packets, toTun, 'inline');
         given(toTun);

@@ -221,7 +221,7 @@ export interface Addon {
    * padding; application records that are exactly one Data frame pass as packets, all others divert with their content type; epoch 0 and 2 and anything of a slot not linkUp/online diverts raw (Kind.raw, whole datagram after the Lightway header).
    * Diverted trains (locate) divert raw too. Adds Flag.floating / newId to entries that authenticated. Updates windows, statistics, lastOutside. @returns entries diverted
    */
-  open(lanes: LanesHandle, trains: BatchHandle, packets: BatchHandle, now: number): number;
+  open(lanes: LanesHandle, trains: BatchHandle, packets: BatchHandle, now: number, mode: 'inline' | 'tcp' | 'off'): number;
   /** guard.admit: passing entries: IPv4 shape and lengths, translation per slot, inner header/transport checksum verified → checksumValid (wrong → passes alone, unflagged). @returns passing */
   admit(lanes: LanesHandle, packets: BatchHandle, now: number): number;
   /** gro.coalesce: passing packets, per inner flow, into superpackets (cleared by the caller). Of the arena of `packets`: payloads stay where they are, as pieces (GsoType.piece); of another: they are copied. mode off: one packet, one entry; tcp: the TUN takes no UDP superpackets. Order within a flow is kept. header.consumed of `packets`. @returns superpackets */

@@ -51,6 +51,8 @@ class Arena : public std::enable_shared_from_this<Arena> {
   uint32_t block_count() const { return block_count_; }
   uint8_t* start(uint16_t block) const { return bytes() + size_t{block} * block_size_; }
   uint32_t offset(uint16_t block) const { return uint32_t{block} * block_size_; }
+  // Does nobody but the caller refer to it?
+  bool is_only_reference(uint16_t block) const { return block < block_count_ && references_[block] == 1; }
   bool is_referenced(uint16_t block) const { return block < block_count_ && references_[block] > 0; }
   uint32_t unreferenced() const { return block_count_ - used_; }
   size_t free_count() const { return free_.size(); }

@@ -111,6 +111,7 @@ void Batch::clear() {
   header->count = 0;
   header->consumed = 0;
   header->wanted = 0;
+  header->followed = 0;
   arena->release(open_block_);
   open_block_ = no_block;
 }

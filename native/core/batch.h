@@ -16,7 +16,7 @@
 namespace ringway {
 
 struct BatchHeader {
-  uint32_t count, capacity, consumed, wanted, unused[12];
+  uint32_t count, capacity, consumed, wanted, followed, unused[11];
 };
 static_assert(sizeof(BatchHeader) == 64);
 

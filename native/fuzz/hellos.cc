@@ -3,8 +3,9 @@
 // columns lie, and only memory is judged. Where they are right: only nobody's raw entries of those trains are answered, each as the parser alone
 // judges it, in order, to where it came from, no longer than is allowed; and all that is left has a reason to be.
 // link: native/fuzz/backends/world.cc native/fuzz/backends/toy.cc native/fuzz/backends/hash.cc native/hello/listener.cc native/hello/parse.cc native/hello/retry.cc
-// link: native/nodes/locate.cc native/nodes/open.cc native/table/lanes.cc native/table/index.cc native/core/arena.cc native/core/batch.cc native/aead/aead.cc
-// link: native/aead/record.cc native/packet/checksum.cc native/packet/ip.cc
+// link: native/nodes/locate.cc native/nodes/open.cc native/nodes/open_groups.cc native/nodes/assembly.cc
+// link: native/table/lanes.cc native/table/index.cc native/core/arena.cc native/core/batch.cc native/aead/aead.cc
+// link: native/aead/record.cc native/packet/checksum.cc native/packet/ip.cc native/packet/coalesce.cc
 #include <numeric>
 
 #include "aead/aead.h"
@@ -111,7 +112,7 @@ void Vector::open_all(Input& input, bool orderly) {
   if (!orderly) spoil(input, *trains.batch);
   trains.lock();
   nodes::locate(*world.lanes, *trains.batch);
-  nodes::open(*world.lanes, *trains.batch, *packets.batch, 1);
+  nodes::open(*world.lanes, *trains.batch, *packets.batch, 1, nodes::Joining::off);
   if (!orderly) trains.unlock();  // spoiled packets may lie anywhere; else what has been opened stays all that may be touched
 }
 

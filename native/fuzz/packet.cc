@@ -65,7 +65,7 @@ void check_segments(const Packet& packet, const SuperpacketHints& hints) {
   coalescer.begin(true, true);
   for (const Packet& segment : segments) {
     must(ipv4_length(segment) == segment.size() && checksums_right(segment));
-    coalescer.add({segment.data(), static_cast<uint32_t>(segment.size()), 1, true});
+    coalescer.add(segment.data(), static_cast<uint32_t>(segment.size()), 1, true);
   }
   Packet again;
   size_t at = 0;
@@ -103,7 +103,7 @@ void check_joining(const Packet& bytes) {
     packets.emplace_back(bytes.begin() + at + 2, bytes.begin() + at + 2 + length);
     at += 2 + length;
   }
-  for (const Packet& packet : packets) coalescer.add({packet.data(), static_cast<uint32_t>(packet.size()), 0, true});
+  for (const Packet& packet : packets) coalescer.add(packet.data(), static_cast<uint32_t>(packet.size()), 0, true);
   uint32_t joined = 0;
   for (const Run& run : coalescer.runs()) {
     Packet out(run.length);

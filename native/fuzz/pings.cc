@@ -2,8 +2,10 @@
 // what the records hold, and how much room there is for answers; in half of the runs columns lie, and only memory is judged. Where they are right: exactly
 // those are answered that are one whole Ping of a server's session that is online, behind nothing of the same session that is left; each by the Pong that
 // is sealed here once more, under the next number, to the session's address; and nothing of the Ping stays behind.
-// link: native/fuzz/backends/world.cc native/fuzz/backends/toy.cc native/keepalive/answer.cc native/nodes/locate.cc native/nodes/open.cc native/table/lanes.cc
+// link: native/fuzz/backends/world.cc native/fuzz/backends/toy.cc native/keepalive/answer.cc native/nodes/locate.cc
+// link: native/nodes/open.cc native/nodes/open_groups.cc native/nodes/assembly.cc native/table/lanes.cc
 // link: native/table/index.cc native/core/arena.cc native/core/batch.cc native/aead/aead.cc native/aead/record.cc native/packet/checksum.cc native/packet/ip.cc
+// link: native/packet/coalesce.cc
 #include "keepalive/answer.h"
 
 #include <algorithm>
@@ -167,7 +169,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   vector.add_trains(input);
   vector.trains.lock();
   nodes::locate(*vector.world.lanes, *vector.trains.batch);
-  nodes::open(*vector.world.lanes, *vector.trains.batch, *vector.packets.batch, 1);
+  nodes::open(*vector.world.lanes, *vector.trains.batch, *vector.packets.batch, 1, nodes::Joining::off);
   if (!orderly) vector.trains.unlock();  // spoiled packets may lie anywhere; else what has been opened stays all that may be touched
   vector.answer(input, orderly);
   if (!orderly) return vector.renew(), 0;

@@ -98,14 +98,14 @@ class Output {
   // Zeroes the columns of all entries there will be, where no block is short.
   void begin(const std::vector<Run>& runs) {
     uint32_t entries = 0;
-    for (const Run& run : runs) entries += gathers_ && !is_small(run) ? run.packets : 1;
+    for (const Run& run : runs) entries += gathers_ && !is_small(run) ? run.added : 1;
     clear(entries);
   }
 
   uint32_t superpackets() const { return count_; }
 
  private:
-  static bool is_small(const Run& run) { return run.packets > 1 && run.segment_size < worth_gathering; }
+  static bool is_small(const Run& run) { return run.added > 1 && run.length / run.added < worth_gathering; }
 
   void clear(uint32_t entries) {
     superpackets_.clear_columns(superpackets_.count(), entries);
@@ -123,10 +123,10 @@ class Output {
   }
 
   void gather(const Run& run) {
-    if (superpackets_.count() + run.packets > cleared_) clear(run.packets);
+    if (superpackets_.count() + run.added > cleared_) clear(run.added);
     const uint32_t entry = append(run.first, 0);
     describe(run, entry);
-    if (run.packets == 1) return;
+    if (run.added == 1) return;
     coalescer_.write_header(run, superpackets_.span(entry).data());
     for (uint32_t index = coalescer_.next(run.first); index != Coalescer::none; index = coalescer_.next(index)) {
       superpackets_.kind[append(index, run.header_length)] = gso::piece;
@@ -171,7 +171,10 @@ uint32_t coalesce(Lanes& lanes, Batch& packets, Batch& superpackets, Joining joi
   coalescer.begin(joining != Joining::off, joining == Joining::all);
   for (const uint32_t entry : lanes.order) {
     const auto bytes = packets.span(entry);
-    coalescer.add({bytes.data(), static_cast<uint32_t>(bytes.size()), packets.slot[entry], (packets.flags[entry] & flag::checksum_valid) != 0});
+    const auto length = static_cast<uint32_t>(bytes.size());
+    // what open has assembled has a segment size; that it has bytes of its arena is all that may be relied on
+    const uint32_t segment = length == 0 ? 0 : packets.segment_size[entry];
+    coalescer.add(bytes.data(), length, packets.slot[entry], (packets.flags[entry] & flag::checksum_valid) != 0, segment);
   }
   Output output{lanes, packets, superpackets};
   output.begin(coalescer.runs());

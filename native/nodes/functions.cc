@@ -24,10 +24,11 @@ napi_value open(napi_env env, napi_callback_info info) {
   auto* trains = args.handle<Batch>(1, "trains");
   auto* packets = args.handle<Batch>(2, "packets");
   const double now = args.number(3, "now", 0, max_now);
+  const auto joining = static_cast<nodes::Joining>(args.choice(4, "mode", {"inline", "tcp", "off"}));
   if (!args.ok()) return nullptr;
   if (packets->arena != trains->arena || packets == trains) return args.refuse_range("packets", "must be another batch of the arena of trains");
   if (packets->capacity < nodes::max_records) return args.refuse_range("packets", "must have a capacity of at least 32: a datagram may hold as many records");
-  const uint32_t diverted = nodes::open(*lanes, *trains, *packets, now);
+  const uint32_t diverted = nodes::open(*lanes, *trains, *packets, now, joining);
   publish_floors(*lanes, *trains);
   return to_js(env, diverted);
 }
@@ -68,7 +69,7 @@ napi_value uplink_nodes(napi_env env, napi_callback_info info) {
   nodes::locate(*lanes, *trains);
   for (const uint32_t count = trains->count(); trains->header->consumed < count;) {
     packets->clear();
-    nodes::open(*lanes, *trains, *packets, now);
+    nodes::open(*lanes, *trains, *packets, now, joining);
     nodes::admit(*lanes, *packets, now);
     superpackets->clear();
     nodes::coalesce(*lanes, *packets, *superpackets, joining);

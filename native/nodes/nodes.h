@@ -11,7 +11,8 @@ namespace ringway::nodes {
 enum class Joining : uint8_t { all, tcp, off };
 
 uint32_t locate(Lanes& lanes, Batch& trains);
-uint32_t open(Lanes& lanes, Batch& trains, Batch& packets, double now);
+// Joining::off: every packet is an entry.
+uint32_t open(Lanes& lanes, Batch& trains, Batch& packets, double now, Joining joining);
 uint32_t admit(Lanes& lanes, Batch& packets, double now);
 uint32_t coalesce(Lanes& lanes, Batch& packets, Batch& superpackets, Joining joining);
 uint32_t lookup(Lanes& lanes, Batch& superpackets);

@@ -42,7 +42,11 @@ class OpenGroup {
     const uint32_t length = shape.encrypted - tag_bytes;
     uint8_t* body = record + shape.header;
     seal(nonces[count].data(), record, shape.header, body, length, body + length);
-    pieces[count].shape = shape;
+    RecordShape& of_piece = pieces[count].shape;  // field by field, too: it comes in registers
+    of_piece.epoch_bits = shape.epoch_bits;
+    of_piece.number_bytes = shape.number_bytes;
+    of_piece.header = shape.header;
+    of_piece.encrypted = shape.encrypted;
     add(record, train, flags);
   }
 

@@ -4,9 +4,21 @@
 #include <cstring>
 
 #include "core/batch.h"
+#include "packet/headers.h"
 #include "packet/ip.h"
 
 namespace ringway {
+
+namespace {
+
+uint32_t packets_in(const InnerPacket& packet, uint32_t payload) { return packet.segment_size == 0 ? 1 : (payload + packet.segment_size - 1) / packet.segment_size; }
+
+// Does its last packet end a run whose packets have so many bytes of payload?
+bool ends_short(const InnerPacket& packet, uint32_t payload, uint32_t of_run) {
+  return packet.segment_size == 0 ? payload < of_run : payload % packet.segment_size != 0;
+}
+
+}  // namespace
 
 void Coalescer::reserve(uint32_t capacity) {
   if (packets_.size() < capacity) packets_.resize(capacity);
@@ -22,7 +34,7 @@ void Coalescer::begin(bool join, bool udp) {
   open_count_ = 0;
 }
 
-Coalescer::Shape Coalescer::look(const InnerPacket& packet) const {
+Coalescer::Shape Coalescer::look(const InnerPacket& packet, bool udp_too) {
   Shape shape{};
   const uint8_t* ip = packet.bytes;
   const uint32_t length = packet.length;
@@ -63,7 +75,7 @@ Coalescer::Shape Coalescer::look(const InnerPacket& packet) const {
     if ((flags & tcp::ack) == 0 || (flags & ~(tcp::ack | tcp::psh | tcp::ece)) != 0) return shape;
     shape.header_length = static_cast<uint16_t>(shape.ip_length + header);
   } else {
-    if (!udp_ || left <= udp::header || load16(transport + udp::length) != left) return shape;
+    if (!udp_too || left <= udp::header || load16(transport + udp::length) != left) return shape;
     if (load_native<uint16_t>(transport + udp::checksum) == 0) return shape;
     shape.header_length = static_cast<uint16_t>(shape.ip_length + udp::header);
   }
@@ -76,7 +88,8 @@ bool Coalescer::continues(const Open& open, const Shape& shape, const InnerPacke
   const Run& run = runs_[open.run];
   const uint8_t* ip = packet.bytes;
   const uint8_t* first = packets_[run.first].bytes;
-  if (shape.header_length != run.header_length || shape.payload > open.payload) return false;
+  if (shape.header_length != run.header_length) return false;
+  if (packet.segment_size == 0 ? shape.payload > open.payload : packet.segment_size != open.payload) return false;
   if (shape.flow.version == 4) {
     if (run.length + shape.payload > max_ip_bytes) return false;
     if (ip[ip4::tos] != first[ip4::tos] || ip[ip4::ttl] != first[ip4::ttl]) return false;
@@ -87,7 +100,7 @@ bool Coalescer::continues(const Open& open, const Shape& shape, const InnerPacke
     if (run.length + shape.payload > max_ip_bytes + ip6::header) return false;
     if (load_native<uint32_t>(ip) != load_native<uint32_t>(first) || ip[ip6::hop_limit] != first[ip6::hop_limit]) return false;
   }
-  if (shape.flow.proto == protocol::udp) return run.packets < max_udp_packets;
+  if (shape.flow.proto == protocol::udp) return run.packets + packets_in(packet, shape.payload) <= max_udp_packets;
   const uint8_t *transport = ip + shape.ip_length, *before = first + shape.ip_length;
   return load32(transport + tcp::sequence) == open.next_sequence &&
          load_native<uint32_t>(transport + tcp::acknowledgement) == load_native<uint32_t>(before + tcp::acknowledgement) &&
@@ -101,40 +114,30 @@ bool Coalescer::continues(const Open& open, const Shape& shape, const InnerPacke
 bool Coalescer::plainly_continues(const Open& open, const InnerPacket& packet) const {
   const Run& run = runs_[open.run];
   const InnerPacket& first = packets_[run.first];
-  if (run.ip_length != ip4::min_header || packet.length != first.length || packet.slot != first.slot || !packet.checksum_valid) return false;
-  const uint8_t *ip = packet.bytes, *before = first.bytes;
-  constexpr uint64_t all_but_identification = ~(uint64_t{0xffff} << 32);
-  if (((load_native<uint64_t>(ip) ^ load_native<uint64_t>(before)) & all_but_identification) != 0) return false;
-  if (load_native<uint16_t>(ip + ip4::ttl) != load_native<uint16_t>(before + ip4::ttl)) return false;
-  if (load_native<uint64_t>(ip + ip4::source) != load_native<uint64_t>(before + ip4::source)) return false;
-  if ((ip[ip4::fragment] & 0x40) == 0 && load16(ip + ip4::identification) != open.next_identification) return false;
-  if (run.length + open.payload > max_ip_bytes) return false;
-  const uint8_t *transport = ip + ip4::min_header, *other = before + ip4::min_header;
-  if (load_native<uint32_t>(transport) != load_native<uint32_t>(other)) return false;  // ports
-  if (open.flow.proto == protocol::udp) {
-    return run.packets < max_udp_packets && load_native<uint16_t>(transport + udp::length) == load_native<uint16_t>(other + udp::length) &&
-           load_native<uint16_t>(transport + udp::checksum) != 0;
-  }
-  return load32(transport + tcp::sequence) == open.next_sequence &&
-         load_native<uint64_t>(transport + tcp::acknowledgement) == load_native<uint64_t>(other + tcp::acknowledgement) &&  // offset, flags, window too
-         load_native<uint16_t>(transport + tcp::urgent) == load_native<uint16_t>(other + tcp::urgent) &&
-         (run.header_length == 40 || std::memcmp(transport + tcp::min_header, other + tcp::min_header, run.header_length - 40u) == 0);
+  if (run.ip_length != ip4::min_header || packet.length != run.header_length + open.payload || packet.segment_size != 0) return false;
+  if (packet.slot != first.slot || !packet.checksum_valid || run.length + open.payload > max_ip_bytes) return false;
+  if (open.flow.proto == protocol::udp && run.packets >= max_udp_packets) return false;
+  return follows(packet.bytes, packet.length, first.bytes, run.header_length, {open.next_sequence, open.next_identification}) && !pushes(packet.bytes);
 }
 
-void Coalescer::extend(Open& open, uint32_t index, uint32_t payload, bool push) {
+void Coalescer::extend(Open& open, uint32_t index, uint32_t payload, uint32_t packets, bool push) {
   Run& run = runs_[open.run];
   next_[run.last] = index;
   run.last = index;
-  if (run.packets++ == 1) {
-    const bool is_tcp = open.flow.proto == protocol::tcp;
-    run.segment_size = open.payload;
-    run.kind = !is_tcp ? gso::udp : open.flow.version == 4 ? gso::tcp4 : gso::tcp6;
-    run.checksum_offset = is_tcp ? tcp::checksum : udp::checksum;
-  }
+  if (run.packets == 1) make_superpacket(run, open.flow, open.payload);
+  run.added++;
+  run.packets += packets;
   run.length += payload;
   run.push = push;
   open.next_sequence += payload;
-  if (open.flow.version == 4) open.next_identification = static_cast<uint16_t>(load16(packets_[index].bytes + ip4::identification) + 1);
+  if (open.flow.version == 4) open.next_identification = static_cast<uint16_t>(load16(packets_[index].bytes + ip4::identification) + packets);
+}
+
+void Coalescer::make_superpacket(Run& run, const Flow& flow, uint32_t payload) {
+  const bool is_tcp = flow.proto == protocol::tcp;
+  run.segment_size = payload;
+  run.kind = !is_tcp ? gso::udp : flow.version == 4 ? gso::tcp4 : gso::tcp6;
+  run.checksum_offset = is_tcp ? tcp::checksum : udp::checksum;
 }
 
 void Coalescer::close(size_t open) {
@@ -152,19 +155,24 @@ uint32_t Coalescer::begin_run(uint32_t index, const Shape* shape) {
   return static_cast<uint32_t>(runs_.size() - 1);
 }
 
-void Coalescer::add(const InnerPacket& packet) {
+void Coalescer::add(const uint8_t* bytes, uint32_t length, int32_t slot, bool checksum_valid, uint32_t segment_size) {
   const uint32_t index = count_++;
   if (index == packets_.size()) reserve(2 * index + 1);  // who did not say how many there would be
-  packets_[index] = packet;
+  InnerPacket& packet = packets_[index];
+  packet.bytes = bytes;
+  packet.length = length;
+  packet.slot = slot;
+  packet.segment_size = segment_size;
+  packet.checksum_valid = checksum_valid;
   next_[index] = none;
-  if (!join_) {
+  if (!join_ && segment_size == 0) {
     begin_run(index, nullptr);
     return;
   }
   for (size_t i = open_count_; i-- > 0;) {
-    if (plainly_continues(open_[i], packet)) return extend(open_[i], index, open_[i].payload, false);
+    if (plainly_continues(open_[i], packet)) return extend(open_[i], index, open_[i].payload, 1, false);
   }
-  const Shape shape = look(packet);
+  const Shape shape = look(packet, udp_);
 
   if (!shape.has_ports) {  // cannot be told from the flows between these addresses: none of them may go on past it
     for (size_t i = open_count_; i-- > 0;) {
@@ -192,29 +200,36 @@ void Coalescer::add(const InnerPacket& packet) {
   const uint8_t* transport = packet.bytes + shape.ip_length;
   const bool is_tcp = shape.flow.proto == protocol::tcp;
   const bool push = is_tcp && (transport[tcp::flags] & tcp::psh) != 0;
+  const uint32_t packets = packets_in(packet, shape.payload);
   if (found < open_count_ && continues(open_[found], shape, packet)) {
     Open& open = open_[found];
-    extend(open, index, shape.payload, push);
-    if (push || shape.payload < open.payload) close(found);
+    extend(open, index, shape.payload, packets, push);
+    if (push || ends_short(packet, shape.payload, open.payload)) close(found);
     return;
   }
 
   if (found < open_count_) close(found);
   const uint32_t run = begin_run(index, &shape);
-  if (push) return;  // nothing may follow it
+  const uint32_t payload = segment_size == 0 ? shape.payload : segment_size;
+  if (packets > 1) {
+    make_superpacket(runs_[run], shape.flow, payload);
+    runs_[run].packets = packets;
+    runs_[run].push = push;
+  }
+  if (push || ends_short(packet, shape.payload, payload)) return;  // nothing may follow it
   if (open_count_ == max_open) close(0);
   Open& open = open_[open_count_++];
   open.flow = shape.flow;
   open.run = run;
-  open.payload = shape.payload;
+  open.payload = payload;
   open.next_sequence = is_tcp ? load32(transport + tcp::sequence) + shape.payload : 0;
-  open.next_identification = shape.flow.version == 4 ? static_cast<uint16_t>(load16(packet.bytes + ip4::identification) + 1) : uint16_t{0};
+  open.next_identification = shape.flow.version == 4 ? static_cast<uint16_t>(load16(packet.bytes + ip4::identification) + packets) : uint16_t{0};
 }
 
 void Coalescer::write(const Run& run, uint8_t* to) const {
   const InnerPacket& first = packets_[run.first];
   if (first.length > 0) std::memcpy(to, first.bytes, first.length);
-  if (run.packets == 1) return;
+  if (run.added == 1) return;
 
   uint8_t* end = to + first.length;
   for (uint32_t index = next_[run.first]; index != none; index = next_[index]) {
@@ -226,7 +241,7 @@ void Coalescer::write(const Run& run, uint8_t* to) const {
   write_header(run, to);
 }
 
-void Coalescer::write_header(const Run& run, uint8_t* to) const {
+void Coalescer::write_header(const Run& run, uint8_t* to) {
   uint8_t* transport = to + run.ip_length;
   const uint32_t transport_bytes = run.length - run.ip_length;
   const uint8_t proto = run.kind == gso::udp ? protocol::udp : protocol::tcp;

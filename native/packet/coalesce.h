@@ -1,7 +1,7 @@
 // GRO in userspace: which packets of a vector join into which superpacket, and the bytes of it. The rules are in docs/contracts.md.
 //
 //   coalescer.begin(udp_too);
-//   for each packet, in order: coalescer.add({bytes, length, slot, checksum_valid});
+//   for each packet, or superpacket that has been assembled already (nodes/assembly.h), in order: coalescer.add(bytes, length, slot, checksum_valid, segment_size);
 //   for (const Run& run : coalescer.runs()) coalescer.write(run, to);
 //
 // or, where the bytes stay where they are, coalescer.write_header(run, its first packet), and the payloads of run.first, next(run.first) ...
@@ -18,12 +18,14 @@ struct InnerPacket {
   const uint8_t* bytes;
   uint32_t length;
   int32_t slot;
+  uint32_t segment_size;  // of a superpacket; 0: it is none
   bool checksum_valid;
 };
 
 // One superpacket to be: a chain of packets.
 struct Run {
-  uint32_t first, last;  // into the packets added
+  uint32_t first, last;  // into what was added
+  uint32_t added = 1;    // links of the chain
   uint32_t packets = 1;
   uint32_t length = 0;  // of the superpacket
   // of a run of two or more
@@ -41,19 +43,17 @@ class Coalescer {
   void reserve(uint32_t capacity);
   // `join` false: every packet stands alone. `udp`: the TUN takes UDP superpackets.
   void begin(bool join, bool udp);
-  void add(const InnerPacket& packet);
+  // Values, not an InnerPacket: one put together by its caller would be copied before it has left the store buffer.
+  void add(const uint8_t* bytes, uint32_t length, int32_t slot, bool checksum_valid, uint32_t segment_size = 0);
   const std::vector<Run>& runs() const { return runs_; }
   const InnerPacket& packet(uint32_t index) const { return packets_[index]; }
   // Writes run.length bytes.
   void write(const Run& run, uint8_t* to) const;
   // Makes the header of a run's first packet that of the superpacket. Of a run of two or more.
-  void write_header(const Run& run, uint8_t* first) const;
-  // The packet behind that one in its run, or none.
+  static void write_header(const Run& run, uint8_t* first);
+  // What was added behind that one to its run, or none.
   uint32_t next(uint32_t index) const { return next_[index]; }
   static constexpr uint32_t none = UINT32_MAX;
-
- private:
-  static constexpr size_t max_open = 16;
   static constexpr uint32_t max_udp_packets = 64;
 
   struct Flow {
@@ -63,6 +63,18 @@ class Coalescer {
     uint8_t version, proto;
     bool operator==(const Flow&) const = default;
   };
+  // What a packet is, and whether it is one that others may join.
+  struct Shape {
+    Flow flow;
+    bool has_ports, fit;
+    uint16_t ip_length, header_length;
+    uint32_t payload;
+  };
+  static Shape look(const InnerPacket& packet, bool udp);
+
+ private:
+  static constexpr size_t max_open = 16;
+
   struct Open {
     Flow flow;
     uint32_t run;
@@ -70,18 +82,12 @@ class Coalescer {
     uint32_t next_sequence;
     uint16_t next_identification;
   };
-  struct Shape {
-    Flow flow;
-    bool has_ports, fit;
-    uint16_t ip_length, header_length;
-    uint32_t payload;
-  };
 
-  Shape look(const InnerPacket& packet) const;
   bool continues(const Open& open, const Shape& shape, const InnerPacket& packet) const;
   bool plainly_continues(const Open& open, const InnerPacket& packet) const;
-  void extend(Open& open, uint32_t index, uint32_t payload, bool push);
+  void extend(Open& open, uint32_t index, uint32_t payload, uint32_t packets, bool push);
   uint32_t begin_run(uint32_t index, const Shape* shape);
+  static void make_superpacket(Run& run, const Flow& flow, uint32_t payload);
   void close(size_t open);
 
   bool join_ = true, udp_ = true;

@@ -102,9 +102,9 @@ Pass::Next Pass::uplink(double now, uint32_t limit) {
   if (nodes::locate(*lanes, *trains) < count) return Next::located;
   while (trains->header->consumed < count) {
     packets->clear();
-    nodes::open(*lanes, *trains, *packets, now);
+    nodes::open(*lanes, *trains, *packets, now, joining);
     publish_floors(*lanes, *trains);
-    stages_.count(stage::open, packets->count());
+    stages_.count(stage::open, packets->count() + packets->header->followed);
     const double before = words_of()[answered];
     if (packets->header->wanted > 0 && !answer_pings()) return Next::control;
     if (words_of()[answered] - before < packets->count()) to_device(now);
@@ -131,9 +131,10 @@ void Pass::to_device(double now) {
   auto& packets = *parts_.packets;
   auto& superpackets = *parts_.superpackets_out;
   const uint32_t count = packets.count();
+  uint32_t followed = packets.header->followed;
   superpackets.clear();
   nodes::admit(*parts_.lanes, packets, now);
-  stages_.count(stage::admit, count);
+  stages_.count(stage::admit, count + followed);
   for (uint32_t before = 0; before < count; before = packets.header->consumed) {
     const uint32_t made = nodes::coalesce(*parts_.lanes, packets, superpackets, parts_.joining);
     const uint32_t consumed = packets.header->consumed;
@@ -142,7 +143,7 @@ void Pass::to_device(double now) {
       stages_.count(stage::coalesce, 0);
       return;
     }
-    stages_.count(stage::coalesce, consumed - before);
+    stages_.count(stage::coalesce, consumed - before + std::exchange(followed, 0));
     words_of()[queued_in] = static_cast<double>(parts_.port->tun_transmit(superpackets));
     stages_.count(stage::tun_transmit, made);
     superpackets.clear();

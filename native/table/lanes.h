@@ -96,6 +96,16 @@ struct SealJob {
   uint64_t entries, bytes;  // what it may need in the trains' batch and arena
 };
 
+// What nodes/assembly.h knows of the packets to come.
+struct Guess {
+  uint32_t header = 0;  // bytes of IP and transport header of the last superpacket; 0: there was none
+  uint32_t misses = 0;  // groups in a row with a packet that was not where it was thought to be
+  uint32_t wait = 0;    // groups for which nothing is guessed
+  // The block of the last superpacket, for the next one: it is in the cache.
+  std::shared_ptr<Arena> arena;
+  uint16_t block = no_block;
+};
+
 // The words of Lanes::limits, and the value that means: as many as come.
 namespace limit {
 inline constexpr uint32_t strangers = 0, interval = 1, tick = 2, rate = 3, words = 16;
@@ -149,6 +159,7 @@ class Lanes final : public Shards {
   };
   Arrival* arrivals;  // per slot
   Coalescer coalescer;
+  Guess guess;
   // scratch of the nodes, kept so that a vector allocates nothing
   std::vector<uint32_t> order;
   std::vector<uint32_t> next;

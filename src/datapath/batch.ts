@@ -19,7 +19,7 @@ export const COLUMNS = [
   ['counter', 'u64', 1], // Expresslane counter or DTLS record number
   ['offset', 'u32', 1], // of the entry's first byte in the arena
   ['length', 'u32', 1], // of this entry alone, without the pieces behind it
-  ['segmentSize', 'u32', 1], // trains: bytes of every datagram but the last; superpackets: gso_size; 0 = a single one
+  ['segmentSize', 'u32', 1], // trains: bytes of every datagram but the last; superpackets, assembled packets: gso_size; 0 = a single one
   ['train', 'u32', 1], // packets: index of the train they came in (its address is the peer's)
   ['slot', 'i32', 1], // session, or -1
   ['error', 'i32', 1], // transmit: errno of a failed send, else 0
@@ -35,8 +35,11 @@ export const COLUMNS = [
 ] as const satisfies readonly (readonly [string, ColumnType, number])[];
 
 export const BATCH_HEADER_BYTES = 64;
-/** Header words (u32): entries in use; capacity; how many input entries the last node consumed; packets: entries that session.control has to look at. */
-export const HEADER = { count: 0, capacity: 1, consumed: 2, wanted: 3 } as const;
+/**
+ * Header words (u32): entries in use; capacity; how many input entries the last node consumed; packets: entries that session.control has to look at,
+ * and packets that are in the entry of another one.
+ */
+export const HEADER = { count: 0, capacity: 1, consumed: 2, wanted: 3, followed: 4 } as const;
 
 /** Layout of one `address` element. Bytes not used by the family are zero, so that equal addresses are equal bytes. */
 export const ADDRESS = {

@@ -13,7 +13,8 @@ export interface Nodes<B extends Batch = Batch> {
   /** Per verdict. */
   readonly counters: BigUint64Array;
   locate(trains: B): number;
-  open(trains: B, packets: B, now: Micros): number;
+  /** @param mode default 'off': every packet is an entry */
+  open(trains: B, packets: B, now: Micros, mode?: CoalesceMode): number;
   admit(packets: B, now: Micros): number;
   coalesce(packets: B, superpackets: B, mode: CoalesceMode): number;
   lookup(superpackets: B): number;
@@ -28,7 +29,7 @@ export function createNativeNodes(addon: Addon, lanes: LanesHandle, counters: Bi
   return {
     counters,
     locate: (trains) => addon.locate(lanes, native(trains)),
-    open: (trains, packets, now) => addon.open(lanes, native(trains), native(packets), now),
+    open: (trains, packets, now, mode = 'off') => addon.open(lanes, native(trains), native(packets), now, mode),
     admit: (packets, now) => addon.admit(lanes, native(packets), now),
     coalesce: (packets, superpackets, mode) => addon.coalesce(lanes, native(packets), native(superpackets), mode),
     lookup: (superpackets) => addon.lookup(lanes, native(superpackets)),

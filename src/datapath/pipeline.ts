@@ -171,8 +171,8 @@ function openSome(path: Path, now: Micros): boolean {
   const { addon, batches, nodes } = path;
   const { trainsIn, packets } = batches;
   addon.clear(nativeBatch(packets));
-  nodes.open(trainsIn, packets, now);
-  path.entries = packets.header[HEADER.count];
+  nodes.open(trainsIn, packets, now, path.gro);
+  path.entries = packets.header[HEADER.count] + packets.header[HEADER.followed];
   return isHeld(trainsIn);
 }
 
@@ -199,7 +199,7 @@ const session = {
 const guard = {
   admit: (path: Path, now: Micros) => {
     const { packets } = path.batches;
-    path.entries = packets.header[HEADER.count];
+    path.entries = packets.header[HEADER.count] + packets.header[HEADER.followed];
     path.nodes.admit(packets, now);
     return false;
   },
@@ -214,7 +214,7 @@ const gro = {
     addon.clear(nativeBatch(superpacketsOut));
     path.outgoing = nodes.coalesce(packets, superpacketsOut, path.gro);
     const consumed = packets.header[HEADER.consumed];
-    path.entries = consumed - before;
+    path.entries = consumed - before + (before === 0 ? packets.header[HEADER.followed] : 0);
     if (consumed === before && consumed < count) nodes.counters[Verdict.noBlock] += BigInt(count - consumed); // the device is full
     return consumed < count && consumed > before;
   },

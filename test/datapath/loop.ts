@@ -237,11 +237,12 @@ export class Loop {
 
   #toTun(batch: Batch): number {
     const { header, verdict, length, headerLength, segmentSize, kind } = batch;
-    for (let i = 0; i < header[HEADER.count]; i++) {
-      if (verdict[i] !== Verdict.pass) continue;
-      // a piece holds what one packet brought
-      const isOne = segmentSize[i] === 0 || kind[i] === GsoType.piece;
-      this.up += isOne ? 1 : Math.ceil((length[i] - headerLength[i]) / segmentSize[i]);
+    for (let i = 0; i < header[HEADER.count]; ) {
+      const head = i;
+      let payload = length[i] - headerLength[i];
+      for (i++; i < header[HEADER.count] && kind[i] === GsoType.piece; i++) payload += length[i];
+      if (verdict[head] !== Verdict.pass) continue;
+      this.up += segmentSize[head] === 0 ? 1 : Math.ceil(payload / segmentSize[head]);
     }
     if (this.check) for (const i of headsOf(batch)) this.check(wholeAt(batch, i));
     return 0;

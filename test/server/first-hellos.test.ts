@@ -81,7 +81,7 @@ function hear(now: Micros, payload: Uint8Array, address: Uint8Array, by = native
   const { packets, trainsIn, trainsOut } = batches;
   addon.put(nativeBatch(trainsIn), -1, 0, address, join(HEAD, payload));
   addon.locate(lanes, nativeBatch(trainsIn));
-  addon.open(lanes, nativeBatch(trainsIn), nativeBatch(packets), now);
+  addon.open(lanes, nativeBatch(trainsIn), nativeBatch(packets), now, 'off');
   const before = by.drops;
   const judged = by.answer(now, batches, 0, 1);
   const drops = Object.entries(by.drops).map(([name, times]) => [name, times - (before[name] ?? 0)] as const);
