@@ -219,6 +219,7 @@ export interface Addon {
    * lanes.open: fills `packets` (same arena, cleared by the caller) with one entry per inner packet or diverted record, opened in place; stops when `packets` is full (header.consumed of
    * `trains` = trains consumed; call again). Expresslane: preview, open (current, then previous key), commit; DTLS: number decryption, window, open,
    * padding; application records that are exactly one Data frame pass as packets, all others divert with their content type; epoch 0 and 2 and anything of a slot not linkUp/online diverts raw (Kind.raw, whole datagram after the Lightway header).
+   * mode other than 'off': what coalesce would join may be one entry already (docs/contracts.md, assembled entries).
    * Diverted trains (locate) divert raw too. Adds Flag.floating / newId to entries that authenticated. Updates windows, statistics, lastOutside. @returns entries diverted
    */
   open(lanes: LanesHandle, trains: BatchHandle, packets: BatchHandle, now: number, mode: 'inline' | 'tcp' | 'off'): number;
