@@ -77,9 +77,10 @@ interface Figures {
 async function countersOf(lab: Lab): Promise<Record<string, number>> {
   const text = await lab.server.run(RINGWAY, 'status', '--json', '--state', stateFolder(lab, 'server'));
   const sum: Record<string, number> = {};
-  for (const shard of (JSON.parse(text) as Figures[]).flatMap(({ shards }) => shards))
-    for (const part of [shard.verdicts, shard.control, shard.port])
-      for (const [name, by] of Object.entries(part)) if (typeof by === 'number') sum[name] = (sum[name] ?? 0) + by;
+  // what a port drops is among the verdicts, too
+  for (const { port, control, verdicts } of (JSON.parse(text) as Figures[]).flatMap(({ shards }) => shards))
+    for (const [name, by] of Object.entries({ ...port, ...control, ...verdicts }))
+      if (typeof by === 'number') sum[name] = (sum[name] ?? 0) + by;
   return sum;
 }
 
