@@ -256,6 +256,8 @@ export interface Addon {
     trainsOut: BatchHandle;
     gro: 'inline' | 'tcp' | 'off';
     maxSegments: number;
+    loneTurns: number; // so many after a sleep of more than longSleepUs are taken without JavaScript
+    longSleepUs: number;
   }): { handle: PassHandle; state: ArrayBuffer; stages: ArrayBuffer };
   /** udpReceive, locate, open, admit, coalesce, tunTransmit until the vector is through. The uplink's batches must be empty, and are again when it returns PASS.done. @returns PASS */
   passUplink(pass: PassHandle, now: number, limit: number): number;

@@ -54,7 +54,7 @@ class EpollPort final : public Port {
   }
 
   uint32_t udp_receive(uint32_t limit) override {
-    limit = std::min(limit, udp_portion_.blocks());
+    limit = std::min(limit, was_told(ready::udp) ? 1 : udp_portion_.blocks());
     Batch& batch = *options_.udp_receive;
     uint32_t received = 0;
     while (received < limit && !batch.full()) {
@@ -86,7 +86,7 @@ class EpollPort final : public Port {
   }
 
   uint32_t tun_receive(uint32_t limit) override {
-    limit = std::min(limit, tun_portion_.blocks());
+    limit = std::min(limit, was_told(ready::tun) ? 1 : tun_portion_.blocks());
     Batch& batch = *options_.tun_receive;
     const size_t skip = options_.vnet_header ? packet_block::header : packet_block::packet;
     uint32_t received = 0;
@@ -115,6 +115,7 @@ class EpollPort final : public Port {
 
  protected:
   uint32_t look(double wait_us) override {
+    direct_ = false;
     watch_doors();
     poll(is_ready() ? 0 : wait_us);
     return is_ready();
@@ -173,6 +174,9 @@ class EpollPort final : public Port {
     return !is_ready();
   }
   void end_idle() override {}
+  bool may_be_direct() const override { return true; }
+  bool begin_direct(bool) override { return true; }
+  uint32_t is_ready() override { return ready_ | ready_doors() | (handover_waits() ? ready::handover : 0); }
 
  private:
   bool watch(int operation, int descriptor, uint32_t events, uint32_t bit) {
@@ -192,8 +196,6 @@ class EpollPort final : public Port {
     restore_flags_ = flags;
     return true;
   }
-
-  uint32_t is_ready() const { return ready_ | ready_doors() | (handover_waits() ? ready::handover : 0); }
 
   void poll(double wait_us) {
     std::array<epoll_event, 8> events;

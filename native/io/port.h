@@ -77,10 +77,15 @@ class Port : public Environment::Closing {
   // true: work is there, nothing was armed.
   bool arm(napi_value callback);
   void disarm();
-  // `wake` runs when the port wakes its thread, before JavaScript does; false: it has seen to everything, and the port rests again. Empty: none.
-  void on_wake(std::function<bool()> wake) { on_wake_ = std::move(wake); }
-  // Armed anew, for the same callback, by who was called on_wake(). @returns false when work is there
-  bool rest();
+  // Who is called when the port wakes its thread, before JavaScript is.
+  struct Sleeper {
+    virtual bool wake(uint32_t ready) = 0;  // wait()'s bits; false: it has seen to everything, and the port rests again
+    virtual bool may_wake() const = 0;      // false: wake() would do nothing
+
+   protected:
+    ~Sleeper() = default;
+  };
+  void set_sleeper(Sleeper* sleeper) { sleeper_ = sleeper; }  // or nullptr
   // When the port was last armed, in microseconds of the monotonic clock.
   double idle_since() const { return idle_since_; }
   virtual uint32_t udp_receive(uint32_t limit) = 0;
@@ -119,6 +124,13 @@ class Port : public Environment::Closing {
   virtual void watch_door(uint32_t door) = 0;  // until doors().something_came()
   virtual bool begin_idle() = 0;  // false: work is there. true: the waker's descriptor will tell
   virtual void end_idle() = 0;
+  virtual bool may_be_direct() const = 0;
+  // The port rests on, but from now until the next look() socket and device are read by a system call each. false: not before nothing has come for a while
+  // (`settled`), or not now, and the port does not rest. What has come meanwhile is_ready().
+  virtual bool begin_direct(bool settled) = 0;
+  virtual uint32_t is_ready() = 0;  // wait()'s bits, for all that is known
+  // In between begin_direct() and look(): poll() has told of it, and nobody has read it since.
+  bool was_told(uint32_t bit);
 
   // Backends, on receiving: a filled block (its one reference is the entry's).
   bool add_train(uint16_t block, uint32_t payload_bytes, size_t name_bytes, size_t control_bytes, bool truncated);
@@ -139,6 +151,7 @@ class Port : public Environment::Closing {
   Waker* waker_ = nullptr;
   bool open_ = false;
   bool ipv6_socket_ = false;
+  bool direct_ = false;
   double delay_ = -1;
   uint32_t max_sends_ = 256;  // per call of send() or write()
 
@@ -171,6 +184,11 @@ class Port : public Environment::Closing {
     bool singly;
   };
 
+  bool rest();  // armed anew, for the same callback; false: work is there
+  bool woken();
+  Waker::Stay stay();
+  Waker::Stay left();
+  Waker::Stay wanted();
   void count_drops();
   void describe_train(uint32_t i, std::span<const uint8_t> name, std::span<const uint8_t> control, bool truncated);
   size_t run_trains(std::span<Train> trains, Batch* batch);
@@ -206,7 +224,8 @@ class Port : public Environment::Closing {
   uint32_t last_drops_ = 0;
   std::shared_ptr<Mapping> filters_memory_;
   uint64_t* filtered_ = nullptr;
-  std::function<bool()> on_wake_;
+  Sleeper* sleeper_ = nullptr;
+  uint32_t told_ = 0;
   double idle_since_ = 0;
 };
 

@@ -1,5 +1,6 @@
 #include "io/uring_port.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include <sys/eventfd.h>
@@ -118,6 +119,25 @@ void UringPort::end_idle() {
   io_uring_cq_eventfd_toggle(&ring_, false);
   uint64_t count;
   (void)!read(event_.get(), &count, sizeof count);
+}
+
+// Who sleeps in poll() on socket and device is woken sooner than by a request that is woken, works, and wakes (docs/linux-facts.md §4). But requests that are
+// armed would take what comes: they have to end, which is two system calls, and not for a shard that wakes again at once.
+bool UringPort::may_be_direct() const { return read_multishot_ && !options_.sqpoll && std::max(udp_failures_, tun_failures_) < hopeless; }
+
+bool UringPort::begin_direct(bool settled) {
+  if (!settled) return false;
+  io_uring_cq_eventfd_toggle(&ring_, false);  // their ends are nothing to be told of
+  for (const Kind kind : {Kind::udp_receive, Kind::tun_read}) {
+    io_uring_sqe* sqe = next_sqe();
+    io_uring_prep_cancel64(sqe, tagged(kind), 0);
+    sqe->user_data = tagged(Kind::cancel);
+  }
+  submit_and_look();
+  io_uring_cq_eventfd_toggle(&ring_, true);
+  submit_and_look();
+  reap();
+  return !udp_armed_ && tun_armed_ == 0;
 }
 
 // ---- entering the kernel ----

@@ -50,10 +50,14 @@ class UringPort final : public Port {
   void watch_door(uint32_t door) override;
   bool begin_idle() override;
   void end_idle() override;
+  bool may_be_direct() const override;
+  bool begin_direct(bool settled) override;
+  uint32_t is_ready() override;
 
  private:
   static constexpr int fixed_tun = 0, fixed_udp = 1, fixed_handover = 2, fixed_timer = 3, fixed_door = 4;
   static constexpr unsigned tun_group = 0, udp_group = 1;
+  static constexpr int hopeless = 16;  // receives that failed in a row: the descriptor is gone
 
   // What a completion answers, in its user_data; with the index of its request, and the hold of a zero-copy send.
   enum class Kind : uint8_t { send = 1, write, tun_read, udp_receive, handover, timer, udp_writable, tun_writable, door, cancel };
@@ -70,10 +74,12 @@ class UringPort final : public Port {
   void sleep(double wait_us);
   void reap();
   void complete(const io_uring_cqe& cqe);
-  uint32_t is_ready();
 
   void rearm();
   void arm_tun();
+  uint32_t receive_train();
+  uint32_t receive_packet();
+  uint32_t failed(int& failures);
   void received(Lending& lending, const io_uring_cqe& cqe, int& failures);
   // Bytes of a block in front of what a read of the TUN fills.
   size_t tun_skip() const { return options_.vnet_header ? packet_block::header : packet_block::packet; }

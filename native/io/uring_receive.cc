@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include <poll.h>
+#include <sys/uio.h>
 
 #include "io/uring_port.h"
 
@@ -11,11 +12,11 @@ namespace ringway {
 namespace {
 
 constexpr uint32_t chained_reads = 16;  // without READ_MULTISHOT
-constexpr int hopeless = 16;            // receives that failed in a row: the descriptor is gone
 
 }  // namespace
 
 void UringPort::rearm() {
+  direct_ = false;
   if (options_.udp >= 0 && !udp_armed_ && udp_.lent() > 0 && udp_failures_ < hopeless) {
     io_uring_sqe* sqe = next_sqe();
     io_uring_prep_recvmsg_multishot(sqe, fixed_udp, &receive_header_, 0);
@@ -74,10 +75,56 @@ void UringPort::received(Lending& lending, const io_uring_cqe& cqe, int& failure
   }
 }
 
+// One train, without the ring.
+uint32_t UringPort::receive_train() {
+  Arena& arena = udp_.arena();
+  const uint16_t block = options_.udp_receive->full() ? no_block : arena.lend();
+  if (block == no_block) return 0;
+  uint8_t* start = arena.start(block);
+  iovec part{start + train_block::payload, arena.block_size() - train_block::payload};
+  msghdr header{start + train_block::name, train_block::name_bytes, &part, 1, start + train_block::control, train_block::control_bytes, 0};
+  counters_.system_calls++;
+  const ssize_t bytes = recvmsg(options_.udp, &header, MSG_DONTWAIT);
+  if (bytes < 0) {
+    arena.give_back(block);
+    return failed(udp_failures_);
+  }
+  udp_failures_ = 0;
+  arena.filled(block);
+  add_train(block, static_cast<uint32_t>(bytes), header.msg_namelen, header.msg_controllen, header.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+  return 1;
+}
+
+uint32_t UringPort::failed(int& failures) {
+  if (errno == EAGAIN || errno == EINTR) return 0;
+  counters_.receive_errors++;
+  failures++;
+  return 0;
+}
+
+// One packet, without the ring.
+uint32_t UringPort::receive_packet() {
+  Arena& arena = tun_.arena();
+  const uint16_t block = options_.tun_receive->full() ? no_block : arena.lend();
+  if (block == no_block) return 0;
+  const iovec part{arena.start(block) + tun_skip(), arena.block_size() - tun_skip()};
+  counters_.system_calls++;
+  const ssize_t bytes = preadv2(options_.tun, &part, 1, -1, RWF_NOWAIT);  // the device is one that blocks, for the ring's sake
+  if (bytes < 0) {
+    arena.give_back(block);
+    return failed(tun_failures_);
+  }
+  tun_failures_ = 0;
+  arena.filled(block);
+  add_packet(block, static_cast<uint32_t>(bytes));
+  return 1;
+}
+
 uint32_t UringPort::udp_receive(uint32_t limit) {
   counters_.udp_receive_calls++;
   uint32_t received = 0;
   const Batch& batch = *options_.udp_receive;
+  if (!udp_.pending() && limit > 0 && was_told(ready::udp)) return receive_train();
   for (; received < limit && udp_.pending() && !batch.full(); received++) {
     const Completed done = udp_.pop();
     const uint8_t* start = udp_.arena().start(done.block);
@@ -92,6 +139,7 @@ uint32_t UringPort::udp_receive(uint32_t limit) {
 
 uint32_t UringPort::tun_receive(uint32_t limit) {
   uint32_t received = 0;
+  if (!tun_.pending() && limit > 0 && was_told(ready::tun)) return receive_packet();
   const Batch& batch = *options_.tun_receive;
   for (; received < limit && tun_.pending() && !batch.full(); received++) {
     const Completed done = tun_.pop();

@@ -5,17 +5,24 @@
 
 namespace ringway {
 
-Waker* Waker::create(Environment& environment, int descriptor, std::function<bool()> on_ready) {
+Waker* Waker::create(Environment& environment, int descriptor, Owner owner) {
   napi_env env = environment.env();
   auto* waker = new Waker{environment};
-  waker->on_ready_ = std::move(on_ready);
-  waker->poll_.data = waker;
+  waker->owner_ = std::move(owner);
+  waker->poll_.data = waker->prepare_.data = waker->idle_.data = waker;
   const int error = uv_poll_init(environment.loop(), &waker->poll_, descriptor);
   if (error != 0) {
     throw_errno(env, "epoll_ctl", -error);
     delete waker;
     return nullptr;
   }
+  uv_idle_init(environment.loop(), &waker->idle_);
+  uv_prepare_init(environment.loop(), &waker->prepare_);
+  uv_prepare_start(&waker->prepare_, prepared);
+  waker->handles_ = 3;
+  // what keeps the event loop alive is what it waits for
+  uv_unref(reinterpret_cast<uv_handle_t*>(&waker->idle_));
+  uv_unref(reinterpret_cast<uv_handle_t*>(&waker->prepare_));
   if (napi_async_init(env, nullptr, to_js(env, std::string_view{"ringway.port"}), &waker->context_) != napi_ok) {
     waker->close();
     return nullptr;
@@ -56,10 +63,13 @@ void Waker::close() {
   context_ = nullptr;
   environment_.began_closing();
   uv_close(reinterpret_cast<uv_handle_t*>(&poll_), closed);
+  uv_close(reinterpret_cast<uv_handle_t*>(&prepare_), closed);
+  uv_close(reinterpret_cast<uv_handle_t*>(&idle_), closed);
 }
 
-void Waker::closed(uv_handle_t* poll) {
-  auto* waker = static_cast<Waker*>(poll->data);
+void Waker::closed(uv_handle_t* handle) {
+  auto* waker = static_cast<Waker*>(handle->data);
+  if (--waker->handles_ > 0) return;
   Environment& environment = waker->environment_;
   delete waker;
   environment.ended_closing();
@@ -73,8 +83,25 @@ void Waker::polled(uv_poll_t* poll, int status, int) {
     waker->polling_ = false;
     return;
   }
-  const bool wanted = waker->on_ready_();
+  const bool wanted = waker->owner_.woken();
   if (wanted || status < 0) waker->call_back();  // last: the callback may close the port, and with it this waker
+}
+
+// Just before libuv would wait, not from polled(): what it was told of together with this descriptor would wait until that returns.
+void Waker::prepared(uv_prepare_t* prepare) {
+  auto* waker = static_cast<Waker*>(prepare->data);
+  uv_idle_stop(&waker->idle_);
+  if (!waker->is_armed_) return;
+  switch (waker->owner_.stay()) {
+    case Stay::none:
+      return;
+    case Stay::looked:
+      uv_idle_start(&waker->idle_, [](uv_idle_t*) {});
+      return;
+    case Stay::wanted:
+      uv_update_time(prepare->loop);
+      return waker->call_back();  // last, as above
+  }
 }
 
 void Waker::call_back() {

@@ -11,28 +11,24 @@
 
 namespace ringway {
 
-std::shared_ptr<Pass> Pass::create(Parts parts) {
+std::shared_ptr<Pass> Pass::create(Parts parts, Lone lone) {
   auto state = Mapping::anonymous(words * sizeof(double));
   auto memory = Mapping::anonymous(Stages::bytes);
   if (!state || !memory) return nullptr;
   Stages stages{std::move(memory), parts.lanes->counters};
-  auto pass = std::shared_ptr<Pass>{new Pass{std::move(parts), std::move(state), std::move(stages)}};
-  pass->parts_.port->on_wake([pass = pass.get()] { return pass->wake(); });
+  auto pass = std::shared_ptr<Pass>{new Pass{std::move(parts), lone, std::move(state), std::move(stages)}};
+  pass->parts_.port->set_sleeper(pass.get());
   return pass;
 }
 
 // A lone packet goes through without JavaScript, whose code is not in the cache after a sleep, and the shard sleeps on. @returns whether JavaScript is to go on
-bool Pass::wake() {
-  if (words_of()[alone] == 0) return true;
-  double now = monotonic_micros();
-  wakes_in_a_row_ = now - parts_.port->idle_since() > long_sleep ? 1 : wakes_in_a_row_ + 1;
-  if (wakes_in_a_row_ > lone_wakes) return true;
-  for (uint32_t turns = 0; turns < lone_turns; turns++) {
-    if (turn(now, parts_.port->wait(0))) return true;
-    now = ended(now);
-    if (parts_.port->rest()) return false;
-  }
-  return true;
+bool Pass::wake(uint32_t ready) {
+  if (!may_wake()) return true;
+  const double now = monotonic_micros();
+  turns_in_a_row_ = now - parts_.port->idle_since() > lone_.after ? 1 : turns_in_a_row_ + 1;
+  if (turns_in_a_row_ > lone_.turns || turn(now, ready)) return true;
+  ended(now);
+  return false;
 }
 
 uint32_t Pass::turns(double since, double wait_us, double until, double idle_us) {

@@ -12,7 +12,7 @@
 
 namespace ringway {
 
-class Pass {
+class Pass final : public Port::Sleeper {
  public:
   static constexpr const char* type_name = "pass";
   static constexpr napi_type_tag type_tag{0x52696e6777617931, 0x9a1f0c6be0d34a31};
@@ -40,9 +40,14 @@ class Pass {
     nodes::Joining joining;
     uint32_t max_segments;
   };
+  // So many turns after a sleep of so many microseconds are a lone packet's, and its answer's.
+  struct Lone {
+    uint32_t turns;
+    double after;
+  };
   // nullptr when memory is short.
-  static std::shared_ptr<Pass> create(Parts parts);
-  ~Pass() { parts_.port->on_wake({}); }
+  static std::shared_ptr<Pass> create(Parts parts, Lone lone);
+  ~Pass() { parts_.port->set_sleeper(nullptr); }
 
   // Of what has come: at most `limit` trains, or superpackets. The batches of the direction are empty before it, and after `done`, but for superpackets that the
   // socket has no room for.
@@ -60,17 +65,16 @@ class Pass {
   const std::shared_ptr<Mapping>& stages() const { return stages_.memory(); }
 
  private:
-  // The first wakes after a long sleep: mostly a lone packet, and the answer to it (src/datapath/shard.ts has the same for its own turns).
-  static constexpr double long_sleep = 1'000;
-  static constexpr uint32_t lone_wakes = 3, lone_turns = 3;
   static constexpr uint32_t vector = 32;  // as VECTOR of src/datapath/batches.ts
 
-  bool wake();
+  bool wake(uint32_t ready) override;
+  bool may_wake() const override { return words_of()[alone] != 0; }
   bool turn(double now, uint32_t ready);
   double ended(double since);
   bool stopped(uint32_t direction, Next where);
 
-  Pass(Parts parts, std::shared_ptr<Mapping> state, Stages stages) : parts_{std::move(parts)}, state_memory_{std::move(state)}, stages_{std::move(stages)} {}
+  Pass(Parts parts, Lone lone, std::shared_ptr<Mapping> state, Stages stages)
+      : parts_{std::move(parts)}, lone_{lone}, state_memory_{std::move(state)}, stages_{std::move(stages)} {}
 
   bool answer_pings();
   void to_device(double now);
@@ -79,9 +83,10 @@ class Pass {
   double* words_of() const { return reinterpret_cast<double*>(state_memory_->data()); }
 
   Parts parts_;
+  Lone lone_;
   std::shared_ptr<Mapping> state_memory_;
   Stages stages_;
-  uint32_t wakes_in_a_row_ = 0;
+  uint32_t turns_in_a_row_ = 0;
 };
 
 }  // namespace ringway

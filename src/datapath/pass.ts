@@ -63,15 +63,21 @@ export interface PassOptions {
   readonly batches: Batches;
   readonly gro: CoalesceMode;
   readonly maxSegments: number;
+  /** So many turns after a sleep of more than `longSleep` are a lone packet's, and its answer's: they need no JavaScript. */
+  readonly loneTurns: number;
+  readonly longSleep: Micros;
 }
 
 /** Batches must be of `addon.createBatch`, the port one with a socket and a device. */
-export function createPass(addon: Addon, { port, lanes, batches, gro, maxSegments }: PassOptions): Pass {
+export function createPass(addon: Addon, options: PassOptions): Pass {
+  const { port, lanes, batches, gro, maxSegments } = options;
   const { handle, state, stages } = addon.createPass({
     port,
     lanes,
     gro,
     maxSegments,
+    loneTurns: options.loneTurns,
+    longSleepUs: options.longSleep,
     trainsIn: nativeBatch(batches.trainsIn),
     packets: nativeBatch(batches.packets),
     superpacketsOut: nativeBatch(batches.superpacketsOut),

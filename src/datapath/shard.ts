@@ -35,6 +35,8 @@ const LONG_SLEEP: Micros = 1 * MS;
 /** Wakes and turns after which it was no lone packet, with the answer to it. */
 const LONE_WAKES = 3;
 const LONE_TURNS = 3;
+/** The same for turns that the addon takes. */
+const LONE = { loneTurns: LONE_WAKES * LONE_TURNS, longSleep: LONG_SLEEP };
 /** What sessions that begin may take of a turn: two of their steps, so that none waits long behind another, and packets behind neither. */
 const WORK: Micros = 300;
 /** The event loop's pass: timers, messages, TCP. */
@@ -135,7 +137,7 @@ export class Shard {
   constructor(addon: Addon, options: ShardOptions, report: ReportSender) {
     this.#addon = addon;
     this.#options = options;
-    const { shard, shards, generation } = options;
+    const { shard, shards, generation, gro, trainSegments: maxSegments } = options;
     const isNoble = options.aead === 'noble';
     const mapping = addon.openTable({ ...options.table, exposeSecrets: isNoble });
     const table = new SessionTable(mapping.public, options.table.slots);
@@ -159,7 +161,7 @@ export class Shard {
     const more = { ...options, table, index: this.#index };
     const { nodes, pacer } = createPath(addon, batches, lanes, more, mapping.secret);
     const pass = mayPass(options)
-      ? createPass(addon, { port, lanes: lanes.handle, batches, gro: options.gro, maxSegments: options.trainSegments })
+      ? createPass(addon, { ...LONE, port, lanes: lanes.handle, batches, gro, maxSegments })
       : undefined;
     this.control = new Control({
       addon,

@@ -133,7 +133,7 @@ export class Socket {
 /** A namespace with the server's TUN device and, behind a kernel that forwards, a second device whose other end the test holds. */
 export class Inside {
   readonly descriptors: number[];
-  readonly #space: string;
+  readonly space: string;
   readonly #net: number;
   readonly #port: PortHandle;
   readonly #received: Pool;
@@ -143,8 +143,8 @@ export class Inside {
 
   constructor(queues: number, steered: boolean) {
     const made = Inside.#made++;
-    this.#space = `rww-${process.pid}-${made}`;
-    run('ip', 'netns', 'add', this.#space);
+    this.space = `rww-${process.pid}-${made}`;
+    run('ip', 'netns', 'add', this.space);
     const server = `rww${process.pid % 10_000}s${made}`;
     const net = `rww${process.pid % 10_000}n${made}`;
     const tun = addon.openTun({ name: server, queues, vnetHeader: true });
@@ -153,12 +153,12 @@ export class Inside {
     this.#net = far.descriptors[0];
     addon.tunOffload(tun.descriptors[0], true);
     addon.tunOffload(this.#net, true);
-    const inSpace = (...args: string[]) => run('ip', 'netns', 'exec', this.#space, ...args);
+    const inSpace = (...args: string[]) => run('ip', 'netns', 'exec', this.space, ...args);
     for (const [device, address] of [
       [server, '10.125.0.1/16'],
       [net, '10.126.0.1/24'],
     ]) {
-      run('ip', 'link', 'set', device, 'netns', this.#space);
+      run('ip', 'link', 'set', device, 'netns', this.space);
       inSpace('sysctl', '-qw', `net.ipv6.conf.${device}.disable_ipv6=1`);
       inSpace('ip', 'addr', 'add', address, 'dev', device);
       inSpace('ip', 'link', 'set', device, 'up', 'mtu', '1350', 'txqueuelen', '1000');
@@ -184,7 +184,7 @@ export class Inside {
       addon.closeDescriptor(map);
       return queueOf;
     } catch (error) {
-      run('ip', 'netns', 'del', this.#space); // nobody else will
+      run('ip', 'netns', 'del', this.space); // nobody else will
       throw error;
     }
   }
@@ -211,7 +211,7 @@ export class Inside {
   close(): void {
     addon.closePort(this.#port);
     for (const descriptor of [this.#net, ...this.descriptors]) addon.closeDescriptor(descriptor);
-    run('ip', 'netns', 'del', this.#space);
+    run('ip', 'netns', 'del', this.space);
   }
 }
 
