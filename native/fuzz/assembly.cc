@@ -148,6 +148,9 @@ void take_apart(Outcome& outcome, const Batch& batch, uint32_t first, uint32_t e
   }
   if (batch.kind[first] == gso::none) return keep(outcome, batch.slot[first], whole);
   Segmenter segmenter;
+  const uint8_t proto = whole[ip4::proto];
+  const uint8_t* field = &whole[batch.checksum_start[first] + batch.checksum_offset[first]];  // the kernel adds the rest to it
+  must(load_native<uint16_t>(field) == fold(pseudo_sum4(whole.data(), proto, static_cast<uint32_t>(whole.size() - ip4::min_header))));
   must((batch.flags[first] & flag::needs_checksum) != 0 && whole.size() <= max_ip_bytes);
   must(segmenter.begin(whole, {batch.kind[first], batch.segment_size[first], true, batch.checksum_start[first], batch.checksum_offset[first]}));
   for (uint32_t i = 0; i < segmenter.segments(); i++) {
@@ -213,6 +216,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     PublicSlot& slot = world().table->slot(i);
     if (mode % 8 != 0) slot.state = slot_state::online, slot.generation = generation, slot.shard = 0;
     slot.flags &= ~slot_flag::stream;
+    if ((mode & 16) != 0) slot.open_source = 0x0a7d0102 + i;
+    if ((mode & 32) != 0) slot.open_match = 0x08080808, slot.open_replace = 0x0a7d0201, slot.open_destination = 0x0a7d0303;
     senders[i].begin(input, i);
   }
   std::vector<Train> trains;

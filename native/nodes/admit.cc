@@ -18,8 +18,9 @@ uint8_t admit_one(Batch& packets, uint32_t entry, const PublicSlot& slot) {
 
   Translation to{.source = slot.open_source, .destination = slot.open_destination};
   if (slot.open_match != 0 && load32(&packet[ip4::source]) == slot.open_match) to.source = slot.open_replace;
-  if ((to.source | to.destination) != 0) translate(packet, to, false);
-  if (slot.mss_clamp != 0) clamp_mss(packet, slot.mss_clamp, false);  // what the inside may send back
+  const bool partial = (packets.flags[entry] & flag::needs_checksum) != 0;  // it was assembled
+  if ((to.source | to.destination) != 0) translate(packet, to, partial);
+  if (slot.mss_clamp != 0) clamp_mss(packet, slot.mss_clamp, partial);  // what the inside may send back
   return verdict::pass;
 }
 
@@ -38,11 +39,11 @@ uint32_t admit(Lanes& lanes, Batch& packets, double now) {
       if (slot && slot->state != slot_state::online) slot = nullptr;
     }
     if (!slot) {
-      lanes.judge(packets, i, verdict::not_online);
+      lanes.judge(packets, i, verdict::not_online, packets_in(packets, i));
       continue;
     }
     if (const uint8_t wrong = admit_one(packets, i, *slot); wrong != verdict::pass) {
-      lanes.judge(packets, i, wrong);
+      lanes.judge(packets, i, wrong, packets_in(packets, i));
       continue;
     }
     slot->last_inside = now;

@@ -33,6 +33,12 @@ Assembly::Assembly(Guess& guess, Batch& packets, Joining joining) : guess_{guess
   if (!packets.arena->is_only_reference(block_)) used_ = block_end_;
 }
 
+bool Assembly::may_overlap(uint32_t offset, uint32_t length) const {
+  const Arena& arena = *packets_.arena;
+  const uint32_t first = offset / arena.block_size(), last = (offset + length - 1) / arena.block_size();
+  return first != last || first == block_ || !arena.is_referenced(static_cast<uint16_t>(first));
+}
+
 // ---- before packets can be read ---------------------------------------------------------------------------------------------
 
 void Assembly::open(Aead& aead, const Schedule& schedule, OpenGroup& group, const Framing& framing, bool apart, uint32_t ahead) {
@@ -92,6 +98,10 @@ bool Assembly::place(Place& place, uint32_t sealed, Extent& extent, uint32_t ahe
     return false;
   }
   const uint32_t length = sealed - around();
+  if (length > max_ip_bytes) {
+    extent.start = nullptr;
+    return false;
+  }
   if (extent.start && length - extent.header <= extent.payload && has_room(extent, length - extent.header)) {
     const uint32_t payload = length - extent.header;
     place.out = extent.end - extent.header - framing_.before;
@@ -156,7 +166,11 @@ bool Assembly::is_framed(const uint8_t* plaintext, uint8_t type, uint32_t length
 
 Assembly::Taken Assembly::take_placed(Place& place, const Sealed& sealed) {
   const uint32_t length = sealed.length - around();
-  if (!is_framed(place.head.data(), place.type, length)) return put_back(place, sealed);
+  if (!is_framed(place.head.data(), place.type, length)) {
+    (void)put_back(place, sealed);
+    wipe(place.out, sealed.length);  // session.control wipes what it has read where it was sealed
+    return Taken::no;
+  }
   if (place.header > 0) {
     const bool right = is_open_ && place.header == header_ && place.payload(framing_) == end_ && follow(place.head.data() + framing_.before, length, nullptr);
     return right ? Taken::followed : put_back(place, sealed);

@@ -46,6 +46,9 @@ class Assembly {
   // The superpacket at hand is complete.
   void finish();
 
+  // Bytes in a block that nobody holds, or that superpackets are put into: columns lie.
+  bool may_overlap(uint32_t offset, uint32_t length) const;
+
   uint32_t length() const { return length_; }  // of the packet taken last
   uint8_t* packet() const { return first_; }
   uint16_t block() const { return of_block_; }

@@ -18,6 +18,12 @@ uint32_t coalesce(Lanes& lanes, Batch& packets, Batch& superpackets, Joining joi
 uint32_t lookup(Lanes& lanes, Batch& superpackets);
 uint32_t seal(Lanes& lanes, Batch& superpackets, Batch& trains, uint32_t max_segments, double now);
 
+// Of an entry of `packets`: several when it was assembled.
+inline uint32_t packets_in(const Batch& packets, uint32_t entry) {
+  const uint32_t segment = packets.segment_size[entry], length = packets.length[entry], header = packets.header_length[entry];
+  return segment == 0 || length <= header ? 1 : (length - header + segment - 1) / segment;
+}
+
 inline constexpr uint32_t max_records = 32;  // of a datagram; `packets` must have room for as many
 
 }  // namespace ringway::nodes

@@ -20,6 +20,9 @@ void Opener::begin_train(uint32_t train) {
     assembly_.finish();
     forget_keys();
   }
+  const bool unsound = assembly_.active() && assembly_.may_overlap(trains_.offset[train], trains_.length[train]);
+  if (unsound != unsound_) open_group();
+  unsound_ = unsound;
   train_ = train;
   number_ = number;
   slot_ = number < 0 ? nullptr : &lanes_.table->slot(static_cast<uint32_t>(number));

@@ -118,7 +118,7 @@ void Opener::open_group() {
 
 // None of the group may be in a superpacket with others: session.control has to see it, or drops it.
 bool Opener::stands_apart() const {
-  if (slot_->state != slot_state::online) return true;
+  if (unsound_ || slot_->state != slot_state::online) return true;
   uint16_t flags = 0;
   for (uint32_t i = 0; i < group_.count; i++) flags |= group_.pieces[i].flags;
   return (flags & (flag::floating | flag::new_id)) != 0;

@@ -74,7 +74,8 @@ class Opener {
   uint8_t refusal_ = verdict::pass;  // of all datagrams of the slot
   uint16_t flags_ = 0;
   OpenGroup group_;  // of this slot
-  uint8_t last_of_ = 0;  // which way the last one came
+  bool unsound_ = false;  // the train lies where it cannot
+  uint8_t last_of_ = 0;   // which way the last one came
   // its keys, looked up once a slot
   const RecordKey* lane_key_ = nullptr;
   const RecordKey* record_keys_[4] = {};

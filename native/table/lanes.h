@@ -98,6 +98,13 @@ struct SealJob {
 
 // What nodes/assembly.h knows of the packets to come.
 struct Guess {
+  Guess() = default;
+  Guess(const Guess&) = delete;
+  Guess& operator=(const Guess&) = delete;
+  ~Guess() {
+    if (arena) arena->release(block);
+  }
+
   uint32_t header = 0;  // bytes of IP and transport header of the last superpacket; 0: there was none
   uint32_t misses = 0;  // groups in a row with a packet that was not where it was thought to be
   uint32_t wait = 0;    // groups for which nothing is guessed

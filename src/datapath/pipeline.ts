@@ -214,7 +214,7 @@ const gro = {
     addon.clear(nativeBatch(superpacketsOut));
     path.outgoing = nodes.coalesce(packets, superpacketsOut, path.gro);
     const consumed = packets.header[HEADER.consumed];
-    path.entries = consumed - before + (before === 0 ? packets.header[HEADER.followed] : 0);
+    path.entries = consumed - before + (before === 0 && consumed > 0 ? packets.header[HEADER.followed] : 0);
     if (consumed === before && consumed < count) nodes.counters[Verdict.noBlock] += BigInt(count - consumed); // the device is full
     return consumed < count && consumed > before;
   },

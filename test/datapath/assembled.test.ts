@@ -6,7 +6,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Batch, Flag, HEADER } from '../../src/datapath/batch.ts';
 import type { CoalesceMode } from '../../src/datapath/nodes.ts';
-import { Ipv4 } from '../../src/packet/ip.ts';
+import { fold, readU16 } from '../../src/packet/checksum.ts';
+import { Ipv4, pseudoHeaderSum4 } from '../../src/packet/ip.ts';
 import { planCut, segmentLength, writeSegment } from '../../src/packet/segment.ts';
 import { build, concat, pattern, TCP } from '../packet/packets.ts';
 import { nativeBackends } from './backends.ts';
@@ -34,6 +35,12 @@ function packetsOf(batch: Batch, into: Map<string, string[]>): void {
   for (const head of headsOf(batch)) {
     const whole = wholeAt(batch, head);
     const partial = (batch.flags[head] & Flag.needsChecksum) !== 0;
+    if (partial) {
+      const field = readU16(whole, batch.checksumStart[head] + batch.checksumOffset[head]);
+      expect(field, 'what the kernel adds the rest to').toBe(
+        fold(pseudoHeaderSum4(whole, 0, whole[9], whole.length - 20)),
+      );
+    }
     const cut = planCut(whole, 0, whole.length, batch.kind[head], batch.segmentSize[head], partial);
     for (let i = 0; i < (cut?.segments ?? 1); i++) {
       const packet = new Uint8Array(cut ? segmentLength(whole.length, cut, i) : whole.length);
