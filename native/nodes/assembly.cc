@@ -168,7 +168,9 @@ Assembly::Taken Assembly::take_placed(Place& place, const Sealed& sealed) {
   const uint32_t length = sealed.length - around();
   if (!is_framed(place.head.data(), place.type, length)) {
     (void)put_back(place, sealed);
-    wipe(place.out, sealed.length);  // session.control wipes what it has read where it was sealed
+    // session.control wipes what it has read where it was sealed; only what is this piece's alone, as the ends are the neighbours', too
+    wipe(place.out + margin, sealed.length - margin - framing_.behind);
+    wipe(place.head.data(), margin);
     return Taken::no;
   }
   if (place.header > 0) {
