@@ -17,7 +17,7 @@ const COMMANDS: Readonly<Record<string, readonly [about: string, Build]>> = {
     async () => (await import('./client.ts')).clientCommand(),
   ],
   reload: [
-    'start a new engine with the configuration as it is now; sessions go on',
+    'start a new engine with the configuration as it is now; UDP sessions go on',
     async () => (await import('./reload.ts')).reloadCommand(),
   ],
   load: [

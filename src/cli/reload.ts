@@ -6,7 +6,7 @@ import { addSelection, type Selection, select } from './instances.ts';
 
 export function reloadCommand(): Command {
   const command = new Command('reload').description(
-    'start a new engine with the configuration as it is now; sessions go on',
+    'start a new engine with the configuration as it is now; UDP sessions go on',
   );
   return addSelection(command).action(async (selection: Selection) => {
     const meant = await select(selection);
@@ -20,8 +20,9 @@ export function reloadCommand(): Command {
       );
     }
     for (const { path } of meant) {
-      const { role, pid, generation, enginePid } = await ask(path, { command: 'reload' });
+      const { role, pid, generation, enginePid, kept } = await ask(path, { command: 'reload' });
       console.log(`${role} ${pid}: engine ${enginePid}, generation ${generation}`);
+      for (const setting of kept ?? []) console.log(`  ${setting} stays as it was until the next start`);
     }
   });
 }

@@ -157,7 +157,10 @@ async function main(): Promise<number> {
   if (hung && rows.length < MODES.length)
     console.log(`${MODES[rows.length].name} hung and was given up; please report it`);
   if (interrupted) console.log('interrupted; everything was cleared away');
-  else console.log(`${((performance.now() - start) / 1000).toFixed(0)} s in all; nothing is left behind`);
+  else
+    console.log(
+      `${((performance.now() - start) / 1000).toFixed(0)} s in all; nothing is left behind. Next: "Server and client" in README.md`,
+    );
   if (interrupted) return 130;
   return rows.length === MODES.length && rows.every(({ failure }) => failure === undefined) ? 0 : 1;
 }

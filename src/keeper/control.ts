@@ -28,6 +28,8 @@ export interface Status {
   readonly deaths: number;
   readonly upSeconds: number;
   readonly ready: boolean;
+  /** Settings that the last reload found changed, and that stay as they were until the next start. Older keepers do not say. */
+  readonly kept?: readonly string[];
 }
 
 /** A keeper and what its engine counts; null while there is no engine that answers. */

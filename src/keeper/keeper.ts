@@ -64,6 +64,7 @@ class Keeper<C extends Config> {
   #supervisor: Supervisor | undefined;
   #monitor: ChildProcess | undefined;
   #ready = false;
+  #kept: readonly string[] = [];
   #stopped = false;
   /** Ends the wait for a name server, which may be half a minute. */
   readonly #interrupt = new AbortController();
@@ -210,8 +211,9 @@ class Keeper<C extends Config> {
     const loaded = this.#duty.load();
     const { config, kept } = this.#duty.carryOver(this.#config, loaded.config);
     for (const { message, origin, code } of loaded.notices) this.#log.warn({ code, at: place(origin) }, message);
-    for (const name of kept)
-      this.#log.warn({ code: 'CONFIG_NEEDS_RESTART', setting: name }, `${name} stays as it was until the next start`);
+    this.#kept = kept.map(asWritten);
+    for (const setting of this.#kept)
+      this.#log.warn({ code: 'CONFIG_NEEDS_RESTART', setting }, `${setting} stays as it was until the next start`);
     const prepared = await this.#prepare(config);
     this.#ready = false;
     await supervisor.reload(this.#startOf(prepared));
@@ -248,6 +250,7 @@ class Keeper<C extends Config> {
       generation: engine?.generation ?? 0,
       deaths: engine?.deaths ?? 0,
       upSeconds: Math.round((performance.now() - this.#began) / 1000),
+      kept: this.#kept,
       ready: this.#ready,
     };
   }
@@ -255,6 +258,11 @@ class Keeper<C extends Config> {
 
 function aborted(signal: AbortSignal): Promise<undefined> {
   return new Promise((resolve) => signal.addEventListener('abort', () => resolve(undefined)));
+}
+
+/** A setting as configuration files have it. */
+function asWritten(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 function asRingwayError(error: unknown): RingwayError {

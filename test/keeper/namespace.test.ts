@@ -240,11 +240,12 @@ describe.skipIf(missing !== '')(`the keeper in a namespace${missing && ` (needs 
     await start('server').says(/keeper: ready/);
     const [{ path }] = await findKeepers(state);
     folder.write('server.yaml', `${serverFile()}\ntun_name: other\nbind_address: 0.0.0.0:1\n${ringwayMap()}`);
-    expect(await ask(path, { command: 'reload' })).toMatchObject({ tun: 'rwkt', generation: 2 });
+    const names = ['tun_name', 'bind_address'];
+    expect(await ask(path, { command: 'reload' })).toMatchObject({ tun: 'rwkt', generation: 2, kept: names });
     const kept = program?.lines
       .filter((line) => line.includes('CONFIG_NEEDS_RESTART'))
       .map((line) => /setting=(\w+)/.exec(line)?.[1]);
-    expect(kept).toEqual(['tunName', 'bindAddress']);
+    expect(kept).toEqual(names);
   });
 
   it.each(['SIGINT', 'SIGTERM'] as const)(
