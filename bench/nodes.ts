@@ -11,7 +11,7 @@
  */
 import { deepEqual, equal } from 'node:assert/strict';
 import { type Batch, Flag, GsoType, HEADER, viewBatch } from '../src/datapath/batch.ts';
-import { nativeBatch } from '../src/datapath/batches.ts';
+import { nativeBatch, PACKETS } from '../src/datapath/batches.ts';
 import { PUBLIC_OFFSETS, PUBLIC_SLOT_BYTES, SECRET_SLOT_BYTES, SlotFlag, SlotState } from '../src/datapath/layout.ts';
 import { createNativeNodes, type Nodes } from '../src/datapath/nodes.ts';
 import { SessionTable } from '../src/datapath/table.ts';
@@ -26,7 +26,6 @@ const BLOCK = 66_048; // a superpacket or a train, and room for headers
 const SUPERPACKETS = 8;
 const SEGMENTS = 45;
 const SMALL_PACKETS = 360;
-const VECTOR = 256; // packets opened before they are coalesced, as in a shard (src/datapath/batches.ts)
 const KEY = new Uint8Array(32).fill(0x11);
 const ID = new Uint8Array(8).fill(0xa1);
 const NOW = 1_000_000;
@@ -172,9 +171,9 @@ export function createPipeline(
   const { nodes, table } = end;
   const fromTun = createBatch(addon, superpackets + 16).batch;
   const { batch: trains, arena } = createBatch(addon, 8 * superpackets);
-  const packets = createBatch(addon, 64, arena, VECTOR).batch;
+  const packets = createBatch(addon, 64, arena, PACKETS).batch;
   // of the same arena, as in a shard: payloads stay where they were opened
-  const toTun = copies ? createBatch(addon, 64).batch : createBatch(addon, 64, arena, VECTOR).batch;
+  const toTun = copies ? createBatch(addon, 64).batch : createBatch(addon, 64, arena, PACKETS).batch;
   const count = fill(end, fromTun, packetBytes, superpackets);
 
   const sealInto = (out: Batch) => {

@@ -11,13 +11,6 @@ namespace {
 
 uint8_t* aligned(const uint8_t* at) { return reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(at) + 63) & ~uintptr_t{63}); }
 
-// Few words: faster than a call.
-uint64_t sum_words(const uint8_t* from, uint32_t bytes) {
-  uint64_t sum = 0;
-  for (uint32_t i = 0; i < bytes; i += 4) sum += load_native<uint32_t>(from + i);
-  return sum;
-}
-
 }  // namespace
 
 Assembly::Assembly(Guess& guess, Batch& packets, Joining joining) : guess_{guess}, packets_{packets}, joining_{joining} {
@@ -93,12 +86,8 @@ bool Assembly::plan(const OpenGroup& group, uint32_t ahead) {
 }
 
 bool Assembly::place(Place& place, uint32_t sealed, Extent& extent, uint32_t ahead, bool first) {
-  if (sealed <= worth_placing) {
-    extent.start = nullptr;
-    return false;
-  }
   const uint32_t length = sealed - around();
-  if (length > max_ip_bytes) {
+  if (sealed <= worth_placing || length > max_ip_bytes) {
     extent.start = nullptr;
     return false;
   }

@@ -41,6 +41,13 @@ inline uint32_t ipv4_length(std::span<const uint8_t> bytes) {
   return header < ip4::min_header || total < header || total > bytes.size() ? 0 : total;
 }
 
+// Of whole 32-bit words, and few of them: faster than the call of sum_bytes().
+inline uint64_t sum_words(const uint8_t* from, size_t bytes) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < bytes; i += 4) sum += load_native<uint32_t>(from + i);
+  return sum;
+}
+
 inline uint64_t pseudo_sum4(const uint8_t* ip, uint8_t proto, uint32_t length) {
   return uint64_t{load_native<uint32_t>(ip + ip4::source)} + load_native<uint32_t>(ip + ip4::destination) + swap_bytes(proto) +
          swap_bytes(static_cast<uint16_t>(length));

@@ -8,7 +8,7 @@ export const VECTOR = 32;
 /** And trains that one call takes from a door. */
 export const DOOR_VECTOR = 16;
 /** Packets opened at a time: a vector that stays in the cache from lanes.open to tun.transmit. Longer ones go through in parts. */
-const PACKETS = 512;
+export const PACKETS = 512;
 /** A train or superpacket of 65,535 bytes with what stands before it: recvmsg header, name and control data, or vnet header. */
 const UDP_BLOCK = 66_048;
 const TUN_BLOCK = 65_664;

@@ -12,6 +12,7 @@ import { ask, findKeepers } from '../../src/keeper/control.ts';
 import { createFolder, type Folder } from '../config/folder.ts';
 
 const MAIN = fileURLToPath(new URL('fixtures/main.ts', import.meta.url));
+const RINGWAY = fileURLToPath(new URL('../../bin/ringway', import.meta.url));
 const ADDON = process.env.RINGWAY_ADDON ?? fileURLToPath(new URL('../../build/Release/ringway.node', import.meta.url));
 const NOEXEC = 'route_mode: noexec\ndns_config_mode: noexec';
 /** Runs the rest with another list of name servers. */
@@ -246,6 +247,9 @@ describe.skipIf(missing !== '')(`the keeper in a namespace${missing && ` (needs 
       .filter((line) => line.includes('CONFIG_NEEDS_RESTART'))
       .map((line) => /setting=(\w+)/.exec(line)?.[1]);
     expect(kept).toEqual(names);
+    const said = execFileSync(RINGWAY, ['reload', '--all', '--state', state], { encoding: 'utf8' });
+    expect(said).toMatch(/^server \d+: engine \d+, generation 3$/m);
+    for (const name of names) expect(said).toContain(`\n  ${name} stays as it was until the next start\n`);
   });
 
   it.each(['SIGINT', 'SIGTERM'] as const)(
