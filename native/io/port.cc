@@ -1,25 +1,16 @@
-// What every backend does alike: what comes becomes entries, and the port wakes its thread. The ways out are in udp_transmit.cc and tun_transmit.cc.
+// What every backend does alike: what comes becomes entries, and what is to leave is counted. When it waits is in waking.cc, the ways out are in
+// udp_transmit.cc and tun_transmit.cc.
 #include "io/port.h"
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <utility>
-
-#include <poll.h>
 
 #include "core/clock.h"
 #include "io/transmit.h"
 
 namespace ringway {
-
-namespace {
-
-constexpr int settle_ms = 1;  // a shard that has slept for so long is at rest
-
-}  // namespace
 
 Port::Port(napi_env env, const PortOptions& options) : Closing{Environment::of(env)}, options_{options}, environment_{Environment::of(env)} {
   segment_.resize(transmit::max_packet);
@@ -147,79 +138,7 @@ uint32_t Port::take_over(HandoverKind kind, uint32_t limit) {
   return taken;
 }
 
-// ---- waking ----------------------------------------------------------------------------------------------------------
-
-bool Port::start_waker(int descriptor) {
-  waker_ = Waker::create(environment_, descriptor, {.woken = [this] { return woken(); }, .stay = [this] { return stay(); }});
-  return waker_ != nullptr;
-}
-
-// libuv has seen the waker's descriptor.
-bool Port::woken() {
-  counters_.wakes++;
-  end_idle();
-  if (!sleeper_ || !sleeper_->may_wake()) return true;
-  do {
-    const uint32_t ready = look(0);
-    if (ready && sleeper_->wake(ready)) return true;
-  } while (!rest());
-  return false;
-}
-
-// libuv is about to wait. For a lone packet the way through its epoll, and for io_uring that of a request and its completion, is longer than all that is done
-// with it: so the port waits in libuv's place, for socket and device themselves, and for what libuv waits for.
-Waker::Stay Port::stay() {
-  uv_loop_t* loop = environment_.loop();
-  uv_update_time(loop);
-  const int timeout_ms = uv_backend_timeout(loop);
-  if (timeout_ms == 0 || !sleeper_ || !sleeper_->may_wake() || !may_be_direct()) return left();
-  if (!direct_ && !begin_direct(false)) {
-    pollfd file{uv_backend_fd(loop), POLLIN, 0};
-    counters_.system_calls++;
-    if ((timeout_ms > 0 && timeout_ms <= settle_ms) || poll(&file, 1, settle_ms) != 0) return Waker::Stay::none;
-    direct_ = true;
-    if (!begin_direct(true)) return left();
-    if (is_ready()) return wanted();
-    return Waker::Stay::looked;  // libuv's time has gone on
-  }
-  direct_ = true;
-  idle_since_ = monotonic_micros();
-  // no JavaScript runs meanwhile: what libuv waits for stays the same
-  const double due = timeout_ms < 0 ? std::numeric_limits<double>::infinity() : idle_since_ + timeout_ms * 1e3;
-  std::array<pollfd, 3> files{{{options_.udp, POLLIN, 0}, {options_.tun, POLLIN, 0}, {uv_backend_fd(loop), POLLIN, 0}}};
-  while (idle_since_ < due) {
-    counters_.system_calls++;
-    const int rest_ms = timeout_ms < 0 ? -1 : static_cast<int>(std::ceil((due - idle_since_) / 1e3));
-    const int told = poll(files.data(), files.size(), rest_ms);
-    told_ = told <= 0 ? 0 : (files[0].revents ? ready::udp : 0) | (files[1].revents ? ready::tun : 0);
-    if (told_ == 0) return Waker::Stay::looked;  // a signal, or there is something for libuv
-    counters_.wakes++;
-    const bool is_over = sleeper_->wake(told_);
-    told_ = 0;
-    if (is_over) return wanted();
-    if (!may_be_direct()) break;
-    idle_since_ = monotonic_micros();
-  }
-  return Waker::Stay::looked;
-}
-
-// Without having waited. Nothing watches socket and device for a port that is direct, and waits no longer itself.
-Waker::Stay Port::left() {
-  if (!direct_) return Waker::Stay::none;
-  if (uv_backend_timeout(environment_.loop()) == 0) return Waker::Stay::looked;
-  return rest() ? Waker::Stay::none : wanted();
-}
-
-Waker::Stay Port::wanted() {
-  end_idle();
-  return Waker::Stay::wanted;
-}
-
-bool Port::was_told(uint32_t bit) {
-  const bool told = told_ & bit;
-  told_ &= ~bit;
-  return told;
-}
+// ---- waiting ---------------------------------------------------------------------------------------------------------
 
 uint32_t Port::wait(double wait_us) {
   if (wait_us <= 0) return look(0);
@@ -230,23 +149,6 @@ uint32_t Port::wait(double wait_us) {
     wait_us = deadline - monotonic_micros();
     if (wait_us <= 0) return 0;
   }
-}
-
-bool Port::rest() {
-  idle_since_ = monotonic_micros();
-  direct_ = false;
-  return begin_idle();
-}
-
-bool Port::arm(napi_value callback) {
-  if (!rest()) return true;
-  if (!waker_->arm(callback)) end_idle();
-  return false;
-}
-
-void Port::disarm() {
-  waker_->disarm();
-  end_idle();
 }
 
 // ---- transmitting: what both directions share ----------------------------------------------------------------------------

@@ -77,15 +77,25 @@ class Port : public Environment::Closing {
   // true: work is there, nothing was armed.
   bool arm(napi_value callback);
   void disarm();
+  // As arm(), but the thread takes turns, in libuv's place, while there is something to do; then it rests. Needs a sleeper.
+  void go_on(napi_value callback);
+  enum class Woke {
+    rest,    // everything has been seen to, and nothing more comes
+    work,    // there will be more, or the time was over
+    wanted,  // JavaScript is to be called
+  };
   // Who is called when the port wakes its thread, before JavaScript is.
   struct Sleeper {
-    virtual bool wake(uint32_t ready) = 0;  // wait()'s bits; false: it has seen to everything, and the port rests again
-    virtual bool may_wake() const = 0;      // false: wake() would do nothing
+    virtual Woke wake(uint32_t ready) = 0;  // wait()'s bits
+    virtual void go_on() = 0;               // work() will be called, as JavaScript wants it
+    virtual Woke work(double until, double idle_us) = 0;  // turns, until nothing has come for `idle_us`
+    virtual bool may_wake() const = 0;                    // false: neither would do anything
 
    protected:
     ~Sleeper() = default;
   };
   void set_sleeper(Sleeper* sleeper) { sleeper_ = sleeper; }  // or nullptr
+  bool has_sleeper() const { return sleeper_ != nullptr; }
   // When the port was last armed, in microseconds of the monotonic clock.
   double idle_since() const { return idle_since_; }
   virtual uint32_t udp_receive(uint32_t limit) = 0;
@@ -152,6 +162,7 @@ class Port : public Environment::Closing {
   bool open_ = false;
   bool ipv6_socket_ = false;
   bool direct_ = false;
+  bool at_work_ = false;
   double delay_ = -1;
   uint32_t max_sends_ = 256;  // per call of send() or write()
 
@@ -187,6 +198,9 @@ class Port : public Environment::Closing {
   bool rest();  // armed anew, for the same callback; false: work is there
   bool woken();
   Waker::Stay stay();
+  Waker::Stay work();
+  void begin_work();
+  Waker::Stay wait_directly();
   Waker::Stay left();
   Waker::Stay wanted();
   void count_drops();

@@ -109,6 +109,17 @@ napi_value arm(napi_env env, napi_callback_info info) {
   return to_js(env, port->arm(callback));
 }
 
+// goOn(port, callback)
+napi_value go_on(napi_env env, napi_callback_info info) {
+  Args args{env, info, "goOn"};
+  auto* port = open_port_of(args);
+  napi_value callback = args.function(1, "callback");
+  if (!args.ok()) return nullptr;
+  if (!port->has_sleeper()) return args.refuse_type("port", "must have a pass");
+  port->go_on(callback);
+  return undefined(env);
+}
+
 // disarm(port)
 napi_value disarm(napi_env env, napi_callback_info info) {
   Args args{env, info, "disarm"};
@@ -305,7 +316,7 @@ napi_value take_over(napi_env env, napi_callback_info info) {
 }
 
 const Functions functions{
-  {"openPort", open_port}, {"closePort", close_port}, {"wait", wait}, {"arm", arm}, {"disarm", disarm}, {"udpReceive", udp_receive},
+  {"openPort", open_port}, {"closePort", close_port}, {"wait", wait}, {"arm", arm}, {"goOn", go_on}, {"disarm", disarm}, {"udpReceive", udp_receive},
   {"tunReceive", tun_receive}, {"udpTransmit", udp_transmit}, {"tunTransmit", tun_transmit}, {"portCounters", port_counters},
   {"injectErrors", inject_errors}, {"createHandover", create_handover}, {"attachHandover", attach_handover}, {"handOver", hand_over},
   {"takeOver", take_over}, {"sendProbe", send_probe}, {"watchDoors", watch_doors}, {"doorReceive", door_receive},

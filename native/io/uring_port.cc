@@ -1,8 +1,10 @@
 #include "io/uring_port.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -157,12 +159,29 @@ void UringPort::submit_and_look() {
   io_uring_submit_and_get_events(&ring_);
 }
 
+// Who waits in poll() is woken by the one who sends, on its processor; who waits in the ring is woken by its own request, on the processor it had before. A
+// client, woken by who sends through it, does better so, and its server, too; a server by its ring, which gathers (docs/decisions/0014).
+//
+// Its receives have to be armed, for this thread to run: who else ran them would have taken what poll() tells of.
+bool UringPort::may_poll() const {
+  const bool is_all = !options_.handover && doors_.count() == 0 && !is_blocked();
+  return is_all && udp_armed_ && tun_armed_ > 0 && (ring_.flags & IORING_SETUP_DEFER_TASKRUN) != 0 && !has_task_work();
+}
+
 void UringPort::sleep(double wait_us) {
   if (io_uring_sq_ready(&ring_) > 0) {
     counters_.system_calls++;
     io_uring_submit(&ring_);
+    if (io_uring_cq_ready(&ring_) > 0) return;  // a receive found something as it was armed
   }
   const auto nanoseconds = static_cast<int64_t>(wait_us * 1e3);
+  if (may_poll()) {
+    std::array<pollfd, 2> files{{{options_.udp, POLLIN, 0}, {options_.tun, POLLIN, 0}}};
+    const timespec limit{nanoseconds / 1'000'000'000, nanoseconds % 1'000'000'000};
+    counters_.system_calls++;
+    if (ppoll(files.data(), files.size(), &limit, nullptr) > 0) submit_and_look();
+    return;
+  }
   __kernel_timespec timeout{nanoseconds / 1'000'000'000, nanoseconds % 1'000'000'000};
   uring_abi::GetEvents argument;
   argument.timeout = reinterpret_cast<uint64_t>(&timeout);

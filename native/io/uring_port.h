@@ -72,6 +72,7 @@ class UringPort final : public Port {
   bool has_task_work() const { return __atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW); }
   void submit_and_look();
   void sleep(double wait_us);
+  bool may_poll() const;
   void reap();
   void complete(const io_uring_cqe& cqe);
 

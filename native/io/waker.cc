@@ -32,11 +32,37 @@ Waker* Waker::create(Environment& environment, int descriptor, Owner owner) {
 
 bool Waker::arm(napi_value callback) {
   if (!remember(callback)) return false;
-  const int error = polling_ ? 0 : uv_poll_start(&poll_, UV_READABLE, polled);
+  is_armed_ = rest();
+  return is_armed_;
+}
+
+bool Waker::arm_at_work(napi_value callback) {
+  if (!remember(callback)) return false;
+  work();
+  is_armed_ = true;
+  return true;
+}
+
+bool Waker::rest() {
+  uv_unref(reinterpret_cast<uv_handle_t*>(&prepare_));
+  if (polling_) return true;
+  const int error = uv_poll_start(&poll_, UV_READABLE, polled);
   polling_ = error == 0;
-  is_armed_ = polling_;
   if (error != 0) throw_errno(environment_.env(), "uv_poll_start", -error);
   return polling_;
+}
+
+// An epoll descriptor would be readable with every packet. The idle handle, because libuv may be about to wait: with nothing to wait for.
+void Waker::work() {
+  uv_idle_start(&idle_, [](uv_idle_t*) {});
+  uv_ref(reinterpret_cast<uv_handle_t*>(&prepare_));  // which is all that keeps the event loop alive now
+  if (polling_) uv_poll_stop(&poll_);
+  polling_ = false;
+}
+
+void Waker::disarm() {
+  is_armed_ = false;
+  uv_unref(reinterpret_cast<uv_handle_t*>(&prepare_));
 }
 
 // A shard arms with one callback all its life, thousands of times a second.
@@ -114,7 +140,7 @@ void Waker::call_back() {
   napi_get_reference_value(env, callback_, &callback);
   napi_get_global(env, &receiver);
   napi_async_context context = context_;
-  is_armed_ = false;
+  disarm();
   if (callback && napi_make_callback(env, context, receiver, callback, 0, nullptr, nullptr) == napi_pending_exception &&
       napi_get_and_clear_last_exception(env, &thrown) == napi_ok) {
     napi_fatal_exception(env, thrown);  // as an exception in any other callback: 'uncaughtException'

@@ -27,7 +27,11 @@ class Waker {
   static Waker* create(Environment& environment, int descriptor, Owner owner);
 
   bool arm(napi_value callback);  // false with an exception pending on failure
-  void disarm() { is_armed_ = false; }
+  // As arm(), for an owner that works in the event loop's place: the descriptor is not watched before rest().
+  bool arm_at_work(napi_value callback);
+  bool rest();  // false when libuv does not watch the descriptor
+  void work();
+  void disarm();
   void close();  // deletes itself when libuv has let go
 
  private:

@@ -29,8 +29,10 @@ napi_value create_pass(napi_env env, napi_callback_info info) {
   parts.trains_out = options.shared<Batch>("trainsOut");
   parts.joining = static_cast<nodes::Joining>(options.choice("gro", {"inline", "tcp", "off"}));
   parts.max_segments = static_cast<uint32_t>(options.integer("maxSegments", 1, 128));
-  const Pass::Lone lone{static_cast<uint32_t>(options.integer("loneTurns", 0, max_lone_turns)),
-                        static_cast<double>(options.integer("longSleepUs", 0, max_long_sleep_us))};
+  const Pass::Calls calls{static_cast<uint32_t>(options.integer("loneTurns", 0, max_lone_turns)),
+                          static_cast<double>(options.integer("longSleepUs", 0, max_long_sleep_us)),
+                          static_cast<double>(options.integer("soonUs", 0, max_long_sleep_us)),
+                          static_cast<double>(options.integer("lateUs", 0, max_long_sleep_us))};
   if (!args.ok()) return nullptr;
   const PortOptions& port = parts.port->options();
   if (port.udp < 0 || port.tun < 0) return args.refuse_type("options.port", "must have a UDP socket and a TUN queue");
@@ -49,7 +51,7 @@ napi_value create_pass(napi_env env, napi_callback_info info) {
     return args.refuse_range("options.trainsOut", "must have an arena of its own");
   }
 
-  auto pass = Pass::create(std::move(parts), lone);
+  auto pass = Pass::create(std::move(parts), calls);
   if (!pass) return throw_errno(env, "mmap", errno);
   auto state = pass->state(), stages = pass->stages();
   napi_value handle = make_handle(env, std::move(pass));

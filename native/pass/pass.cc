@@ -10,59 +10,107 @@
 #include "steering/floors.h"
 
 namespace ringway {
+namespace {
 
-std::shared_ptr<Pass> Pass::create(Parts parts, Lone lone) {
+// What src/datapath/turns.ts takes for more than was taken.
+constexpr uint32_t long_vector = 16, long_bytes = 262'144;
+
+}  // namespace
+
+std::shared_ptr<Pass> Pass::create(Parts parts, Calls calls) {
   auto state = Mapping::anonymous(words * sizeof(double));
   auto memory = Mapping::anonymous(Stages::bytes);
   if (!state || !memory) return nullptr;
   Stages stages{std::move(memory), parts.lanes->counters};
-  auto pass = std::shared_ptr<Pass>{new Pass{std::move(parts), lone, std::move(state), std::move(stages)}};
+  auto pass = std::shared_ptr<Pass>{new Pass{std::move(parts), calls, std::move(state), std::move(stages)}};
   pass->parts_.port->set_sleeper(pass.get());
   return pass;
 }
 
-// A lone packet goes through without JavaScript, whose code is not in the cache after a sleep, and the shard sleeps on. @returns whether JavaScript is to go on
-bool Pass::wake(uint32_t ready) {
-  if (!may_wake()) return true;
-  const double now = monotonic_micros();
-  turns_in_a_row_ = now - parts_.port->idle_since() > lone_.after ? 1 : turns_in_a_row_ + 1;
-  if (turns_in_a_row_ > lone_.turns || turn(now, ready)) return true;
-  ended(now);
-  return false;
+// A lone packet goes through without JavaScript, whose code is not in the cache after a sleep, and the shard sleeps on.
+Port::Woke Pass::wake(uint32_t ready) {
+  if (!may_wake()) return Port::Woke::wanted;
+  since_ = monotonic_micros();
+  words_of()[worked] = 0;
+  words_of()[rested] = parts_.port->idle_since();
+  turns_in_a_row_ = since_ - parts_.port->idle_since() > calls_.long_sleep ? 1 : turns_in_a_row_ + 1;
+  if (turns_in_a_row_ > calls_.lone_turns) return Port::Woke::work;
+  if (turn(since_, ready)) return Port::Woke::wanted;
+  ended();
+  return Port::Woke::rest;
+}
+
+void Pass::go_on() {
+  double* state = words_of();
+  state[drained] = state[down] = state[woken] = 0;
+  taken_before_ = state[taken];
+  since_ = called_at_ = monotonic_micros();
+}
+
+Port::Woke Pass::work(double until, double idle_us) {
+  double* state = words_of();
+  const Ended how = run(0, std::min(until, state[due]), idle_us);
+  state[worked] = 1 + state[taken] - taken_before_;
+  if (how == Ended::stopped) return Port::Woke::wanted;
+  if (how == Ended::empty) return Port::Woke::rest;
+  const bool called = since_ >= state[due] || since_ - called_at_ >= (is_pressed() ? calls_.soon : calls_.late);
+  return called ? Port::Woke::wanted : Port::Woke::work;
+}
+
+// Either direction had more than was taken, whenever it was looked at.
+bool Pass::is_pressed() const {
+  const auto count = static_cast<uint32_t>(words_of()[down]);
+  if (words_of()[drained] == 0 || count >= long_vector) return true;
+  size_t bytes = 0;
+  for (uint32_t i = 0; i < std::min(count, parts_.superpackets_in->capacity); i++) bytes += parts_.superpackets_in->length[i];
+  return bytes >= long_bytes;
 }
 
 uint32_t Pass::turns(double since, double wait_us, double until, double idle_us) {
   double* state = words_of();
-  state[drained] = state[ready] = state[down] = state[empty] = 0;
+  const double before = state[taken];
+  state[drained] = state[down] = state[worked] = 0;
+  since_ = since;
+  run(wait_us, until, idle_us);
+  return static_cast<uint32_t>(state[taken] - before);
+}
+
+Pass::Ended Pass::run(double wait_us, double until, double idle_us) {
+  double* state = words_of();
+  state[ready] = state[empty] = 0;
   state[began] = std::numeric_limits<double>::infinity();
-  uint32_t turns = 0;
-  for (; turns == 0 || since < until; turns++) {
-    uint32_t found = parts_.port->wait(turns == 0 ? wait_us : 0);
+  do {
+    uint32_t found = parts_.port->wait(std::exchange(wait_us, 0));
     if ((found & ready::udp) == 0) state[drained] = 1;
-    const bool waits = found == 0 && turns > 0 && idle_us > 0;
-    if (waits) found = parts_.port->wait(idle_us);
     if (found == 0) {
-      state[empty] = waits ? 2 : 1;
-      return turns;
+      const double now = monotonic_micros();
+      const double wait = std::min(idle_us, until - now);
+      if (wait > 0) found = parts_.port->wait(wait);
+      if (found == 0) {
+        state[empty] = wait > 0 ? 2 : 1;
+        since_ = monotonic_micros();
+        return wait < idle_us ? Ended::over : Ended::empty;
+      }
+      since_ = monotonic_micros();
     }
     if (turn(monotonic_micros(), found)) {
       const double stage = state[woken];
       state[ready] = stage == woken_up ? found & ready::tun : stage == woken_down ? 0 : found;
-      state[began] = since;
-      return turns;
+      state[began] = since_;
+      return Ended::stopped;
     }
-    since = ended(since);
-  }
-  return turns;
+    ended();
+  } while (since_ < until);
+  return Ended::over;
 }
 
-// A turn is over, without JavaScript. @returns when
-double Pass::ended(double since) {
+// A turn is over, without JavaScript.
+void Pass::ended() {
   const double now = monotonic_micros();
   words_of()[taken]++;
-  const double bucket = std::floor(4 * std::log2(1 + std::max(0.0, now - since)));
+  const double bucket = std::floor(4 * std::log2(1 + std::max(0.0, now - since_)));
   words_of()[times + static_cast<uint32_t>(std::min<double>(buckets - 1, bucket))]++;
-  return now;
+  since_ = now;
 }
 
 // @returns whether there is something in it for JavaScript

@@ -28,7 +28,7 @@ class Pass final : public Port::Sleeper {
   // Words of state(), each an f64. JavaScript sets `alone` before it sleeps. From `times` on, how many turns took how long, as turnBucket() of
   // src/observe/statistics.ts says.
   static constexpr uint32_t queued_in = 0, queued_out = 1, received = 2, alone = 3, woken = 4, next = 5, taken = 6, ready = 7, drained = 8, began = 9, down = 10,
-                            empty = 11, answered = 12, pings = 13, times = 16;
+                            empty = 11, answered = 12, pings = 13, worked = 14, rested = 15, due = 16, times = 20;
   static constexpr uint32_t buckets = 104, words = times + buckets;
   // What `woken` says: which direction `next` is of.
   static constexpr uint32_t woken_up = 1, woken_down = 2;
@@ -40,13 +40,14 @@ class Pass final : public Port::Sleeper {
     nodes::Joining joining;
     uint32_t max_segments;
   };
-  // So many turns after a sleep of so many microseconds are a lone packet's, and its answer's.
-  struct Lone {
-    uint32_t turns;
-    double after;
+  // When JavaScript is called.
+  struct Calls {
+    uint32_t lone_turns;  // so many turns after a sleep of `long_sleep` microseconds are a lone packet's, and its answer's
+    double long_sleep;
+    double soon, late;  // at work: after so long, where more came than could be worked on, or else
   };
   // nullptr when memory is short.
-  static std::shared_ptr<Pass> create(Parts parts, Lone lone);
+  static std::shared_ptr<Pass> create(Parts parts, Calls calls);
   ~Pass() { parts_.port->set_sleeper(nullptr); }
 
   // Of what has come: at most `limit` trains, or superpackets. The batches of the direction are empty before it, and after `done`, but for superpackets that the
@@ -67,14 +68,20 @@ class Pass final : public Port::Sleeper {
  private:
   static constexpr uint32_t vector = 32;  // as VECTOR of src/datapath/batches.ts
 
-  bool wake(uint32_t ready) override;
+  Port::Woke wake(uint32_t ready) override;
+  void go_on() override;
+  Port::Woke work(double until, double idle_us) override;
   bool may_wake() const override { return words_of()[alone] != 0; }
+  // How a row of turns ended: nothing was there, the last one has to be finished by JavaScript, or the time was over.
+  enum class Ended { empty, stopped, over };
+  Ended run(double wait_us, double until, double idle_us);
+  bool is_pressed() const;
   bool turn(double now, uint32_t ready);
-  double ended(double since);
+  void ended();
   bool stopped(uint32_t direction, Next where);
 
-  Pass(Parts parts, Lone lone, std::shared_ptr<Mapping> state, Stages stages)
-      : parts_{std::move(parts)}, lone_{lone}, state_memory_{std::move(state)}, stages_{std::move(stages)} {}
+  Pass(Parts parts, Calls calls, std::shared_ptr<Mapping> state, Stages stages)
+      : parts_{std::move(parts)}, calls_{calls}, state_memory_{std::move(state)}, stages_{std::move(stages)} {}
 
   bool answer_pings();
   void to_device(double now);
@@ -83,10 +90,13 @@ class Pass final : public Port::Sleeper {
   double* words_of() const { return reinterpret_cast<double*>(state_memory_->data()); }
 
   Parts parts_;
-  Lone lone_;
+  Calls calls_;
   std::shared_ptr<Mapping> state_memory_;
   Stages stages_;
   uint32_t turns_in_a_row_ = 0;
+  double since_ = 0;       // the turn's time counts from then
+  double called_at_ = 0;  // JavaScript, the last time
+  double taken_before_ = 0;  // turns, when it was
 };
 
 }  // namespace ringway

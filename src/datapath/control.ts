@@ -21,7 +21,7 @@ import { GENERATIONS_PER_ENGINE, type Grant, type Peer, type PeerHost, type Repo
 import { SlotFlag, SlotState } from './layout.ts';
 import { Looks } from './looks.ts';
 import { cutOversized } from './oversized.ts';
-import type { ControlNode } from './pipeline.ts';
+import type { ControlNode } from './path.ts';
 import { Rejects } from './rejects.ts';
 import type { Role } from './role.ts';
 import { packetsIn } from './stream-peer.ts';

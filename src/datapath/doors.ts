@@ -9,7 +9,7 @@ import { type Micros, MS } from '../wire/time.ts';
 import { HEADER } from './batch.ts';
 import { DOOR_VECTOR } from './batches.ts';
 import type { ControlShare } from './control-share.ts';
-import type { Path } from './pipeline.ts';
+import type { Path } from './path.ts';
 
 /** The bit of wait() that the first door has. */
 const READY = 16;

@@ -2,7 +2,8 @@
 import type { Micros } from '../wire/time.ts';
 import { HEADER, Verdict } from './batch.ts';
 import { nativeBatch } from './batches.ts';
-import { type Path, STAGES } from './pipeline.ts';
+import type { Path } from './path.ts';
+import { STAGES } from './pipeline.ts';
 import { UNTIMED } from './stages.ts';
 
 const ADMIT = STAGES.indexOf('guard.admit');

@@ -33,9 +33,12 @@ export const PASS_STATE = {
   empty: 11, // 1: the last look found nothing; 2: nor did one that waited
   answered: 12, // Pings that the last uplink has answered; queuedOut is of after that
   pings: 13, // all of them
+  worked: 14, // not 0: JavaScript is wanted by turns that went on without it, one less than this
+  rested: 15, // when the port began to rest, before the last wake
+  due: 16, // set before turns go on: JavaScript is wanted then
 } as const;
 /** Behind those: turns without JavaScript by how long they took, by `turnBucket`. */
-const TIMES = 16;
+const TIMES = 20;
 
 export const WOKEN = { up: 1, down: 2 } as const;
 
@@ -66,6 +69,9 @@ export interface PassOptions {
   /** So many turns after a sleep of more than `longSleep` are a lone packet's, and its answer's: they need no JavaScript. */
   readonly loneTurns: number;
   readonly longSleep: Micros;
+  /** Turns that go on without JavaScript see it after so long, where all of them had more than they could take, or else. */
+  readonly soon: Micros;
+  readonly late: Micros;
 }
 
 /** Batches must be of `addon.createBatch`, the port one with a socket and a device. */
@@ -78,6 +84,8 @@ export function createPass(addon: Addon, options: PassOptions): Pass {
     maxSegments,
     loneTurns: options.loneTurns,
     longSleepUs: options.longSleep,
+    soonUs: options.soon,
+    lateUs: options.late,
     trainsIn: nativeBatch(batches.trainsIn),
     packets: nativeBatch(batches.packets),
     superpacketsOut: nativeBatch(batches.superpacketsOut),

@@ -6,89 +6,14 @@
  * batches of fixed size, in order, and nothing is dropped for want of room: what cannot leave stays in its batch and holds
  * the pipeline until the socket takes it.
  */
-import type { Addon, HandoverHandle, LanesHandle, PortHandle } from '../native/index.ts';
 import type { Micros } from '../wire/time.ts';
 import { type Batch, HEADER, Verdict } from './batch.ts';
-import { type Batches, nativeBatch, VECTOR } from './batches.ts';
-import type { Doors } from './doors.ts';
-import type { FairShare } from './fair-share.ts';
+import { nativeBatch, VECTOR } from './batches.ts';
 import { LIMIT } from './limits.ts';
-import type { CoalesceMode, Nodes } from './nodes.ts';
-import { PACER_STATE, type Pacer } from './pacer.ts';
+import { PACER_STATE } from './pacer.ts';
 import { PASS, PASS_STATE, type Pass, WOKEN } from './pass.ts';
-import { type StageCounters, UNTIMED } from './stages.ts';
-import type { Turns } from './turns.ts';
-
-/** What session.control does with a vector: everything that is not bulk data. */
-export interface ControlNode {
-  /** The first train of the vector that came through the strangers' door. */
-  strangersFrom: number;
-  /** How many trains of the vector came through doors. */
-  fromDoors: number;
-  /** A vector was received. @returns how many strangers may be heard */
-  admits(): number;
-  /**
-   * Takes entries with verdict divert or reject, and those whose flags say that the session moved or changed its id.
-   * @returns how many those were
-   */
-  vector(now: Micros): number;
-  /** Takes superpackets with verdict divert: what is in them is longer than its session's path carries. */
-  oversized(now: Micros): void;
-  /** Puts waiting control datagrams into the batch, as many as fit. @returns how many were answers to strangers */
-  fill(): number;
-  /** Something waits to be sent. */
-  readonly hasOutput: boolean;
-  /** Sending so many of them took so long. */
-  answered(answers: number, micros: Micros): void;
-  /** A train of plain Data frames for a TCP session. */
-  stream(slot: number, bytes: Uint8Array): void;
-  /** UDP_SEGMENT was refused for this session with this errno. */
-  gsoRefused(slot: number, errno: number): void;
-}
-
-export interface Path {
-  readonly addon: Addon;
-  readonly port: PortHandle;
-  readonly lanes: LanesHandle;
-  readonly handover: HandoverHandle | undefined;
-  readonly batches: Batches;
-  readonly nodes: Nodes;
-  readonly control: ControlNode;
-  readonly doors: Doors;
-  readonly gro: CoalesceMode;
-  readonly maxSegments: number;
-  /** False in TCP mode: only streams leave. */
-  readonly hasUdp: boolean;
-  /** Bits of the last wait that are to be served: 1 UDP, 2 TUN, 4 handover, 8 a blocked transmit may go on, 16 and 32 doors. */
-  ready: number;
-  /** The last look found something in the socket. */
-  found: boolean;
-  /** This turn goes on where the addon has stopped. */
-  resumed: boolean;
-  /** The socket has had something at every look since the last turn began: what comes may come faster than it is worked on. */
-  pressed: boolean;
-  /** Datagram trains, or superpackets, that wait in the port for the socket, or the device. */
-  queuedOut: number;
-  queuedIn: number;
-  /** Superpackets on their way to the device: their pieces are entries too. */
-  outgoing: number;
-  /** What `locate` may let through. */
-  readonly limits: Uint32Array;
-  readonly fair: FairShare;
-  /** Both pipelines in one call each; not for the reference nodes, nor without a socket or a device. */
-  readonly pass: Pass | undefined;
-  readonly pacer: Pacer;
-  /** Strangers come to the same socket as sessions. */
-  readonly mixed: boolean;
-  /** Some session may have a rate. */
-  readonly paced: boolean;
-  readonly turns: Turns;
-  /** `superpacketsIn` has not been at the pacer yet. */
-  fresh: boolean;
-  /** How many entries the step that has just returned worked on. */
-  entries: number;
-  readonly stages: StageCounters;
-}
+import type { Path } from './path.ts';
+import { UNTIMED } from './stages.ts';
 
 /** Bits of the addon's `wait`, but for the doors'. */
 const READY = { udp: 1, tun: 2, handover: 4, unblocked: 8 } as const;
@@ -414,9 +339,14 @@ function runsItself({ batches, queuedIn, queuedOut, paced, turns, fair, control,
   return rests && !paced && !turns.taken && !fair.stamped && !mixed;
 }
 
-/** Before the shard sleeps: whether what wakes it may go through without JavaScript. */
-export function mayWake(path: Path): void {
-  if (path.pass) path.pass.state[PASS_STATE.alone] = runsItself(path) ? 1 : 0;
+/**
+ * Before the shard sleeps, or goes on without JavaScript: whether what comes may go through without it.
+ * @returns that
+ */
+export function mayRun(path: Path): boolean {
+  const may = path.pass !== undefined && runsItself(path);
+  if (path.pass) path.pass.state[PASS_STATE.alone] = may ? 1 : 0;
+  return may;
 }
 
 /**
@@ -426,7 +356,7 @@ export function mayWake(path: Path): void {
  * @returns whether that was all there was to do for now; else `ready` says what is left, as after any look
  */
 export function runTurns(path: Path, since: Micros, waitUs: number, until: Micros, idleUs: number): boolean {
-  const { addon, pass, batches, turns, stages } = path;
+  const { addon, pass, stages } = path;
   if (!pass || until <= since || stages.timing || !runsItself(path)) {
     const found = path.found;
     path.ready = addon.wait(path.port, waitUs);
@@ -438,6 +368,14 @@ export function runTurns(path: Path, since: Micros, waitUs: number, until: Micro
   }
   const { state } = pass;
   const over = pass.turns(since, waitUs, until, idleUs);
+  ranItself(path, pass, over);
+  path.ready = state[PASS_STATE.ready];
+  return over > 0 && state[PASS_STATE.began] === Number.POSITIVE_INFINITY;
+}
+
+/** The addon has taken so many turns, and perhaps begun another one. What a turn does besides, and what that one has left. */
+function ranItself(path: Path, { state }: Pass, over: number): void {
+  const { addon, batches, turns } = path;
   const alwaysFull = state[PASS_STATE.drained] === 0;
   const woken = state[PASS_STATE.woken];
   const looks = over + (state[PASS_STATE.began] === Number.POSITIVE_INFINITY ? 0 : 1);
@@ -452,12 +390,27 @@ export function runTurns(path: Path, since: Micros, waitUs: number, until: Micro
     turns.vector(now, batches.superpacketsIn, state[PASS_STATE.down], path.queuedOut > 0, false); // whether the next one is to take turns
   }
   resume(path, now);
-  path.ready = state[PASS_STATE.ready];
-  return over > 0 && state[PASS_STATE.began] === Number.POSITIVE_INFINITY;
 }
 
-/** The shard was woken: goes on where the addon has stopped. */
-export function resume(path: Path, now: Micros): void {
+/**
+ * The addon wants JavaScript, after a wake or turns without it: goes on where it has stopped.
+ * @returns whether there were turns
+ */
+export function called(path: Path, now: Micros): boolean {
+  const { pass } = path;
+  const worked = pass?.state[PASS_STATE.worked] ?? 0;
+  if (pass && worked > 0) {
+    pass.state[PASS_STATE.worked] = 0;
+    ranItself(path, pass, worked - 1);
+  } else {
+    path.ready = 0; // the port has rested
+    path.found = false;
+    resume(path, now);
+  }
+  return worked > 0;
+}
+
+function resume(path: Path, now: Micros): void {
   const { pass } = path;
   const woken = pass?.state[PASS_STATE.woken] ?? 0;
   if (!pass || woken === 0) return;

@@ -1,9 +1,9 @@
 /**
  * A shard: one thread, one ring, one TUN queue, one UDP socket, and every session that lives here. `turn` is its life:
- * look, run both pipelines once, do what is due. While turns find work they repeat without the event loop, which gets a pass
- * at least every millisecond; then the shard arms its wake-up and sleeps in libuv.
+ * look, run both pipelines once, do what is due. While turns find work they repeat, without JavaScript where there is nothing in them for it (`goOn`), and the
+ * event loop gets a pass at least every millisecond if it wants one; then the shard arms its wake-up and sleeps.
  */
-import type { Addon, HandoverHandle, IndexHandle, LanesHandle, PortHandle } from '../native/index.ts';
+import type { Addon, IndexHandle, LanesHandle } from '../native/index.ts';
 import { type StageStatistics, TURN_BUCKETS, turnBucket } from '../observe/statistics.ts';
 import { type Micros, MS } from '../wire/time.ts';
 import { chooseAead, type ShardAead } from './backends.ts';
@@ -16,9 +16,11 @@ import type { ReportSender, ShardStatistics } from './host.ts';
 import { injectPackets } from './inject.ts';
 import { SlotState } from './layout.ts';
 import { type CoalesceMode, createNativeNodes, type Nodes } from './nodes.ts';
+import { openPort } from './open-port.ts';
 import { createNativePacer, PACER_STATE, type Pacer } from './pacer.ts';
 import { createPass, PASS_STATE } from './pass.ts';
-import { isHeld, mayWake, type Path, resume, runDownlink, runTurns, runUplink, STAGES } from './pipeline.ts';
+import type { Path } from './path.ts';
+import { called, isHeld, mayRun, runDownlink, runTurns, runUplink, STAGES } from './pipeline.ts';
 import type { ReferenceBatch } from './reference/memory.ts';
 import { createNoblePath, type NobleOptions } from './reference/nodes.ts';
 import { type FilterOptions, SocketFilter } from './socket-filter.ts';
@@ -35,8 +37,11 @@ const LONG_SLEEP: Micros = 1 * MS;
 /** Wakes and turns after which it was no lone packet, with the answer to it. */
 const LONE_WAKES = 3;
 const LONE_TURNS = 3;
-/** The same for turns that the addon takes. */
-const LONE = { loneTurns: LONE_WAKES * LONE_TURNS, longSleep: LONG_SLEEP };
+/**
+ * The same for turns that the addon takes; and when JavaScript looks at those that go on without it: soon where more comes than is worked on, which is what
+ * fair shares and turns are for (2 ms is what turns.ts takes for long), and else for what it counts.
+ */
+const CALLS = { loneTurns: LONE_WAKES * LONE_TURNS, longSleep: LONG_SLEEP, soon: 2 * MS, late: 8 * MS };
 /** What sessions that begin may take of a turn: two of their steps, so that none waits long behind another, and packets behind neither. */
 const WORK: Micros = 300;
 /** The event loop's pass: timers, messages, TCP. */
@@ -161,7 +166,7 @@ export class Shard {
     const more = { ...options, table, index: this.#index };
     const { nodes, pacer } = createPath(addon, batches, lanes, more, mapping.secret);
     const pass = mayPass(options)
-      ? createPass(addon, { ...LONE, port, lanes: lanes.handle, batches, gro, maxSegments })
+      ? createPass(addon, { ...CALLS, port, lanes: lanes.handle, batches, gro, maxSegments })
       : undefined;
     this.control = new Control({
       addon,
@@ -344,6 +349,7 @@ export class Shard {
     if (this.#armed) {
       this.#addon.disarm(this.#path.port);
       this.#armed = false;
+      if (this.#path.pass) this.#path.pass.state[PASS_STATE.worked] = 0; // they have not called
     }
     const began = this.#addon.monotonicMicros();
     // A turn after a pass of the event loop counts from the turn before: messages and handshakes delay packets too.
@@ -364,6 +370,8 @@ export class Shard {
       if (idle >= IDLE_TURNS || (isFirst && this.#mayRest(now))) {
         if (this.#sleep(now)) return;
         idle = 0;
+      } else if (!isFirst && this.#goOn(now)) {
+        return;
       }
       if (now - began > LOOP_PASS) {
         this.#passSince = now;
@@ -388,10 +396,12 @@ export class Shard {
       : 0;
   }
 
-  /** The addon has measured its own turns; what it has left to finish counts from where that began. */
-  #measure(now: Micros, last: Micros): void {
+  /** The addon has measured its own turns; what it has left to finish counts from where that began. @returns whether there is such a turn */
+  #measure(now: Micros, last: Micros): boolean {
     const since = this.#path.pass?.state[PASS_STATE.began] ?? last;
-    if (since !== Number.POSITIVE_INFINITY) this.#turnTimes[turnBucket(now - since)]++;
+    if (since === Number.POSITIVE_INFINITY) return false;
+    this.#turnTimes[turnBucket(now - since)]++;
+    return true;
   }
 
   /** Nothing is left that only another turn would send. */
@@ -400,28 +410,53 @@ export class Shard {
     return !hasOutput && backlog === 0 && this.#path.queuedOut === 0 && !this.#isNear(now);
   }
 
+  /** Turns that need no JavaScript, in the event loop's place. @returns false when the next one does */
+  #goOn(now: Micros): boolean {
+    if (!this.#mayRest(now) || !mayRun(this.#path)) return false;
+    const { pass, port } = this.#path;
+    if (!pass || pass.state[PASS_STATE.began] !== Number.POSITIVE_INFINITY) return false; // as this one did: there may be more of that
+    pass.state[PASS_STATE.due] = this.#setTimer(now);
+    this.#addon.goOn(port, this.#woken);
+    this.#armed = true;
+    this.#path.ready = 0;
+    return true;
+  }
+
   /** @returns false when there is something to do already */
   #sleep(now: Micros): boolean {
-    mayWake(this.#path);
+    mayRun(this.#path);
     if (this.#addon.arm(this.#path.port, this.#woken)) return false;
     this.#armed = true;
     this.#sleepsSince = now;
     this.#path.ready = 0; // it has looked once more, and nothing was there
     this.#path.found = false;
+    this.#setTimer(now);
+    return true;
+  }
+
+  /** For what is due while the shard sleeps, or goes on without JavaScript. @returns when that is */
+  #setTimer(now: Micros): Micros {
     // a departure before its time, as the timer fires late: the rest is waited for awake
     const departure = this.#path.queuedOut === 0 ? this.#departure - NEAR : Number.POSITIVE_INFINITY;
     const deadline = Math.min(departure, this.control.nextDeadline() ?? Infinity, this.doorsOpenAt ?? Infinity);
     // A shard sleeps thousands of times a second, a deadline is seconds away: a timer that rings early costs one turn.
-    if (deadline === Number.POSITIVE_INFINITY || this.#timerAt <= deadline) return true;
+    if (deadline === Number.POSITIVE_INFINITY || this.#timerAt <= deadline) return deadline;
     clearTimeout(this.#timer);
     this.#timerAt = deadline;
     this.#timer = setTimeout(this.#due, Math.max(0, Math.min((deadline - now) / 1000, 2 ** 30)));
-    return true;
+    return deadline;
   }
 
   readonly #woken = (): void => {
     this.#armed = false;
-    resume(this.#path, this.#addon.monotonicMicros());
+    const now = this.#addon.monotonicMicros();
+    if (called(this.#path, now)) {
+      this.#wakes = LONE_WAKES; // this one is no lone packet's
+      this.#sleepsSince = now;
+      if (this.#measure(this.#addon.monotonicMicros(), now)) this.#turns++;
+    } else {
+      this.#sleepsSince = Math.max(this.#sleepsSince, this.#path.pass?.state[PASS_STATE.rested] ?? 0);
+    }
     if (!this.#scheduled) this.#busy();
   };
 
@@ -460,34 +495,4 @@ function withPortDrops(stage: StageStatistics, counted: Readonly<Record<string, 
   for (const [name, at, reason] of PORT_DROPS)
     if (at === stage.stage && counted[name] > 0) drops[reason] = (drops[reason] ?? 0) + counted[name];
   return { ...stage, drops };
-}
-
-function openPort(
-  addon: Addon,
-  options: ShardOptions,
-  batches: Batches,
-  handover: HandoverHandle | undefined,
-): { port: PortHandle; io: 'io_uring' | 'epoll'; note: string | undefined } {
-  const open = (io: 'io_uring' | 'epoll') =>
-    addon.openPort({
-      io,
-      tun: options.tun,
-      vnetHeader: options.vnetHeader,
-      udp: options.udp,
-      doors: options.doors,
-      tunReceive: batches.superpacketsIn.native as never,
-      udpReceive: batches.trainsIn.native as never,
-      shard: options.shard,
-      sqpoll: options.sqpoll,
-      zeroCopy: options.zeroCopy,
-      ...(handover === undefined ? {} : { handover }),
-    });
-  if (options.io === 'epoll') return { port: open('epoll'), io: 'epoll', note: undefined };
-  try {
-    return { port: open('io_uring'), io: 'io_uring', note: undefined };
-  } catch (error) {
-    if (options.io === 'io_uring') throw error;
-    const note = `io_uring is not to be had here (${(error as Error).message}): epoll instead`;
-    return { port: open('epoll'), io: 'epoll', note };
-  }
 }

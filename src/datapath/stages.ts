@@ -7,11 +7,11 @@ import type { Micros } from '../wire/time.ts';
 import { FIRST_DROP, VERDICTS } from './batch.ts';
 
 /**
- * One turn in so many is timed. Two reads of the clock a stage, 50 to 100 ns each, make up to 2 µs for a turn through eleven stages:
- * 30 ns a turn when it is done every 61st time, where a single system call costs 500 or more. A prime, so that no rhythm of the
- * traffic (a superpacket every other turn) keeps step with it.
+ * One turn in so many that JavaScript takes is timed, node by node. Two reads of the clock a stage make up to 2 µs for a turn through eleven stages, where
+ * JavaScript's own part takes ten times as long; turns that the addon takes by itself, most of those under load, are not timed. A prime, so that no rhythm
+ * of the traffic (a superpacket every other turn) keeps step with it.
  */
-export const TIMED_EVERY = 61;
+export const TIMED_EVERY = 13;
 
 /** For `count`: the call was not timed. */
 export const UNTIMED: Micros = -1;

@@ -316,7 +316,7 @@ export const FAMILIES: readonly Family[] = [
   {
     name: 'ringway_stage_timed_entries_total',
     type: 'counter',
-    help: 'Entries in the turns that were timed: one in 61 of those that JavaScript takes',
+    help: 'Entries in the turns that were timed: one in 13 of those that JavaScript takes',
     samples: perStage('timedEntries'),
   },
   {

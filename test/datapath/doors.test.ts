@@ -2,7 +2,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { ControlShare } from '../../src/datapath/control-share.ts';
 import { Doors } from '../../src/datapath/doors.ts';
-import type { Path } from '../../src/datapath/pipeline.ts';
+import type { Path } from '../../src/datapath/path.ts';
 import type { Addon, PortHandle } from '../../src/native/index.ts';
 import { MS, SECOND } from '../../src/wire/time.ts';
 
