@@ -30,9 +30,11 @@ export async function select(selection: Selection): Promise<Found[]> {
   const meant = running.filter(({ status }) => matches(status, selection));
   if (meant.length > 0) return meant;
   const others = running.map(({ status }) => `${status.role} ${status.pid} (${status.configFile})`).join(', ');
+  const chosen = selection.pid !== undefined || selection.configFile !== undefined;
+  const none = chosen ? 'no such instance is running' : 'no instance is running in this network namespace';
   throw new RingwayError(
     'KEEPER_NONE',
-    others ? `no such instance is running; in ${folder}: ${others}` : `no instance is running (none in ${folder})`,
+    others ? `${none}; in ${folder}: ${others}` : `no instance is running (none in ${folder})`,
     others ? 'name one with --pid or -c, or all with --all' : 'start one: ringway server -c FILE',
   );
 }

@@ -25,6 +25,9 @@ const USAGE = 'usage: npm start [-- --seconds N], N seconds each way in each of 
 const TUN = '/dev/net/tun';
 const screen = new Screen();
 
+/** Below the table. */
+const LEGEND = 'packets a (system) call of either end; s/GB: CPU seconds for a gigabyte carried';
+
 /** @throws RingwayError DEMO_TUN with the line to run */
 function requireTun(): void {
   try {
@@ -153,7 +156,7 @@ async function main(): Promise<number> {
     screen.done();
     await lab.close();
   }
-  console.log(rows.length > 0 ? `\n${table(rows)}\n` : '');
+  console.log(rows.length > 0 ? `\n${table(rows)}\n${LEGEND}\n` : '');
   if (hung && rows.length < MODES.length)
     console.log(`${MODES[rows.length].name} hung and was given up; please report it`);
   if (interrupted) console.log('interrupted; everything was cleared away');
