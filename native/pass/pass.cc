@@ -34,17 +34,24 @@ Port::Woke Pass::wake(uint32_t ready) {
   words_of()[worked] = 0;
   words_of()[rested] = parts_.port->idle_since();
   turns_in_a_row_ = since_ - parts_.port->idle_since() > calls_.long_sleep ? 1 : turns_in_a_row_ + 1;
-  if (turns_in_a_row_ > calls_.lone_turns) return Port::Woke::work;
+  if (turns_in_a_row_ > calls_.lone_turns) {
+    begin_work();
+    return Port::Woke::work;
+  }
   if (turn(since_, ready)) return Port::Woke::wanted;
   ended();
   return Port::Woke::rest;
 }
 
 void Pass::go_on() {
+  begin_work();
+  since_ = called_at_ = monotonic_micros();
+}
+
+void Pass::begin_work() {
   double* state = words_of();
   state[drained] = state[down] = state[woken] = 0;
   taken_before_ = state[taken];
-  since_ = called_at_ = monotonic_micros();
 }
 
 Port::Woke Pass::work(double until, double idle_us) {

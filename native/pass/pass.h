@@ -25,7 +25,7 @@ class Pass final : public Port::Sleeper {
     looked_up,    // downlink: not all superpackets pass; they have not been sealed
     transmitted,  // downlink: streams, or refused sends, are among what was to leave; superpackets may be left to be sealed
   };
-  // Words of state(), each an f64. JavaScript sets `alone` before it sleeps. From `times` on, how many turns took how long, as turnBucket() of
+  // Words of state(), each an f64. JavaScript sets `alone` and `due` before it sleeps, or goes on. From `times` on, how many turns took how long, as turnBucket() of
   // src/observe/statistics.ts says.
   static constexpr uint32_t queued_in = 0, queued_out = 1, received = 2, alone = 3, woken = 4, next = 5, taken = 6, ready = 7, drained = 8, began = 9, down = 10,
                             empty = 11, answered = 12, pings = 13, worked = 14, rested = 15, due = 16, times = 20;
@@ -75,6 +75,7 @@ class Pass final : public Port::Sleeper {
   // How a row of turns ended: nothing was there, the last one has to be finished by JavaScript, or the time was over.
   enum class Ended { empty, stopped, over };
   Ended run(double wait_us, double until, double idle_us);
+  void begin_work();
   bool is_pressed() const;
   bool turn(double now, uint32_t ready);
   void ended();

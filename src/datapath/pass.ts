@@ -22,7 +22,7 @@ export const PASS_STATE = {
   queuedIn: 0, // superpackets that wait in the port for the device, after an uplink
   queuedOut: 1, // datagram trains that wait for the socket, after a downlink, or answers
   received: 2, // entries of the last vector
-  alone: 3, // set by `mayWake`
+  alone: 3, // set by `mayRun`
   woken: 4, // a turn without JavaScript has stopped: WOKEN, which direction `next` is of
   next: 5, // PASS
   taken: 6, // turns without JavaScript
@@ -35,7 +35,7 @@ export const PASS_STATE = {
   pings: 13, // all of them
   worked: 14, // not 0: JavaScript is wanted by turns that went on without it, one less than this
   rested: 15, // when the port began to rest, before the last wake
-  due: 16, // set before turns go on: JavaScript is wanted then
+  due: 16, // set before the shard sleeps or goes on: JavaScript is wanted then
 } as const;
 /** Behind those: turns without JavaScript by how long they took, by `turnBucket`. */
 const TIMES = 20;

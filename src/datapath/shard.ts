@@ -4,7 +4,7 @@
  * event loop gets a pass at least every millisecond if it wants one; then the shard arms its wake-up and sleeps.
  */
 import type { Addon, IndexHandle, LanesHandle } from '../native/index.ts';
-import { type StageStatistics, TURN_BUCKETS, turnBucket } from '../observe/statistics.ts';
+import { TURN_BUCKETS, turnBucket } from '../observe/statistics.ts';
 import { type Micros, MS } from '../wire/time.ts';
 import { chooseAead, type ShardAead } from './backends.ts';
 import { VERDICTS } from './batch.ts';
@@ -21,6 +21,7 @@ import { createNativePacer, PACER_STATE, type Pacer } from './pacer.ts';
 import { createPass, PASS_STATE } from './pass.ts';
 import type { Path } from './path.ts';
 import { called, isHeld, mayRun, runDownlink, runTurns, runUplink, STAGES } from './pipeline.ts';
+import { PORT_DROPS, withPortDrops } from './port-drops.ts';
 import type { ReferenceBatch } from './reference/memory.ts';
 import { createNoblePath, type NobleOptions } from './reference/nodes.ts';
 import { type FilterOptions, SocketFilter } from './socket-filter.ts';
@@ -60,19 +61,6 @@ const TRAIN_STARTS = [1, 2, 4, 8, 16, 32, 64];
 const UPLINK = 1 | 4 | 16 | 32;
 /** And for the downlink: device, handover, a blocked transmit that may go on. */
 const DOWNLINK = 2 | 4 | 8;
-/** What the port drops and counts by itself: its counter, the stage, the verdict. */
-const PORT_DROPS = [
-  ['socketDrops', 'udp.receive', 'socketFull'],
-  ['filtered', 'udp.receive', 'filtered'],
-  ['garbage', 'udp.receive', 'badMagic'],
-  ['handshakeDrops', 'udp.receive', 'handshakesFull'],
-  ['strangerDrops', 'udp.receive', 'strangersFull'],
-  ['truncated', 'udp.receive', 'truncated'],
-  ['badVnet', 'tun.receive', 'badGso'],
-  ['sendErrors', 'udp.transmit', 'sendFailed'],
-  ['tunErrors', 'tun.transmit', 'tunRefused'],
-] as const;
-
 export interface ShardOptions {
   readonly shard: number;
   readonly shards: number;
@@ -346,12 +334,8 @@ export class Shard {
   readonly #busy = (): void => {
     this.#scheduled = false;
     if (this.#stopped) return;
-    if (this.#armed) {
-      this.#addon.disarm(this.#path.port);
-      this.#armed = false;
-      if (this.#path.pass) this.#path.pass.state[PASS_STATE.worked] = 0; // they have not called
-    }
     const began = this.#addon.monotonicMicros();
+    if (this.#armed) this.#disarm(began);
     // A turn after a pass of the event loop counts from the turn before: messages and handshakes delay packets too.
     let last = this.#passSince ?? began;
     this.#wakes = began - this.#sleepsSince > LONG_SLEEP ? 1 : this.#wakes + 1;
@@ -410,12 +394,29 @@ export class Shard {
     return !hasOutput && backlog === 0 && this.#path.queuedOut === 0 && !this.#isNear(now);
   }
 
+  /** JavaScript has something to do by itself: the addon has not called. */
+  #disarm(now: Micros): void {
+    const { pass, port } = this.#path;
+    this.#addon.disarm(port);
+    this.#armed = false;
+    this.#path.found = false;
+    if (!pass || pass.state[PASS_STATE.worked] === 0) return;
+    pass.state[PASS_STATE.worked] = 0;
+    this.#beyondLone(now);
+  }
+
+  /** The shard was at work: what comes next is no lone packet. */
+  #beyondLone(now: Micros): void {
+    this.#wakes = LONE_WAKES;
+    this.#sleepsSince = now;
+  }
+
   /** Turns that need no JavaScript, in the event loop's place. @returns false when the next one does */
   #goOn(now: Micros): boolean {
     if (!this.#mayRest(now) || !mayRun(this.#path)) return false;
     const { pass, port } = this.#path;
     if (!pass || pass.state[PASS_STATE.began] !== Number.POSITIVE_INFINITY) return false; // as this one did: there may be more of that
-    pass.state[PASS_STATE.due] = this.#setTimer(now);
+    this.#setTimer(now);
     this.#addon.goOn(port, this.#woken);
     this.#armed = true;
     this.#path.ready = 0;
@@ -434,26 +435,25 @@ export class Shard {
     return true;
   }
 
-  /** For what is due while the shard sleeps, or goes on without JavaScript. @returns when that is */
-  #setTimer(now: Micros): Micros {
+  /** For what is due while the shard sleeps, or goes on without JavaScript. */
+  #setTimer(now: Micros): void {
     // a departure before its time, as the timer fires late: the rest is waited for awake
     const departure = this.#path.queuedOut === 0 ? this.#departure - NEAR : Number.POSITIVE_INFINITY;
     const deadline = Math.min(departure, this.control.nextDeadline() ?? Infinity, this.doorsOpenAt ?? Infinity);
+    if (this.#path.pass) this.#path.pass.state[PASS_STATE.due] = deadline;
     // A shard sleeps thousands of times a second, a deadline is seconds away: a timer that rings early costs one turn.
-    if (deadline === Number.POSITIVE_INFINITY || this.#timerAt <= deadline) return deadline;
+    if (deadline === Number.POSITIVE_INFINITY || this.#timerAt <= deadline) return;
     clearTimeout(this.#timer);
     this.#timerAt = deadline;
     this.#timer = setTimeout(this.#due, Math.max(0, Math.min((deadline - now) / 1000, 2 ** 30)));
-    return deadline;
   }
 
   readonly #woken = (): void => {
     this.#armed = false;
     const now = this.#addon.monotonicMicros();
     if (called(this.#path, now)) {
-      this.#wakes = LONE_WAKES; // this one is no lone packet's
-      this.#sleepsSince = now;
-      if (this.#measure(this.#addon.monotonicMicros(), now)) this.#turns++;
+      this.#beyondLone(now);
+      if (this.#path.resumed && this.#measure(this.#addon.monotonicMicros(), now)) this.#turns++;
     } else {
       this.#sleepsSince = Math.max(this.#sleepsSince, this.#path.pass?.state[PASS_STATE.rested] ?? 0);
     }
@@ -488,11 +488,4 @@ function createPath(
     nodes: createNativeNodes(addon, handle, counters),
     pacer: createNativePacer(addon, handle, batches.released, options.trainSegments),
   };
-}
-
-function withPortDrops(stage: StageStatistics, counted: Readonly<Record<string, number>>): StageStatistics {
-  const drops: Record<string, number> = { ...stage.drops };
-  for (const [name, at, reason] of PORT_DROPS)
-    if (at === stage.stage && counted[name] > 0) drops[reason] = (drops[reason] ?? 0) + counted[name];
-  return { ...stage, drops };
 }
