@@ -91,7 +91,7 @@ export interface Addon {
   wait(port: PortHandle, waitUs: number): number;
   /** Idle: `callback()` runs once on this thread's event loop when wait() would return non-zero; arm again after it ran. Returns at once with true if work is there already (and does not arm). */
   arm(port: PortHandle, callback: () => void): boolean;
-  /** Busy: this thread takes turns (passTurns) in the event loop's place, and looks after the event loop at least once a millisecond; when nothing has come for that long, it is as if armed. `callback()` runs once, when JavaScript is wanted: PASS_STATE says why. The port must have a pass. */
+  /** Busy: this thread takes turns (passTurns) in the event loop's place, and looks after the event loop at least once a millisecond; where nothing has come for 0.8 ms it is as if armed. `callback()` runs once, when JavaScript is wanted: PASS_STATE says why. The port must have a pass. */
   goOn(port: PortHandle, callback: () => void): void;
   disarm(port: PortHandle): void;
   /** Fills the port's udpReceive batch from entry 0 (it must have been cleared) with up to `limit` trains; sets offset, length, segmentSize (UDP_GRO, 0 = single), address, block; slot -1, verdict pass. @returns count */

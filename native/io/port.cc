@@ -1,5 +1,4 @@
-// What every backend does alike: what comes becomes entries, and what is to leave is counted. When it waits is in waking.cc, the ways out are in
-// udp_transmit.cc and tun_transmit.cc.
+// What every backend does alike: what comes becomes entries. When a port waits is in waking.cc, the ways out are in udp_transmit.cc and tun_transmit.cc.
 #include "io/port.h"
 
 #include <algorithm>
@@ -136,19 +135,6 @@ uint32_t Port::take_over(HandoverKind kind, uint32_t limit) {
   const uint32_t taken = options_.handover->take(options_.shard, kind, *batch, limit, counters_.truncated);
   counters_.taken_over += taken;
   return taken;
-}
-
-// ---- waiting ---------------------------------------------------------------------------------------------------------
-
-uint32_t Port::wait(double wait_us) {
-  if (wait_us <= 0) return look(0);
-  const double deadline = monotonic_micros() + wait_us;
-  for (;;) {
-    const uint32_t bits = look(wait_us);
-    if (bits) return bits;
-    wait_us = deadline - monotonic_micros();
-    if (wait_us <= 0) return 0;
-  }
 }
 
 // ---- transmitting: what both directions share ----------------------------------------------------------------------------

@@ -22,6 +22,17 @@ double due_at(double now, int timeout_ms) { return timeout_ms < 0 ? std::numeric
 
 }  // namespace
 
+uint32_t Port::wait(double wait_us) {
+  if (wait_us <= 0) return look(0);
+  const double deadline = monotonic_micros() + wait_us;
+  for (;;) {
+    const uint32_t bits = look(wait_us);
+    if (bits) return bits;
+    wait_us = deadline - monotonic_micros();
+    if (wait_us <= 0) return 0;
+  }
+}
+
 bool Port::start_waker(int descriptor) {
   waker_ = Waker::create(environment_, descriptor, {.woken = [this] { return woken(); }, .stay = [this] { return stay(); }});
   return waker_ != nullptr;

@@ -27,7 +27,7 @@ import { createNoblePath, type NobleOptions } from './reference/nodes.ts';
 import { type FilterOptions, SocketFilter } from './socket-filter.ts';
 import { StageCounters } from './stages.ts';
 import { SessionTable, SlotPool } from './table.ts';
-import { Turns } from './turns.ts';
+import { LONG, Turns } from './turns.ts';
 
 /** Longest wait in the kernel between two busy turns: long enough to gather a vector, short enough to be no delay. */
 const BUSY_WAIT_US = 50;
@@ -40,9 +40,9 @@ const LONE_WAKES = 3;
 const LONE_TURNS = 3;
 /**
  * The same for turns that the addon takes; and when JavaScript looks at those that go on without it: soon where more comes than is worked on, which is what
- * fair shares and turns are for (2 ms is what turns.ts takes for long), and else for what it counts.
+ * fair shares and turns are for (what turns.ts takes for long), and else for what it counts.
  */
-const CALLS = { loneTurns: LONE_WAKES * LONE_TURNS, longSleep: LONG_SLEEP, soon: 2 * MS, late: 8 * MS };
+const CALLS = { loneTurns: LONE_WAKES * LONE_TURNS, longSleep: LONG_SLEEP, soon: LONG, late: 8 * MS };
 /** What sessions that begin may take of a turn: two of their steps, so that none waits long behind another, and packets behind neither. */
 const WORK: Micros = 300;
 /** The event loop's pass: timers, messages, TCP. */
@@ -61,6 +61,7 @@ const TRAIN_STARTS = [1, 2, 4, 8, 16, 32, 64];
 const UPLINK = 1 | 4 | 16 | 32;
 /** And for the downlink: device, handover, a blocked transmit that may go on. */
 const DOWNLINK = 2 | 4 | 8;
+
 export interface ShardOptions {
   readonly shard: number;
   readonly shards: number;

@@ -13,7 +13,7 @@ const FULL = VECTOR / 2;
 /** And bytes: a vector of long ones is as many as stay in the cache (native/io/portion.h). */
 const FULL_BYTES = 262_144;
 /** For so long the device must have given full vectors, or the socket taken nothing. */
-const LONG: Micros = 2_000;
+export const LONG: Micros = 2_000;
 /** A vector that is not full ends nothing: the next one may have come while this one was worked on. */
 const GAP: Micros = 5_000;
 /** Two sessions in so much time: there is somebody to be fair to. */
