@@ -262,6 +262,8 @@ export interface Addon {
     longSleepUs: number;
     soonUs: number; // of goOn: JavaScript is wanted after so long where every look found more than was taken, else after lateUs
     lateUs: number;
+    full: number; // a vector of so many superpackets, or so many bytes, is not all that the device has
+    fullBytes: number;
   }): { handle: PassHandle; state: ArrayBuffer; stages: ArrayBuffer };
   /** udpReceive, locate, open, admit, coalesce, tunTransmit until the vector is through. The uplink's batches must be empty, and are again when it returns PASS.done. @returns PASS */
   passUplink(pass: PassHandle, now: number, limit: number): number;

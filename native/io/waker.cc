@@ -4,6 +4,11 @@
 #include "core/values.h"
 
 namespace ringway {
+namespace {
+
+void nothing(uv_idle_t*) {}  // that the handle is active is what keeps libuv from waiting
+
+}  // namespace
 
 Waker* Waker::create(Environment& environment, int descriptor, Owner owner) {
   napi_env env = environment.env();
@@ -54,7 +59,7 @@ bool Waker::rest() {
 
 // An epoll descriptor would be readable with every packet. The idle handle, because libuv may be about to wait: with nothing to wait for.
 void Waker::work() {
-  uv_idle_start(&idle_, [](uv_idle_t*) {});
+  uv_idle_start(&idle_, nothing);
   uv_ref(reinterpret_cast<uv_handle_t*>(&prepare_));  // which is all that keeps the event loop alive now
   if (polling_) uv_poll_stop(&poll_);
   polling_ = false;
@@ -122,7 +127,7 @@ void Waker::prepared(uv_prepare_t* prepare) {
     case Stay::none:
       return;
     case Stay::looked:
-      uv_idle_start(&waker->idle_, [](uv_idle_t*) {});
+      uv_idle_start(&waker->idle_, nothing);
       return;
     case Stay::wanted:
       uv_update_time(prepare->loop);

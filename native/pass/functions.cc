@@ -32,7 +32,9 @@ napi_value create_pass(napi_env env, napi_callback_info info) {
   const Pass::Calls calls{static_cast<uint32_t>(options.integer("loneTurns", 0, max_lone_turns)),
                           static_cast<double>(options.integer("longSleepUs", 0, max_long_sleep_us)),
                           static_cast<double>(options.integer("soonUs", 0, max_long_sleep_us)),
-                          static_cast<double>(options.integer("lateUs", 0, max_long_sleep_us))};
+                          static_cast<double>(options.integer("lateUs", 0, max_long_sleep_us)),
+                          static_cast<uint32_t>(options.integer("full", 1, max_limit)),
+                          static_cast<uint32_t>(options.integer("fullBytes", 1, UINT32_MAX))};
   if (!args.ok()) return nullptr;
   const PortOptions& port = parts.port->options();
   if (port.udp < 0 || port.tun < 0) return args.refuse_type("options.port", "must have a UDP socket and a TUN queue");

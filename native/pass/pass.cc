@@ -10,12 +10,6 @@
 #include "steering/floors.h"
 
 namespace ringway {
-namespace {
-
-// What src/datapath/turns.ts takes for more than was taken.
-constexpr uint32_t long_vector = 16, long_bytes = 262'144;
-
-}  // namespace
 
 std::shared_ptr<Pass> Pass::create(Parts parts, Calls calls) {
   auto state = Mapping::anonymous(words * sizeof(double));
@@ -67,10 +61,10 @@ Port::Woke Pass::work(double until, double idle_us) {
 // Either direction had more than was taken, whenever it was looked at.
 bool Pass::is_pressed() const {
   const auto count = static_cast<uint32_t>(words_of()[down]);
-  if (words_of()[drained] == 0 || count >= long_vector) return true;
+  if (words_of()[drained] == 0 || count >= calls_.full) return true;
   size_t bytes = 0;
   for (uint32_t i = 0; i < std::min(count, parts_.superpackets_in->capacity); i++) bytes += parts_.superpackets_in->length[i];
-  return bytes >= long_bytes;
+  return bytes >= calls_.full_bytes;
 }
 
 uint32_t Pass::turns(double since, double wait_us, double until, double idle_us) {

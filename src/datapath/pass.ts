@@ -72,6 +72,9 @@ export interface PassOptions {
   /** Turns that go on without JavaScript see it after so long, where all of them had more than they could take, or else. */
   readonly soon: Micros;
   readonly late: Micros;
+  /** A vector of so many superpackets, or so many bytes, is not all that the device has. */
+  readonly full: number;
+  readonly fullBytes: number;
 }
 
 /** Batches must be of `addon.createBatch`, the port one with a socket and a device. */
@@ -86,6 +89,8 @@ export function createPass(addon: Addon, options: PassOptions): Pass {
     longSleepUs: options.longSleep,
     soonUs: options.soon,
     lateUs: options.late,
+    full: options.full,
+    fullBytes: options.fullBytes,
     trainsIn: nativeBatch(batches.trainsIn),
     packets: nativeBatch(batches.packets),
     superpacketsOut: nativeBatch(batches.superpacketsOut),

@@ -9,9 +9,9 @@ import { VECTOR } from './batches.ts';
 import { UNLIMITED } from './pacer.ts';
 
 /** Superpackets of a full vector: not all that wait have come into the ring by the time it is looked at. */
-const FULL = VECTOR / 2;
+export const FULL = VECTOR / 2;
 /** And bytes: a vector of long ones is as many as stay in the cache (native/io/portion.h). */
-const FULL_BYTES = 262_144;
+export const FULL_BYTES = 262_144;
 /** For so long the device must have given full vectors, or the socket taken nothing. */
 export const LONG: Micros = 2_000;
 /** A vector that is not full ends nothing: the next one may have come while this one was worked on. */
