@@ -44,7 +44,7 @@ class Pass final : public Port::Sleeper {
   struct Calls {
     uint32_t lone_turns;  // so many turns after a sleep of `long_sleep` microseconds are a lone packet's, and its answer's
     double long_sleep;
-    double soon, late;           // at work: after so long, where more came than could be worked on, or else
+    double soon, late;          // at work: after so long, where more came than could be worked on, or else
     uint32_t full, full_bytes;  // the device has more than a vector of so many superpackets, or bytes
   };
   // nullptr when memory is short.
