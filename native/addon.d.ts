@@ -140,6 +140,7 @@ export interface Addon {
   /** TUNSETOFFLOAD: CSUM|TSO4|TSO6 and, where the kernel has it, USO4|USO6; off = 0. @returns the mask in force (0 = refused or off) */
   tunOffload(descriptor: number, on: boolean): number;
   tunMtu(name: string): number;
+  /** portNumber 0: one that nobody has, with reusePort, too. */
   openUdp(options: {
     address: string; portNumber: number; reusePort: boolean; bufferBytes: number; // SO_SNDBUF/RCVBUF, the FORCE forms when allowed
     gro: boolean; packetInfo: boolean; pmtu: 'omit' | 'default' | 'probe'; mark?: number;

@@ -60,6 +60,21 @@ int bound_port_number(int socket) {
                                : reinterpret_cast<sockaddr_in*>(&bound.storage)->sin_port);
 }
 
+// Asked for port 0 with SO_REUSEPORT, the kernel gives out numbers that others of the same user hold with it, too (udp_lib_lport_inuse): theirs would be a part of
+// the group. So one is found without. @returns false and errno when there is none
+bool name_free_port(SocketAddress& local, int type) {
+  auto* v4 = reinterpret_cast<sockaddr_in*>(&local.storage);
+  auto* v6 = reinterpret_cast<sockaddr_in6*>(&local.storage);
+  in_port_t& port = local.is_ipv6() ? v6->sin6_port : v4->sin_port;
+  if (port != 0) return true;
+  const Descriptor finder{::socket(local.storage.ss_family, type | SOCK_CLOEXEC, 0)};
+  if (!finder.ok() || (local.is_ipv6() && !set_option(finder.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0))) return false;
+  if (bind(finder.get(), reinterpret_cast<sockaddr*>(&local.storage), local.bytes) != 0) return false;
+  const int found = bound_port_number(finder.get());
+  port = htons(static_cast<uint16_t>(found));
+  return found > 0;
+}
+
 // The FORCE form passes net.core.[rw]mem_max with CAP_NET_ADMIN; without, the kernel takes what it allows.
 bool set_buffer(int socket, int force, int plain, int bytes) {
   return bytes == 0 || set_option(socket, SOL_SOCKET, force, bytes) || set_option(socket, SOL_SOCKET, plain, bytes);
@@ -107,6 +122,7 @@ napi_value open_udp(napi_env env, napi_callback_info info) {
   if (!socket.ok()) return throw_errno(env, "socket", errno);
   const char* refused = set_up(socket.get(), local.is_ipv6(), wishes);
   if (refused) return throw_errno(env, refused, errno);
+  if (wishes.reuse_port && !name_free_port(local, SOCK_DGRAM)) return throw_errno(env, "bind", errno);
   const bool has_gro = gro && set_option(socket.get(), IPPROTO_UDP, UDP_GRO, 1);  // missing before 5.0: single datagrams then
   if (bind(socket.get(), reinterpret_cast<sockaddr*>(&local.storage), local.bytes) != 0) return throw_errno(env, "bind", errno);
   const int bound = bound_port_number(socket.get());
@@ -138,6 +154,7 @@ napi_value open_tcp_listener(napi_env env, napi_callback_info info) {
   if (!set_option(socket.get(), SOL_SOCKET, SO_REUSEADDR, 1)) return throw_errno(env, "setsockopt(SO_REUSEADDR)", errno);
   if (reuse_port && !set_option(socket.get(), SOL_SOCKET, SO_REUSEPORT, 1)) return throw_errno(env, "setsockopt(SO_REUSEPORT)", errno);
   if (local.is_ipv6() && !set_option(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0)) return throw_errno(env, "setsockopt(IPV6_V6ONLY)", errno);
+  if (reuse_port && !name_free_port(local, SOCK_STREAM)) return throw_errno(env, "bind", errno);
   if (bind(socket.get(), reinterpret_cast<sockaddr*>(&local.storage), local.bytes) != 0) return throw_errno(env, "bind", errno);
   if (listen(socket.get(), backlog) != 0) return throw_errno(env, "listen", errno);
   const int bound = bound_port_number(socket.get());

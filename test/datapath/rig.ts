@@ -374,7 +374,8 @@ export class Rig {
   connect(host: number, options: ClientOptions = {}): RigClient {
     const client = this.open(host, options);
     this.settle();
-    if (client.session.state !== 'online') throw new Error(`client ${host} is ${client.session.state}`);
+    const { state } = client.session;
+    if (state !== 'online') throw new Error(`client ${host} is ${state}; ${JSON.stringify(this.counters())}`);
     return client;
   }
 

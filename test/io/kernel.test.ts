@@ -57,6 +57,18 @@ describe('kernel calls', () => {
     addon.closeDescriptor(socket.descriptor);
   });
 
+  it('name a port that nobody has when asked for any, also for a group', () => {
+    const held = Array.from({ length: 300 }, () => openSocket({ reusePort: true }));
+    const ports = new Set(held.map(({ portNumber }) => portNumber));
+    equal(ports.size, held.length);
+    for (let i = 0; i < 2_000; i++) {
+      const { descriptor, portNumber } = openSocket({ reusePort: true }); // the kernel by itself takes one of those 21 times
+      addon.closeDescriptor(descriptor);
+      ok(!ports.has(portNumber));
+    }
+    for (const { descriptor } of held) addon.closeDescriptor(descriptor);
+  });
+
   it('open TCP listeners that node:net accepts from', async () => {
     const { descriptor, portNumber } = addon.openTcpListener({
       address: '127.0.0.1',
