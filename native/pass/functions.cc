@@ -33,6 +33,8 @@ napi_value create_pass(napi_env env, napi_callback_info info) {
                           static_cast<double>(options.integer("longSleepUs", 0, max_long_sleep_us)),
                           static_cast<double>(options.integer("soonUs", 0, max_long_sleep_us)),
                           static_cast<double>(options.integer("lateUs", 0, max_long_sleep_us)),
+                          static_cast<double>(options.integer("aloneUs", 0, max_long_sleep_us)),
+                          static_cast<double>(options.integer("togetherUs", 0, max_long_sleep_us)),
                           static_cast<uint32_t>(options.integer("full", 1, max_limit)),
                           static_cast<uint32_t>(options.integer("fullBytes", 1, UINT32_MAX))};
   if (!args.ok()) return nullptr;

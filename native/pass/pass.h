@@ -44,7 +44,8 @@ class Pass final : public Port::Sleeper {
   struct Calls {
     uint32_t lone_turns;  // so many turns after a sleep of `long_sleep` microseconds are a lone packet's, and its answer's
     double long_sleep;
-    double soon, late;          // at work: after so long, where more came than could be worked on, or else
+    double soon, late, alone;   // at work: after so long, where more came than could be worked on, or else; or where one session has the shard to itself
+    double together;            // two sessions in so much time share it
     uint32_t full, full_bytes;  // the device has more than a vector of so many superpackets, or bytes
   };
   // nullptr when memory is short.
@@ -78,6 +79,8 @@ class Pass final : public Port::Sleeper {
   Ended run(double wait_us, double until, double idle_us);
   void begin_work();
   bool is_pressed() const;
+  bool is_called() const;
+  void see(const Batch& batch, uint32_t count);
   bool turn(double now, uint32_t ready);
   void ended();
   bool stopped(uint32_t direction, Next where);
@@ -98,6 +101,8 @@ class Pass final : public Port::Sleeper {
   uint32_t turns_in_a_row_ = 0;
   double since_ = 0;       // the turn's time counts from then
   double called_at_ = 0;  // JavaScript, the last time
+  int32_t last_slot_ = -1;      // of the session that was seen last, and when another one was seen than before
+  double several_at_ = 0;
   double taken_before_ = 0;  // turns, when it was
 };
 

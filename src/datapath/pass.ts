@@ -72,6 +72,9 @@ export interface PassOptions {
   /** Turns that go on without JavaScript see it after so long, where all of them had more than they could take, or else. */
   readonly soon: Micros;
   readonly late: Micros;
+  /** Or where one session has had the shard to itself for as long as `together`. */
+  readonly alone: Micros;
+  readonly together: Micros;
   /** A vector of so many superpackets, or so many bytes, is not all that the device has. */
   readonly full: number;
   readonly fullBytes: number;
@@ -89,6 +92,8 @@ export function createPass(addon: Addon, options: PassOptions): Pass {
     longSleepUs: options.longSleep,
     soonUs: options.soon,
     lateUs: options.late,
+    aloneUs: options.alone,
+    togetherUs: options.together,
     full: options.full,
     fullBytes: options.fullBytes,
     trainsIn: nativeBatch(batches.trainsIn),

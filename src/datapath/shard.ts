@@ -27,7 +27,7 @@ import { createNoblePath, type NobleOptions } from './reference/nodes.ts';
 import { type FilterOptions, SocketFilter } from './socket-filter.ts';
 import { StageCounters } from './stages.ts';
 import { SessionTable, SlotPool } from './table.ts';
-import { FULL, FULL_BYTES, LONG, Turns } from './turns.ts';
+import { FULL, FULL_BYTES, LONG, TOGETHER, Turns } from './turns.ts';
 
 /** Longest wait in the kernel between two busy turns: long enough to gather a vector, short enough to be no delay. */
 const BUSY_WAIT_US = 50;
@@ -47,6 +47,8 @@ const CALLS = {
   longSleep: LONG_SLEEP,
   soon: LONG,
   late: 8 * MS,
+  alone: 50 * MS,
+  together: TOGETHER,
   full: FULL,
   fullBytes: FULL_BYTES,
 };

@@ -17,7 +17,7 @@ export const LONG: Micros = 2_000;
 /** A vector that is not full ends nothing: the next one may have come while this one was worked on. */
 const GAP: Micros = 5_000;
 /** Two sessions in so much time: there is somebody to be fair to. */
-const TOGETHER: Micros = 100_000;
+export const TOGETHER: Micros = 100_000;
 /** After so much time without a full vector it is over. */
 const OVER: Micros = 20_000;
 /**
