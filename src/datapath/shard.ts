@@ -27,7 +27,7 @@ import { createNoblePath, type NobleOptions } from './reference/nodes.ts';
 import { type FilterOptions, SocketFilter } from './socket-filter.ts';
 import { StageCounters } from './stages.ts';
 import { SessionTable, SlotPool } from './table.ts';
-import { FULL, FULL_BYTES, LONG, TOGETHER, Turns } from './turns.ts';
+import { LOOKS, Turns } from './turns.ts';
 
 /** Longest wait in the kernel between two busy turns: long enough to gather a vector, short enough to be no delay. */
 const BUSY_WAIT_US = 50;
@@ -38,20 +38,8 @@ const LONG_SLEEP: Micros = 1 * MS;
 /** Wakes and turns after which it was no lone packet, with the answer to it. */
 const LONE_WAKES = 3;
 const LONE_TURNS = 3;
-/**
- * The same for turns that the addon takes; and when JavaScript looks at those that go on without it: soon where more comes than is worked on, which is what
- * fair shares and turns are for (what turns.ts takes for long), and else for what it counts.
- */
-const CALLS = {
-  loneTurns: LONE_WAKES * LONE_TURNS,
-  longSleep: LONG_SLEEP,
-  soon: LONG,
-  late: 8 * MS,
-  alone: 50 * MS,
-  together: TOGETHER,
-  full: FULL,
-  fullBytes: FULL_BYTES,
-};
+/** The same for turns that the addon takes. */
+const CALLS = { loneTurns: LONE_WAKES * LONE_TURNS, longSleep: LONG_SLEEP, ...LOOKS };
 /** What sessions that begin may take of a turn: two of their steps, so that none waits long behind another, and packets behind neither. */
 const WORK: Micros = 300;
 /** The event loop's pass: timers, messages, TCP. */

@@ -3,21 +3,33 @@
  * pass through the pacer as they came. A queue that stays long is filled by those who send the most, and delays and drops everybody alike:
  * then the shard reads the device faster than it can seal, keeps a bounded queue for each session, and lets each have its turn.
  */
-import type { Micros } from '../wire/time.ts';
+import { type Micros, MS } from '../wire/time.ts';
 import type { Batch } from './batch.ts';
 import { VECTOR } from './batches.ts';
 import { UNLIMITED } from './pacer.ts';
 
 /** Superpackets of a full vector: not all that wait have come into the ring by the time it is looked at. */
-export const FULL = VECTOR / 2;
+const FULL = VECTOR / 2;
 /** And bytes: a vector of long ones is as many as stay in the cache (native/io/portion.h). */
-export const FULL_BYTES = 262_144;
+const FULL_BYTES = 262_144;
 /** For so long the device must have given full vectors, or the socket taken nothing. */
-export const LONG: Micros = 2_000;
+const LONG: Micros = 2_000;
+/** Two sessions in so much time: there is somebody to be fair to. */
+const TOGETHER: Micros = 100_000;
+/**
+ * When JavaScript looks at turns that go on without it: soon where more comes than is worked on, which is what fair shares and turns are for, and else for
+ * what it counts; seldom where one session has the shard to itself.
+ */
+export const LOOKS = {
+  soon: LONG,
+  late: 8 * MS,
+  alone: 50 * MS,
+  together: TOGETHER,
+  full: FULL,
+  fullBytes: FULL_BYTES,
+};
 /** A vector that is not full ends nothing: the next one may have come while this one was worked on. */
 const GAP: Micros = 5_000;
-/** Two sessions in so much time: there is somebody to be fair to. */
-export const TOGETHER: Micros = 100_000;
 /** After so much time without a full vector it is over. */
 const OVER: Micros = 20_000;
 /**
