@@ -263,7 +263,8 @@ export interface Addon {
     longSleepUs: number;
     soonUs: number; // of goOn: JavaScript is wanted after so long where every look found more than was taken, else after lateUs
     lateUs: number;
-    aloneUs: number; togetherUs: number; // or after aloneUs, where no second session was seen for togetherUs
+    aloneUs: number; // or after that, where no second session was seen for togetherUs
+    togetherUs: number;
     full: number; // a vector of so many superpackets, or so many bytes, is not all that the device has
     fullBytes: number;
   }): { handle: PassHandle; state: ArrayBuffer; stages: ArrayBuffer };

@@ -66,10 +66,10 @@ bool Pass::is_called() const {
 }
 
 // Whose entries these are.
-void Pass::see(const Batch& batch, uint32_t count) {
+void Pass::see(const Batch& batch, uint32_t count, double now) {
   for (uint32_t i = 0; i < count; i++) {
     if (batch.slot[i] == last_slot_ || batch.slot[i] < 0) continue;
-    if (last_slot_ >= 0) several_at_ = since_;
+    if (last_slot_ >= 0) several_at_ = now;
     last_slot_ = batch.slot[i];
   }
 }
@@ -161,7 +161,7 @@ Pass::Next Pass::uplink(double now, uint32_t limit) {
   stages_.count(stage::udp_receive, count);
   if (count == 0) return Next::done;
   const bool all = nodes::locate(*lanes, *trains) == count;
-  see(*trains, count);
+  see(*trains, count, now);
   if (!all) return Next::located;
   while (trains->header->consumed < count) {
     packets->clear();
@@ -230,7 +230,7 @@ Pass::Next Pass::downlink(double now, uint32_t limit) {
   if (count == 0) return Next::done;
   const uint32_t passing = nodes::lookup(*lanes, *superpackets);
   stages_.count(stage::lookup, count);
-  see(*superpackets, count);
+  see(*superpackets, count, now);
   if (passing < count) return Next::looked_up;
   for (uint32_t before = 0;; before = superpackets->header->consumed) {
     const uint32_t consumed = nodes::seal(*lanes, *superpackets, *out, max_segments, now);

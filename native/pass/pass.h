@@ -80,7 +80,7 @@ class Pass final : public Port::Sleeper {
   void begin_work();
   bool is_pressed() const;
   bool is_called() const;
-  void see(const Batch& batch, uint32_t count);
+  void see(const Batch& batch, uint32_t count, double now);
   bool turn(double now, uint32_t ready);
   void ended();
   bool stopped(uint32_t direction, Next where);
