@@ -145,6 +145,7 @@ export interface Addon {
     address: string; portNumber: number; reusePort: boolean; bufferBytes: number; // SO_SNDBUF/RCVBUF, the FORCE forms when allowed
     gro: boolean; packetInfo: boolean; pmtu: 'omit' | 'default' | 'probe'; mark?: number;
   }): { descriptor: number; portNumber: number; sendBuffer: number; receiveBuffer: number; gro: boolean };
+  /** portNumber 0: as openUdp. */
   openTcpListener(options: { address: string; portNumber: number; reusePort: boolean; backlog: number }): { descriptor: number; portNumber: number };
   createMemfd(name: string, bytes: number): number;
   closeDescriptor(descriptor: number): void;

@@ -101,8 +101,8 @@ class Pass final : public Port::Sleeper {
   uint32_t turns_in_a_row_ = 0;
   double since_ = 0;       // the turn's time counts from then
   double called_at_ = 0;  // JavaScript, the last time
-  int32_t last_slot_ = -1;      // of the session that was seen last, and when another one was seen than before
-  double several_at_ = 0;
+  int32_t last_slot_ = -1;  // of the session that was seen last
+  double several_at_ = 0;  // when another one was seen than before
   double taken_before_ = 0;  // turns, when it was
 };
 
