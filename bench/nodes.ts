@@ -176,8 +176,13 @@ export function createPipeline(
   const toTun = copies ? createBatch(addon, 64).batch : createBatch(addon, 64, arena, PACKETS).batch;
   const count = fill(end, fromTun, packetBytes, superpackets);
 
+  const given = Array.from({ length: fromTun.header[HEADER.count] }, (_, i) =>
+    fromTun.bytes.slice(fromTun.offset[i], fromTun.offset[i] + fromTun.length[i]),
+  );
+  // superpackets do not outlive being sealed: their bytes are put back
   const sealInto = (out: Batch) => {
     nodes.clear(out);
+    for (const [i, bytes] of given.entries()) fromTun.bytes.set(bytes, fromTun.offset[i]);
     fromTun.header[HEADER.consumed] = 0;
     return nanoseconds(() => {
       nodes.lookup(fromTun);
@@ -193,7 +198,7 @@ export function createPipeline(
     trains.bytes.slice(trains.offset[i], trains.offset[i] + trains.length[i]),
   );
   // what was sealed last is opened again and again: the window forgets it, the bytes are put back
-  const uplink = (given?: (superpackets: Batch) => void) => {
+  const uplink = (take?: (superpackets: Batch) => void) => {
     for (const [i, bytes] of sealed.entries()) {
       trains.bytes.set(bytes, offsets[i]);
       trains.offset[i] = offsets[i];
@@ -201,7 +206,7 @@ export function createPipeline(
     }
     table.bytes.fill(0, PUBLIC_OFFSETS.laneHighest, PUBLIC_OFFSETS.packetsOpened);
     trains.header[HEADER.consumed] = 0;
-    if (!given) {
+    if (!take) {
       const handles = [nativeBatch(trains), nativeBatch(packets), nativeBatch(toTun)] as const;
       return nanoseconds(() => addon.uplinkNodes(end.lanes, ...handles, 'inline', NOW));
     }
@@ -213,12 +218,13 @@ export function createPipeline(
         nodes.open(trains, packets, NOW, 'inline');
         nodes.admit(packets, NOW);
         nodes.coalesce(packets, toTun, 'inline');
-        given(toTun);
+        take(toTun);
       } while (trains.header[HEADER.consumed] < entries);
     });
   };
   const taken: Uint8Array[] = [];
   uplink((superpackets) => taken.push(payloadsOf(superpackets)));
+  for (const [i, bytes] of given.entries()) fromTun.bytes.set(bytes, fromTun.offset[i]);
   deepEqual(Buffer.concat(taken).equals(payloadsOf(fromTun)), true, 'what was opened is not what was sealed');
   return { packets: count, downlink: () => sealInto(apart), uplink: () => uplink(write) };
 }

@@ -54,13 +54,27 @@ std::vector<Packet> cut(const Segmenter& segmenter) {
   return segments;
 }
 
-void check_segments(const Packet& packet, const SuperpacketHints& hints) {
+// The same packets, made in the superpacket itself.
+void check_placed(const Segmenter& segmenter, const std::vector<Packet>& segments) {
+  uint8_t header[Segmenter::max_header];
+  segmenter.save_header(header);
+  uint64_t sum = segmenter.sum(0);
+  for (uint32_t i = 0; i < segments.size(); i++) {
+    const uint8_t* placed = segmenter.place(i, header, sum);
+    if (i + 1 < segments.size()) sum = segmenter.sum(i + 1);
+    must(std::equal(segments[i].begin(), segments[i].end(), placed));
+  }
+}
+
+void check_segments(Packet packet, const SuperpacketHints& hints) {
   Segmenter segmenter;
   if (!segmenter.begin(packet, hints)) return;
   must(segmenter.segments() > 0);
   const std::vector<Packet> segments = cut(segmenter);
+  const bool is_ipv4 = packet[0] >> 4 == 4;
+  check_placed(segmenter, segments);
   if (hints.kind == gso::none) return;
-  if (packet[0] >> 4 != 4) return;
+  if (!is_ipv4) return;
   Coalescer coalescer;
   coalescer.begin(true, true);
   for (const Packet& segment : segments) {

@@ -1,6 +1,9 @@
-// lanes.seal: from superpackets to sealed trains, one pass over the payload and the AEAD in place behind it.
+// lanes.seal: from superpackets to sealed trains. Long packets are made in the superpacket itself, by one pass over their payload for the checksum, and the
+// AEAD takes them from there into the train; short ones are copied into it, and sealed in groups.
 #include <algorithm>
+#include <utility>
 
+#include "aead/short_gcm.h"
 #include "nodes/header.h"
 #include "nodes/nodes.h"
 #include "packet/ip.h"
@@ -12,6 +15,9 @@ constexpr uint32_t max_train_bytes = 65'000;  // above it the kernel segments in
 constexpr uint32_t frame_header = 3;          // Data frame: 05, length
 constexpr uint8_t data_frame = 5;
 constexpr uint32_t group = 8;  // datagrams written before they are sealed
+// Bytes. Short packets are sealed faster in groups; and with a longer one no segment's headers lie over the first one's.
+constexpr uint32_t longest_copied = 2 * Segmenter::max_header + frame_header;
+static_assert(longest_copied >= short_gcm::max_length);
 
 enum class Path : uint8_t { stream, lane, record };
 
@@ -34,6 +40,8 @@ struct Cursor {
   bool done() const { return job == SealJob::last; }
   uint32_t length() const { return jobs[job].segmenter.length(segment); }
   const Segmenter& segmenter() const { return jobs[job].segmenter; }
+  bool is_long() const { return segmenter().length(0) > longest_copied; }
+  uint32_t left() const { return segmenter().segments() - segment; }
   void advance() {
     if (++segment < jobs[job].segmenter.segments()) return;
     segment = 0;
@@ -62,6 +70,9 @@ class Sealer {
   TrainPlan plan_train(Cursor cursor) const;
   void seal_train(Cursor& cursor, const TrainPlan& plan, uint8_t* to, uint32_t entry);
   void seal_lane(Cursor& cursor, const TrainPlan& plan, uint8_t* to, uint64_t counter);
+  uint8_t* write_lane(const uint8_t* header, uint8_t* to, uint64_t counter, uint32_t length) const;
+  uint8_t* seal_long(Cursor& cursor, uint32_t count, const uint8_t* header, uint8_t* to, uint64_t counter);
+  void seal_between(const Cursor& cursor, uint8_t* record, const uint8_t* nonce);
   void seal_records(Cursor& cursor, const TrainPlan& plan, uint8_t* to, uint64_t number);
 
   Lanes& lanes_;
@@ -74,6 +85,7 @@ class Sealer {
   SecretSlot* secret_ = nullptr;
   const RecordKey* key_ = nullptr;
   Path path_ = Path::lane;
+  uint8_t inner_header_[Segmenter::max_header];  // of the superpacket that is sealed from where it lies
 };
 
 // ---- what to take -----------------------------------------------------------------------------------------------------
@@ -180,8 +192,40 @@ TrainPlan Sealer::plan_train(Cursor cursor) const {
 
 // ---- sealing ------------------------------------------------------------------------------------------------------------
 
-// Both write a group of datagrams before they seal the first of them: what the AEAD loads in vectors was stored in small pieces, and
-// must have left the store buffer by then (a stall of a dozen cycles each otherwise). A group stays in the L1 cache.
+// Headers of a datagram of the Expresslane. Returns where its packet goes.
+uint8_t* Sealer::write_lane(const uint8_t* header, uint8_t* to, uint64_t counter, uint32_t length) const {
+  std::memcpy(to, header, lightway::header_bytes);
+  uint8_t* frame = to + lightway::header_bytes;
+  store64(frame + lane::counter, counter);
+  std::memcpy(frame + lane::iv, secret_->lane_send.salt, 4);
+  store64(frame + lane::iv + 4, counter);
+  store16(frame + lane::length, static_cast<uint16_t>(length));
+  store16(frame + lane::flags, 0);
+  return frame + lane::header_bytes;
+}
+
+// `count` segments of the job at hand, from the superpacket. The payload of the next one is summed between making a packet and sealing it: what the AEAD
+// loads in vectors was stored in small pieces, and must have left the store buffer by then (a stall of a dozen cycles otherwise).
+uint8_t* Sealer::seal_long(Cursor& cursor, uint32_t count, const uint8_t* header, uint8_t* to, uint64_t counter) {
+  const bool with_flags = (slot_->flags & slot_flag::aad_flags) != 0;
+  const Segmenter& segmenter = cursor.segmenter();
+  if (cursor.segment == 0) segmenter.save_header(inner_header_);
+  uint64_t sum = segmenter.sum(cursor.segment);
+  for (uint32_t segment = cursor.segment, end = segment + count; segment < end; segment++, counter++, cursor.advance()) {
+    const uint32_t length = segmenter.length(segment);
+    uint8_t* body = write_lane(header, to, counter, length);
+    uint8_t* frame = to + lightway::header_bytes;
+    uint8_t aad[24];
+    const size_t aad_length = lane::make_aad(header + lightway::id, frame, with_flags, aad);
+    const uint8_t* packet = segmenter.place(segment, inner_header_, sum);
+    if (segment + 1 < end) sum = segmenter.sum(segment + 1);
+    lanes_.aead->seal(key_->schedule, frame + lane::iv, aad, aad_length, packet, body, length, frame + lane::tag);
+    to = body + length;
+  }
+  return to;
+}
+
+// Both write a group of datagrams before they seal the first of them, for the store buffer's sake too. A group stays in the L1 cache.
 
 void Sealer::seal_lane(Cursor& cursor, const TrainPlan& plan, uint8_t* to, uint64_t counter) {
   Sealed written[group];
@@ -190,20 +234,22 @@ void Sealer::seal_lane(Cursor& cursor, const TrainPlan& plan, uint8_t* to, uint6
   uint8_t header[lightway::header_bytes];
   lightway::write(header, *slot_, true);
   for (uint32_t left = plan.datagrams; left > 0;) {
-    const uint32_t count = std::min(left, group);
-    for (uint32_t i = 0; i < count; i++, counter++, cursor.advance()) {
+    if (cursor.is_long()) {
+      const uint32_t count = std::min(left, cursor.left());
+      to = seal_long(cursor, count, header, to, counter);
+      counter += count;
+      left -= count;
+      continue;
+    }
+    const uint32_t most = std::min(left, group);
+    uint32_t count = 0;
+    for (; count < most && !cursor.is_long(); count++, counter++, cursor.advance()) {
       const uint32_t length = cursor.length();
-      std::memcpy(to, header, sizeof header);
+      uint8_t* body = write_lane(header, to, counter, length);
       uint8_t* frame = to + lightway::header_bytes;
-      store64(frame + lane::counter, counter);
-      std::memcpy(frame + lane::iv, secret_->lane_send.salt, 4);
-      store64(frame + lane::iv + 4, counter);
-      store16(frame + lane::length, static_cast<uint16_t>(length));
-      store16(frame + lane::flags, 0);
-      uint8_t* body = frame + lane::header_bytes;
       cursor.segmenter().write(cursor.segment, body);
-      const size_t aad_length = lane::make_aad(header + lightway::id, frame, with_flags, aads[i]);
-      written[i] = {frame + lane::iv, aads[i], static_cast<uint32_t>(aad_length), length, body, frame + lane::tag};
+      const size_t aad_length = lane::make_aad(header + lightway::id, frame, with_flags, aads[count]);
+      written[count] = {frame + lane::iv, aads[count], static_cast<uint32_t>(aad_length), length, body, frame + lane::tag};
       to = body + length;
     }
     lanes_.aead->seal_group(key_->schedule, {written, count});
@@ -215,28 +261,49 @@ void Sealer::seal_records(Cursor& cursor, const TrainPlan& plan, uint8_t* to, ui
   Sealed written[group];
   uint8_t nonces[group][16];
   const uint8_t* samples[group];
+  uint8_t* records[group];
   uint16_t masks[group];
   const RecordSecret& secret = secret_->send_record[slot_->send_epoch & 3];
   for (uint32_t left = plan.datagrams; left > 0;) {
     const uint32_t count = std::min(left, group);
+    uint32_t copied = 0;
     for (uint32_t i = 0; i < count; i++, number++, cursor.advance()) {
       const uint32_t length = cursor.length(), content = frame_header + length;
       lightway::write(to, *slot_, false);
-      uint8_t* record = to + lightway::header_bytes;
+      uint8_t* record = records[i] = to + lightway::header_bytes;
       uint8_t* frame = record + record_header;
-      frame[0] = data_frame;
-      store16(frame + 1, static_cast<uint16_t>(length));
-      cursor.segmenter().write(cursor.segment, frame + frame_header);
       begin_record(secret.iv, secret.epoch, number, content_type::application, record, content, nonces[i]);
-      written[i] = {nonces[i], record, record_header, content + 1, frame, frame + content + 1};
+      if (cursor.is_long() && cursor.segment > 0 && cursor.left() > 1) {
+        seal_between(cursor, record, nonces[i]);
+      } else {
+        if (cursor.segment == 0) cursor.segmenter().save_header(inner_header_);
+        frame[0] = data_frame;
+        store16(frame + 1, static_cast<uint16_t>(length));
+        cursor.segmenter().write(cursor.segment, frame + frame_header);
+        written[copied++] = {nonces[i], record, record_header, content + 1, frame, frame + content + 1};
+      }
       samples[i] = frame;
       to = record + record_overhead + content;
     }
-    lanes_.aead->seal_group(key_->schedule, {written, count});
+    lanes_.aead->seal_group(key_->schedule, {written, copied});
     lanes_.aead->number_masks(key_->number, {samples, count}, masks);
-    for (uint32_t i = 0; i < count; i++) hide_number(masks[i], written[i].bytes - record_header);
+    for (uint32_t i = 0; i < count; i++) hide_number(masks[i], records[i]);
     left -= count;
   }
+}
+
+// A segment with others on both sides, from the superpacket: what its record has in front of the packet and behind it has room there, behind it in the place
+// of a byte of the next one.
+void Sealer::seal_between(const Cursor& cursor, uint8_t* record, const uint8_t* nonce) {
+  const uint32_t length = cursor.length(), content = frame_header + length;
+  uint8_t* packet = cursor.segmenter().place(cursor.segment, inner_header_, cursor.segmenter().sum(cursor.segment));
+  uint8_t* from = packet - frame_header;
+  from[0] = data_frame;
+  store16(from + 1, static_cast<uint16_t>(length));
+  const uint8_t next = std::exchange(from[content], content_type::application);
+  uint8_t* body = record + record_header;
+  lanes_.aead->seal(key_->schedule, nonce, record, record_header, from, body, content + 1, body + content + 1);
+  from[content] = next;
 }
 
 void Sealer::seal_train(Cursor& cursor, const TrainPlan& plan, uint8_t* to, uint32_t entry) {

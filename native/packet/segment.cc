@@ -8,7 +8,7 @@
 
 namespace ringway {
 
-bool Segmenter::begin(std::span<const uint8_t> packet, const SuperpacketHints& hints) {
+bool Segmenter::begin(std::span<uint8_t> packet, const SuperpacketHints& hints) {
   packet_ = packet.data();
   total_ = static_cast<uint32_t>(packet.size());
   hints_ = hints;
@@ -81,10 +81,33 @@ bool Segmenter::begin(std::span<const uint8_t> packet, const SuperpacketHints& h
 
 void Segmenter::write(uint32_t segment, uint8_t* to) const {
   if (header_length_ == 0) return write_alone(to);
-  const uint32_t bytes = length(segment), payload = bytes - header_length_;
   std::memcpy(to, packet_, header_length_);
-  uint64_t sum = copy_and_sum(to + header_length_, packet_ + header_length_ + segment * segment_size_, payload);
+  finish(segment, to, copy_and_sum(to + header_length_, packet_ + header_length_ + segment * segment_size_, length(segment) - header_length_));
+}
 
+uint64_t Segmenter::sum(uint32_t segment) const {
+  if (header_length_ != 0) return sum_bytes(packet_ + header_length_ + segment * segment_size_, length(segment) - header_length_);
+  return hints_.needs_checksum ? sum_bytes(packet_ + hints_.checksum_start, total_ - hints_.checksum_start) : 0;
+}
+
+void Segmenter::save_header(uint8_t* to) const {
+  std::memcpy(to, packet_, header_length_);
+}
+
+uint8_t* Segmenter::place(uint32_t segment, const uint8_t* header, uint64_t sum) const {
+  if (header_length_ == 0) {
+    if (hints_.needs_checksum) finish_alone(packet_, sum);
+    return packet_;
+  }
+  uint8_t* to = packet_ + segment * segment_size_;
+  std::memcpy(to, header, header_length_);
+  finish(segment, to, sum);
+  return to;
+}
+
+// What differs between the headers of segments. `sum`: of its payload.
+void Segmenter::finish(uint32_t segment, uint8_t* to, uint64_t sum) const {
+  const uint32_t bytes = length(segment);
   uint8_t* transport = to + ip_length_;
   const uint16_t transport_bytes = static_cast<uint16_t>(bytes - ip_length_);
   sum += transport_sum_ + swap_bytes(transport_bytes);
@@ -148,13 +171,17 @@ void Segmenter::write_alone(uint8_t* to) const {
   }
   const uint32_t start = hints_.checksum_start;
   std::memcpy(to, packet_, start);
-  uint16_t checksum = complement(fold(copy_and_sum(to + start, packet_ + start, total_ - start)));
-  const uint8_t version = packet_[0] >> 4;
-  const bool is_udp = version == 4   ? total_ > ip4::proto && packet_[ip4::proto] == protocol::udp
-                      : version == 6 ? total_ > ip6::next_header && packet_[ip6::next_header] == protocol::udp
+  finish_alone(to, copy_and_sum(to + start, packet_ + start, total_ - start));
+}
+
+void Segmenter::finish_alone(uint8_t* to, uint64_t sum) const {
+  uint16_t checksum = complement(fold(sum));
+  const uint8_t version = to[0] >> 4;
+  const bool is_udp = version == 4   ? total_ > ip4::proto && to[ip4::proto] == protocol::udp
+                      : version == 6 ? total_ > ip6::next_header && to[ip6::next_header] == protocol::udp
                                      : false;
   if (checksum == 0 && is_udp) checksum = 0xffff;
-  store_native(to + start + hints_.checksum_offset, checksum);
+  store_native(to + hints_.checksum_start + hints_.checksum_offset, checksum);
 }
 
 }  // namespace ringway

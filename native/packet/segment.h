@@ -1,4 +1,5 @@
-// GSO in userspace: cuts a superpacket of the TUN into packets, with one pass over the payload (copy and checksum together).
+// GSO in userspace: cuts a superpacket of the TUN into packets, with one pass over the payload: copy and checksum together, or the checksum
+// alone where the AEAD takes each packet from the superpacket itself.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,7 @@ struct SuperpacketHints {
 class Segmenter {
  public:
   // False when the hints do not fit the bytes (verdict badGso). The bytes must stay until the last write().
-  bool begin(std::span<const uint8_t> packet, const SuperpacketHints& hints);
+  bool begin(std::span<uint8_t> packet, const SuperpacketHints& hints);
 
   uint32_t segments() const { return segments_; }
   // Bytes of segment i: all but the last have length(0).
@@ -31,14 +32,23 @@ class Segmenter {
   }
   // Writes segment i (length(i) bytes) to `to`, which must not overlap the superpacket.
   void write(uint32_t segment, uint8_t* to) const;
+  // The bytes of its payload that a checksum covers, summed: what place() wants. Of a packet that goes as it is those from its checksum's start on.
+  uint64_t sum(uint32_t segment) const;
+  // Makes segment i in the superpacket itself, and says where. Its headers, from a copy that save_header() made of the first ones, are written over what
+  // lies before its payload, the end of the segment in front: that one and all before it are lost, so they come in order.
+  uint8_t* place(uint32_t segment, const uint8_t* header, uint64_t sum) const;
+  void save_header(uint8_t* to) const;
+  static constexpr uint32_t max_header = 120;  // bytes: of IPv4 and TCP 60 each
   // `count` segments from `first` on as a superpacket of their own, which is cut into the same segments: as long as slice_length() says.
   uint32_t slice_length(uint32_t first, uint32_t count) const;
   void slice(uint32_t first, uint32_t count, uint8_t* to) const;
 
  private:
   void write_alone(uint8_t* to) const;
+  void finish(uint32_t segment, uint8_t* to, uint64_t sum) const;
+  void finish_alone(uint8_t* to, uint64_t sum) const;
 
-  const uint8_t* packet_;
+  uint8_t* packet_;
   uint32_t total_;
   uint32_t header_length_;  // 0 for a packet that goes as it is
   uint32_t segment_size_;

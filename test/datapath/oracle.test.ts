@@ -1,7 +1,7 @@
 /** The native nodes against the reference nodes: whatever comes in, both leave the same entries, slots and counters. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { GsoType, HEADER } from '../../src/datapath/batch.ts';
+import { type Batch, GsoType, HEADER } from '../../src/datapath/batch.ts';
 import type { CoalesceMode } from '../../src/datapath/nodes.ts';
 import { addon, nativeBackends } from './backends.ts';
 import {
@@ -108,9 +108,15 @@ describe.each(nativeBackends)('$name', ({ create }) => {
       agree(worlds, 'seal', (world) => [
         world.nodes.seal(world.fromTun, world.sealed, maxSegments, NOW),
         entriesOf(world.sealed),
-        entriesOf(world.fromTun),
+        leftOf(world.fromTun),
       ]);
     }
+  }
+
+  /** Superpackets, without the bytes of those that were taken: they have no meaning. */
+  function leftOf(batch: Batch): unknown[] {
+    const { consumed, entries } = entriesOf(batch);
+    return [consumed, entries.map((entry, i) => (i < consumed ? { ...entry, bytes: '' } : entry))];
   }
 
   const modes = fc.constantFrom<CoalesceMode>('inline', 'inline', 'tcp', 'off');

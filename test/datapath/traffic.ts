@@ -301,7 +301,11 @@ const whole = (bytes: Uint8Array): Superpacket => ({
 });
 
 export const superpackets: fc.Arbitrary<Superpacket> = destinations.chain((destination) => {
-  const large = fc.tuple(fc.integer({ min: 1, max: 60_000 }), fc.constantFrom(100, 536, 1298, 1400), fc.nat(9));
+  const large = fc.tuple(
+    fc.integer({ min: 1, max: 60_000 }),
+    fc.constantFrom(100, 203, 204, 536, 1298, 1400),
+    fc.nat(9),
+  );
   const tcp = large.map(([length, size, seed]) =>
     offloaded(
       build({ ...TCP, destination, payload: pattern(length, seed), flags: 0x18, tos: seed & 3 }),
