@@ -33,12 +33,13 @@ const KINDS = process.env.RINGWAY_BENCH_ATTACKS?.split(',').filter((each) => eac
   'garbage',
   'replay',
   'forged',
+  'near',
 ];
 const WITH_LOGINS = process.env.RINGWAY_BENCH_ATTACKS?.includes('logins') ?? true;
 const DEVICES = process.env.RINGWAY_BENCH_GRO?.split(',') ?? ['off', 'on'];
 const ROUNDS = Number(process.env.RINGWAY_BENCH_ROUNDS ?? 7);
 /** Attacks from one address, which GRO may join. */
-const FROM_ONE = ['replay', 'forged'];
+const FROM_ONE = ['replay', 'forged', 'near'];
 const STORM = fileURLToPath(new URL('storm.ts', import.meta.url));
 /** Clients that log in during a flood, one every tenth of a second, and how long they try. */
 const [LOGINS, PATIENCE] = [20, 10];

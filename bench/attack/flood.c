@@ -5,12 +5,14 @@
 // hello     the datagram in FILE, from random addresses of 198.18.0.0/15
 // garbage   100 random bytes, from such addresses
 // replay    datagrams that were seen to leave through DEVICE for PORT, once more, from the address they came from
-// forged    the same, with another counter and other bytes behind it
+// forged    the same, with a number 2^24 further and other bytes behind it: who does so has seen the session, and does not follow it
+// near      the same, 2^20 further, which is a number that might be the next one
 //
 // They go to ADDRESS and AIM, which is PORT or one beside it. SUMS 0: without a checksum, of the lengths that come; a device that joins what comes into
 // trains (GRO) leaves those alone. SUMS 1: with one, of one length, and one IP identification with DF, so that it can. Prints how many left.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <endian.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
@@ -92,7 +94,7 @@ int main(int argc, char** argv) {
   const uint16_t port = atoi(argv[4]), aim = atoi(argv[5]);
   const double seconds = atof(argv[6]);
   const int sums = atoi(argv[7]);
-  const int spoofed = !strcmp(kind, "hello") || !strcmp(kind, "garbage"), forged = !strcmp(kind, "forged");
+  const int spoofed = !strcmp(kind, "hello") || !strcmp(kind, "garbage"), near = !strcmp(kind, "near"), forged = near || !strcmp(kind, "forged");
   static uint8_t packets[kept][most], out[vector][most];
   size_t lengths[kept];
   int count = 1;
@@ -131,7 +133,10 @@ int main(int argc, char** argv) {
         put16(out[i] + 22, aim), put16(out[i] + 26, 0);
         if (forged) {
           uint8_t* counter = out[i] + headers + lightway;
-          for (int byte = 0; byte < 8; byte++) counter[byte] += byte == 4;  // 2^24 ahead: no window has it
+          uint64_t number;
+          memcpy(&number, counter, 8);
+          number = htobe64(be64toh(number) + (near ? 1 << 20 : 1 << 24));  // no window has it
+          memcpy(counter, &number, 8);
           memcpy(out[i] + length - 8, (uint64_t[]){next_random()}, 8);
         }
       }

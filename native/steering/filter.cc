@@ -3,8 +3,8 @@
 // Two eBPF socket filters, loaded with raw bpf(2). A filter sees a datagram from the UDP header on; its return value is how many bytes of it stay, and 0
 // drops it. Lone datagrams only, as of a train it would have to judge every one.
 //
-//     replays    at the socket of each shard's sessions: Expresslane datagrams that would be counted as replayed. What it has to know is in a map that
-//                the shards write (steering/floors.h)
+//     replays    at the socket of each shard's sessions: Expresslane datagrams that would be counted as replayed, and most of those whose number is so far
+//                ahead that somebody has made it up. What it has to know is in a map that the shards write (steering/floors.h)
 //     garbage    at the door of each shard's strangers: what would be counted as badMagic
 #include <array>
 #include <bit>
@@ -43,30 +43,31 @@ constexpr bpf_insn move_value(uint8_t to, int32_t value) { return instruction(BP
 constexpr bpf_insn alu(uint8_t operation, uint8_t to, int32_t value) { return instruction(BPF_ALU64 | operation | BPF_K, to, 0, 0, value); }
 constexpr bpf_insn add(uint8_t to, uint8_t from) { return instruction(BPF_ALU64 | BPF_ADD | BPF_X, to, from, 0, 0); }
 constexpr bpf_insn jump_by(uint8_t condition, uint8_t what, uint8_t by, int16_t offset) { return instruction(BPF_JMP | condition | BPF_X, what, by, offset, 0); }
+constexpr bpf_insn call_helper(int32_t helper) { return instruction(BPF_JMP | BPF_CALL, 0, 0, 0, helper); }
 // The address of a byte of the map's only value: two instructions.
 constexpr bpf_insn map_value(uint8_t to, int map) { return instruction(BPF_LD | BPF_DW | BPF_IMM, to, BPF_PSEUDO_MAP_VALUE, 0, map); }
 constexpr bpf_insn at_byte(size_t offset) { return instruction(0, 0, 0, 0, static_cast<int32_t>(offset)); }
 
 // r6 datagram, r7 session id as it lies, r8 number
-std::array<bpf_insn, 44> replays(int map, const Floors::Place& place) {
+std::array<bpf_insn, 50> replays(int map, const Floors::Place& place) {
   const size_t entries = floors::entries_at(place.shard, place.shards, place.entries);
   return {{
     /*  0 */ move(6, 1),
     /*  1 */ load(BPF_W, 0, 6, offsetof(__sk_buff, gso_size)),
-    /*  2 */ jump(BPF_JNE, 0, 0, 39),  // a train: 42
+    /*  2 */ jump(BPF_JNE, 0, 0, 45),  // a train: 48
     /*  3 */ load(BPF_W, 0, 6, offsetof(__sk_buff, len)),
-    /*  4 */ jump(BPF_JLT, 0, shortest, 37),
+    /*  4 */ jump(BPF_JLT, 0, shortest, 43),
     /*  5 */ move(1, 6),
     /*  6 */ move_value(2, udp_header),
     /*  7 */ move(3, 10),
     /*  8 */ alu(BPF_ADD, 3, stack),
     /*  9 */ move_value(4, looked_at),
-    /* 10 */ instruction(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_skb_load_bytes),
-    /* 11 */ jump(BPF_JNE, 0, 0, 30),
+    /* 10 */ call_helper(BPF_FUNC_skb_load_bytes),
+    /* 11 */ jump(BPF_JNE, 0, 0, 36),
     /* 12 */ load(BPF_H, 0, 10, magic),
-    /* 13 */ jump(BPF_JNE, 0, magic_bytes, 28),
+    /* 13 */ jump(BPF_JNE, 0, magic_bytes, 34),
     /* 14 */ load(BPF_B, 0, 10, expresslane),
-    /* 15 */ jump(BPF_JEQ, 0, 0, 26),
+    /* 15 */ jump(BPF_JEQ, 0, 0, 32),
     /* 16 */ load(BPF_DW, 7, 10, id),
     /* 17 */ load(BPF_DW, 8, 10, counter),
     /* 18 */ instruction(BPF_ALU | BPF_END | BPF_TO_BE, 8, 0, 0, 64),
@@ -78,23 +79,29 @@ std::array<bpf_insn, 44> replays(int map, const Floors::Place& place) {
     /* 24 */ at_byte(entries),
     /* 25 */ add(1, 2),
     /* 26 */ load(BPF_DW, 2, 1, 0),
-    /* 27 */ jump_by(BPF_JNE, 2, 7, 14),  // another session's
+    /* 27 */ jump_by(BPF_JNE, 2, 7, 20),  // another session's
     /* 28 */ load(BPF_DW, 2, 1, 8),
     /* 29 */ move(3, 2),
     /* 30 */ alu(BPF_RSH, 3, floors::tag_shift),
     /* 31 */ alu(BPF_RSH, 7, floors::tag_shift),
-    /* 32 */ jump_by(BPF_JNE, 3, 7, 9),
+    /* 32 */ jump_by(BPF_JNE, 3, 7, 15),
     /* 33 */ alu(BPF_LSH, 2, 64 - floors::tag_shift),
     /* 34 */ alu(BPF_RSH, 2, 64 - floors::tag_shift),
-    /* 35 */ jump_by(BPF_JGE, 8, 2, 6),  // may be new
-    /* 36 */ map_value(1, map),
-    /* 37 */ at_byte(floors::counter_at(place.shard)),
-    /* 38 */ move_value(2, 1),
-    /* 39 */ instruction(BPF_STX | BPF_DW | BPF_ATOMIC, 1, 2, 0, BPF_ADD),
-    /* 40 */ move_value(0, 0),
-    /* 41 */ leave(),
-    /* 42 */ move_value(0, -1),
-    /* 43 */ leave(),
+    /* 35 */ jump(BPF_JEQ, 2, 0, 12),  // nothing is told of it
+    /* 36 */ jump_by(BPF_JLT, 8, 2, 5),  // below the floor: 42
+    /* 37 */ alu(BPF_ADD, 2, floors::far_ahead),
+    /* 38 */ jump_by(BPF_JLT, 8, 2, 9),  // may be new
+    /* 39 */ call_helper(BPF_FUNC_get_prandom_u32),
+    /* 40 */ alu(BPF_AND, 0, floors::one_in - 1),
+    /* 41 */ jump(BPF_JEQ, 0, 0, 6),
+    /* 42 */ map_value(1, map),
+    /* 43 */ at_byte(floors::counter_at(place.shard)),
+    /* 44 */ move_value(2, 1),
+    /* 45 */ instruction(BPF_STX | BPF_DW | BPF_ATOMIC, 1, 2, 0, BPF_ADD),
+    /* 46 */ move_value(0, 0),
+    /* 47 */ leave(),
+    /* 48 */ move_value(0, -1),
+    /* 49 */ leave(),
   }};
 }
 
@@ -110,7 +117,7 @@ std::array<bpf_insn, 22> garbage(int map, const Floors::Place& place) {
     /*  7 */ move(3, 10),
     /*  8 */ alu(BPF_ADD, 3, stack),
     /*  9 */ move_value(4, 2),
-    /* 10 */ instruction(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_skb_load_bytes),
+    /* 10 */ call_helper(BPF_FUNC_skb_load_bytes),
     /* 11 */ jump(BPF_JNE, 0, 0, 8),
     /* 12 */ load(BPF_H, 0, 10, magic),
     /* 13 */ jump(BPF_JEQ, 0, magic_bytes, 6),

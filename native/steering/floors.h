@@ -4,8 +4,9 @@
 //     counters of shard 0, 1 …   64 bytes each: datagrams that the filters have dropped, u64: replays of sessions, garbage of strangers
 //     entries of shard 0, 1 …    16 bytes each, found by bits of the session id: the id, then a word of tag and floor
 //
-// An entry drops what has its id, and a number below its floor. Id and word are written one after the other, and read so by other CPUs, while a
-// session takes the place of another: the word names 16 more bits of its id, so that neither's floor is taken for the other's.
+// An entry drops what has its id, and a number below its floor, or (most of it) far above. Id and word are written one after the other, and read
+// so by other CPUs, while a session takes the place of another: the word names 16 more bits of its id, so that neither's floor is taken for the
+// other's. No floor is 0.
 #pragma once
 
 #include <atomic>
@@ -25,6 +26,9 @@ inline constexpr uint32_t counter_bytes = 64, garbage_counter = 8, counters = 2,
 inline constexpr uint32_t max_shards = 256, min_entries = 16, max_entries = 1 << 20;
 inline constexpr uint32_t index_shift = 8;  // the first byte of an id chooses the shard, and says nothing within it
 inline constexpr uint32_t tag_shift = 48;
+// So far above the floor no number is the next one, unless as many datagrams were lost in a row: then one in so many goes on, by chance, and the first that is
+// authentic raises the floor.
+inline constexpr int32_t far_ahead = 1 << 22, one_in = 256;
 inline constexpr uint64_t most = (uint64_t{1} << tag_shift) - 1;  // a higher floor is told as this one
 
 constexpr size_t bytes(uint32_t shards, uint32_t entries) { return size_t{shards} * (counter_bytes + size_t{entries} * entry_bytes); }
