@@ -88,6 +88,11 @@ async function countersOf(lab: Lab): Promise<Record<string, number>> {
 export async function bench(quick: boolean): Promise<void> {
   const seconds = quick ? 1 : 2;
   const rounds = quick ? 1 : ROUNDS;
+  try {
+    execFileSync('ethtool', ['--version'], { stdio: 'ignore' });
+  } catch {
+    throw new Error('ethtool is not there, which turns GRO on and off: apt-get install ethtool');
+  }
   const lab = await Lab.create();
   try {
     const flood = join(lab.folder, 'flood');
