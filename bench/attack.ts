@@ -3,7 +3,7 @@
  * that take turns: spoofed first ClientHellos, garbage, replays and forged packets, each as fast as one core can send. Needs root.
  * Every datagram that reached the port must be in a counter. At the end, how many strangers can log in meanwhile.
  *
- * Replays and forged packets come a second time where the server's outside device joins what comes into trains (GRO) for 20 µs, as network
+ * Replays and forged packets of both kinds come a second time where the server's outside device joins what comes into trains (GRO) for 20 µs, as network
  * cards do by themselves and veth does not. Only what has a checksum, one length and an IP identification that does not jump is joined: that is the
  * flood of somebody who does not know, or does not care; `gro` says which is which.
  * `RINGWAY_BENCH_ATTACKS=hello,replay` runs some of them, `RINGWAY_BENCH_ATTACKS=logins` only that end, `RINGWAY_BENCH_GRO=off` (or on,

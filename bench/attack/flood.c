@@ -6,7 +6,7 @@
 // garbage   100 random bytes, from such addresses
 // replay    datagrams that were seen to leave through DEVICE for PORT, once more, from the address they came from
 // forged    the same, with a number 2^24 further and other bytes behind it: who does so has seen the session, and does not follow it
-// near      the same, 2^20 further, which is a number that might be the next one
+// near      the same, 2^21 further, which is a number that might be the next one
 //
 // They go to ADDRESS and AIM, which is PORT or one beside it. SUMS 0: without a checksum, of the lengths that come; a device that joins what comes into
 // trains (GRO) leaves those alone. SUMS 1: with one, of one length, and one IP identification with DF, so that it can. Prints how many left.
@@ -135,7 +135,7 @@ int main(int argc, char** argv) {
           uint8_t* counter = out[i] + headers + lightway;
           uint64_t number;
           memcpy(&number, counter, 8);
-          number = htobe64(be64toh(number) + (near ? 1 << 20 : 1 << 24));  // no window has it
+          number = htobe64(be64toh(number) + (near ? 1 << 21 : 1 << 24));  // no window has it
           memcpy(counter, &number, 8);
           memcpy(out[i] + length - 8, (uint64_t[]){next_random()}, 8);
         }

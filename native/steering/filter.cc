@@ -1,4 +1,4 @@
-// filterUdp: what is sure to be refused is dropped by the kernel, before it takes a place in the socket and a receive call.
+// filterUdp: what is sure to be refused, or next to sure, is dropped by the kernel, before it takes a place in the socket and a receive call.
 //
 // Two eBPF socket filters, loaded with raw bpf(2). A filter sees a datagram from the UDP header on; its return value is how many bytes of it stay, and 0
 // drops it. Lone datagrams only, as of a train it would have to judge every one.
@@ -49,25 +49,25 @@ constexpr bpf_insn map_value(uint8_t to, int map) { return instruction(BPF_LD | 
 constexpr bpf_insn at_byte(size_t offset) { return instruction(0, 0, 0, 0, static_cast<int32_t>(offset)); }
 
 // r6 datagram, r7 session id as it lies, r8 number
-std::array<bpf_insn, 50> replays(int map, const Floors::Place& place) {
+std::array<bpf_insn, 53> replays(int map, const Floors::Place& place) {
   const size_t entries = floors::entries_at(place.shard, place.shards, place.entries);
   return {{
     /*  0 */ move(6, 1),
     /*  1 */ load(BPF_W, 0, 6, offsetof(__sk_buff, gso_size)),
-    /*  2 */ jump(BPF_JNE, 0, 0, 45),  // a train: 48
+    /*  2 */ jump(BPF_JNE, 0, 0, 48),  // a train: 51
     /*  3 */ load(BPF_W, 0, 6, offsetof(__sk_buff, len)),
-    /*  4 */ jump(BPF_JLT, 0, shortest, 43),
+    /*  4 */ jump(BPF_JLT, 0, shortest, 46),
     /*  5 */ move(1, 6),
     /*  6 */ move_value(2, udp_header),
     /*  7 */ move(3, 10),
     /*  8 */ alu(BPF_ADD, 3, stack),
     /*  9 */ move_value(4, looked_at),
     /* 10 */ call_helper(BPF_FUNC_skb_load_bytes),
-    /* 11 */ jump(BPF_JNE, 0, 0, 36),
+    /* 11 */ jump(BPF_JNE, 0, 0, 39),
     /* 12 */ load(BPF_H, 0, 10, magic),
-    /* 13 */ jump(BPF_JNE, 0, magic_bytes, 34),
+    /* 13 */ jump(BPF_JNE, 0, magic_bytes, 37),
     /* 14 */ load(BPF_B, 0, 10, expresslane),
-    /* 15 */ jump(BPF_JEQ, 0, 0, 32),
+    /* 15 */ jump(BPF_JEQ, 0, 0, 35),
     /* 16 */ load(BPF_DW, 7, 10, id),
     /* 17 */ load(BPF_DW, 8, 10, counter),
     /* 18 */ instruction(BPF_ALU | BPF_END | BPF_TO_BE, 8, 0, 0, 64),
@@ -79,29 +79,32 @@ std::array<bpf_insn, 50> replays(int map, const Floors::Place& place) {
     /* 24 */ at_byte(entries),
     /* 25 */ add(1, 2),
     /* 26 */ load(BPF_DW, 2, 1, 0),
-    /* 27 */ jump_by(BPF_JNE, 2, 7, 20),  // another session's
+    /* 27 */ jump_by(BPF_JNE, 2, 7, 23),  // another session's
     /* 28 */ load(BPF_DW, 2, 1, 8),
     /* 29 */ move(3, 2),
     /* 30 */ alu(BPF_RSH, 3, floors::tag_shift),
     /* 31 */ alu(BPF_RSH, 7, floors::tag_shift),
-    /* 32 */ jump_by(BPF_JNE, 3, 7, 15),
+    /* 32 */ jump_by(BPF_JNE, 3, 7, 18),
     /* 33 */ alu(BPF_LSH, 2, 64 - floors::tag_shift),
     /* 34 */ alu(BPF_RSH, 2, 64 - floors::tag_shift),
-    /* 35 */ jump(BPF_JEQ, 2, 0, 12),  // nothing is told of it
-    /* 36 */ jump_by(BPF_JLT, 8, 2, 5),  // below the floor: 42
+    /* 35 */ jump(BPF_JEQ, 2, 0, 15),  // nothing is told of it
+    /* 36 */ jump_by(BPF_JLT, 8, 2, 8),  // below the floor: 45
     /* 37 */ alu(BPF_ADD, 2, floors::far_ahead),
-    /* 38 */ jump_by(BPF_JLT, 8, 2, 9),  // may be new
-    /* 39 */ call_helper(BPF_FUNC_get_prandom_u32),
-    /* 40 */ alu(BPF_AND, 0, floors::one_in - 1),
-    /* 41 */ jump(BPF_JEQ, 0, 0, 6),
-    /* 42 */ map_value(1, map),
-    /* 43 */ at_byte(floors::counter_at(place.shard)),
-    /* 44 */ move_value(2, 1),
-    /* 45 */ instruction(BPF_STX | BPF_DW | BPF_ATOMIC, 1, 2, 0, BPF_ADD),
-    /* 46 */ move_value(0, 0),
-    /* 47 */ leave(),
-    /* 48 */ move_value(0, -1),
-    /* 49 */ leave(),
+    /* 38 */ move(3, 2),
+    /* 39 */ alu(BPF_RSH, 3, floors::tag_shift),
+    /* 40 */ jump(BPF_JNE, 3, 0, 10),  // a floor that cannot be raised any more
+    /* 41 */ jump_by(BPF_JLT, 8, 2, 9),  // may be new
+    /* 42 */ call_helper(BPF_FUNC_get_prandom_u32),
+    /* 43 */ alu(BPF_AND, 0, floors::one_in - 1),
+    /* 44 */ jump(BPF_JEQ, 0, 0, 6),
+    /* 45 */ map_value(1, map),
+    /* 46 */ at_byte(floors::counter_at(place.shard)),
+    /* 47 */ move_value(2, 1),
+    /* 48 */ instruction(BPF_STX | BPF_DW | BPF_ATOMIC, 1, 2, 0, BPF_ADD),
+    /* 49 */ move_value(0, 0),
+    /* 50 */ leave(),
+    /* 51 */ move_value(0, -1),
+    /* 52 */ leave(),
   }};
 }
 

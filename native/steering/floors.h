@@ -1,7 +1,7 @@
-// Floors: below which Expresslane numbers of a session its window refuses whatever comes, told to the kernel, which drops such datagrams at
-// the socket (steering/filter.cc). A table of one map for all shards, each of which writes its own part.
+// Floors: below which Expresslane numbers of a session its window refuses whatever comes, and far above which hardly one is its peer's; told to the
+// kernel, which drops such datagrams at the socket (steering/filter.cc). A table of one map for all shards, each of which writes its own part.
 //
-//     counters of shard 0, 1 …   64 bytes each: datagrams that the filters have dropped, u64: replays of sessions, garbage of strangers
+//     counters of shard 0, 1 …   64 bytes each: datagrams that the filters have dropped, u64: replays and forgeries of sessions, garbage of strangers
 //     entries of shard 0, 1 …    16 bytes each, found by bits of the session id: the id, then a word of tag and floor
 //
 // An entry drops what has its id, and a number below its floor, or (most of it) far above. Id and word are written one after the other, and read
