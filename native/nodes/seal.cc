@@ -276,7 +276,7 @@ void Sealer::seal_records(Cursor& cursor, const TrainPlan& plan, uint8_t* to, ui
       if (cursor.is_long() && cursor.segment > 0 && cursor.left() > 1) {
         seal_between(cursor, record, nonces[i]);
       } else {
-        if (cursor.segment == 0) cursor.segmenter().save_header(inner_header_);
+        if (cursor.segment == 0 && cursor.is_long()) cursor.segmenter().save_header(inner_header_);
         frame[0] = data_frame;
         store16(frame + 1, static_cast<uint16_t>(length));
         cursor.segmenter().write(cursor.segment, frame + frame_header);

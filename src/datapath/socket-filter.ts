@@ -46,7 +46,7 @@ export class SocketFilter {
     if (this.#counts) this.#addon.countWithoutFilters(port, this.#lanes);
   }
 
-  /** What they have dropped: replays, and garbage of strangers. */
+  /** What they have dropped: replays and numbers far ahead, and garbage of strangers. */
   get dropped(): { filtered: number; garbage: number } {
     return { filtered: this.#dropped(REPLAYS), garbage: this.#dropped(GARBAGE) };
   }
