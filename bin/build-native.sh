@@ -6,6 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 kind=${1:-release}
+defines=
 headers=$(dirname "$(dirname "$(sh bin/node -p process.execPath)")")
 if [ ! -f "$headers/include/node/node_api.h" ]; then
   echo "build-native: no headers in $headers; run 'npm run setup'" >&2
@@ -20,6 +21,7 @@ case $kind in
     mkdir -p "$directory"
     for name in binding.gyp native package.json node_modules; do ln -sfn "../$name" "$directory/$name"; done
     flags='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g'
+    defines='-- -Dlink_time=0'
     export CXXFLAGS="$flags" CFLAGS="$flags" LDFLAGS='-fsanitize=address,undefined' ;;
   *)
     echo "build-native: expected release or asan but received $kind" >&2
@@ -31,7 +33,7 @@ built="$(sh bin/native-digest.sh) $(sh bin/node --version)" # before the build: 
 if [ "$waited" = yes ] && [ "$(cat "$directory/build/Release/ringway.built" 2>/dev/null)" = "$built" ]; then exit 0; fi
 gyp="sh bin/node node_modules/node-gyp/bin/node-gyp.js --directory $directory --nodedir $headers --release --loglevel warn"
 # configure rewrites the makefiles when sources come and go; make then rebuilds only what changed
-$gyp configure
+$gyp configure $defines
 $gyp build --jobs "${RINGWAY_BUILD_JOBS:-2}"
 echo "$built" >"$directory/build/Release/ringway.built.new"
 mv "$directory/build/Release/ringway.built.new" "$directory/build/Release/ringway.built"

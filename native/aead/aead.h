@@ -35,15 +35,15 @@ struct alignas(16) NumberKey {
   bool live;
 };
 
-// One packet of a group that is sealed or opened in place.
+// One packet of a group that is sealed or opened in place. Nothing has a first value: of a lone packet's group only what it needs is touched.
 struct Sealed {
   const uint8_t* nonce;
   const uint8_t* aad;
   uint32_t aad_length, length;
   uint8_t* bytes;
   uint8_t* tag;
-  bool skip = false;  // opening: leave it as it is
-  bool authentic = false;
+  bool skip;  // opening: leave it as it is
+  bool authentic;
 };
 
 // One per thread: a backend may keep state of its own.

@@ -119,7 +119,8 @@ struct Group : OneCall {
         return false;
       }
       uint8_t* start = bytes.data();
-      packets.push_back({start + one.nonce, start + one.aad, static_cast<uint32_t>(one.aad_length), static_cast<uint32_t>(one.length), start + one.at, start + one.tag, one.skip});
+      const auto aad_length = static_cast<uint32_t>(one.aad_length), length = static_cast<uint32_t>(one.length);
+      packets.push_back({start + one.nonce, start + one.aad, aad_length, length, start + one.at, start + one.tag, one.skip, false});
     }
     return true;
   }

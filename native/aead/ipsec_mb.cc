@@ -155,7 +155,8 @@ class IpsecMb final : public Aead {
 
   void number_masks(const NumberKey& key, std::span<const uint8_t* const> samples, uint16_t* masks) override {
     if (key.suite == suite::chacha20) return chacha20_masks(key, samples, masks);
-    encrypt_first_two(key.bytes, key.suite == suite::aes256 ? 14 : 10, samples, masks);
+    if (has_short_) return short_gcm::first_two(key.bytes, rounds_of(key.suite), samples, masks);
+    encrypt_first_two(key.bytes, rounds_of(key.suite), samples, masks);
   }
 
  private:

@@ -30,15 +30,15 @@ struct RecordKey {
 
 // What the bytes at the head of a datagram are.
 struct RecordShape {
-  enum class Is : uint8_t { sealed, plain, malformed } is = Is::malformed;
-  uint8_t epoch_bits = 0;
-  uint8_t number_bytes = 0;  // 1 or 2; 0 when the first byte is not one of a record without connection id
-  uint8_t header = 0;        // bytes
-  uint32_t encrypted = 0;    // bytes of ciphertext and tag
+  enum class Is : uint8_t { sealed, plain, malformed } is;
+  uint8_t epoch_bits;
+  uint8_t number_bytes;  // 1 or 2; 0 when the first byte is not one of a record without connection id
+  uint8_t header;        // bytes
+  uint32_t encrypted;    // bytes of ciphertext and tag
   uint32_t total() const { return header + encrypted; }
 };
 inline RecordShape look_at_record(std::span<const uint8_t> bytes) {
-  RecordShape shape;
+  RecordShape shape{RecordShape::Is::malformed, 0, 0, 0, 0};
   if (bytes.empty()) return shape;
   const uint8_t first = bytes[0];
   if (first >= 20 && first <= 31) {

@@ -1,9 +1,12 @@
 // GHASH works on blocks with their bytes reversed. With P(i) = H^i * x (NIST SP 800-38D, section 6.3, in that bit order), multiply(X, P(i)) is
-// X * H^i, and a sum of products is reduced once. A packet is laid over vectors of four blocks, one in front of its ciphertext:
+// X * H^i, and a sum of products is reduced once, those of four packets together. A packet is laid over vectors of four blocks, one or two (`lead`)
+// of them for its AAD:
 //
-//   block        0                 1 ... m         then apart: the first block of a long AAD, and the lengths
-//   AES          counter 1 (tag)   counter 2 ...
-//   GHASH        end of the AAD    ciphertext
+//   block        0 ... lead - 1                     lead ... lead + m - 1    lead + m
+//   AES          the last one: counter 1 (tag)      counter 2 ...
+//   GHASH        AAD                                ciphertext               lengths
+//
+// Where the last two blocks of the AES are alone in their vector, two packets share it.
 #include "aead/short_gcm.h"
 
 #include "packet/bytes.h"
@@ -15,7 +18,7 @@
 #endif
 #include <immintrin.h>
 
-#define RINGWAY_VAES gnu::target("avx512f,avx512bw,avx512vl,avx512dq,aes,vaes,pclmul,vpclmulqdq")
+#define RINGWAY_VAES gnu::target("avx512f,avx512bw,avx512vl,avx512dq,aes,vaes,pclmul,vpclmulqdq,bmi2")
 
 namespace ringway::short_gcm {
 namespace {
@@ -37,46 +40,65 @@ struct Product {
   sum.middle = _mm512_ternarylogic_epi64(sum.middle, _mm512_clmulepi64_epi128(blocks, powers, 0x01), _mm512_clmulepi64_epi128(blocks, powers, 0x10), 0x96);
 }
 
-[[RINGWAY_VAES]] inline __m128i folded(__m512i four) {
-  const __m256i two = _mm256_xor_si256(_mm512_castsi512_si256(four), _mm512_extracti64x4_epi64(four, 1));
-  return _mm_xor_si128(_mm256_castsi256_si128(two), _mm256_extracti128_si256(two, 1));
+// In each block the sum of the four of a vector.
+[[RINGWAY_VAES]] inline __m512i folded(__m512i a, __m512i b, __m512i c, __m512i d) {
+  const __m512i ab = _mm512_xor_si512(_mm512_shuffle_i64x2(a, b, 0x44), _mm512_shuffle_i64x2(a, b, 0xee));
+  const __m512i cd = _mm512_xor_si512(_mm512_shuffle_i64x2(c, d, 0x44), _mm512_shuffle_i64x2(c, d, 0xee));
+  return _mm512_xor_si512(_mm512_shuffle_i64x2(ab, cd, 0x88), _mm512_shuffle_i64x2(ab, cd, 0xdd));
 }
 
-// low + x^64 middle + x^128 high, modulo the polynomial.
-[[RINGWAY_VAES]] inline __m128i reduced(const Product& sum) {
-  const __m128i by = _mm_set_epi64x(static_cast<int64_t>(polynomial), 1);
-  const __m128i low = folded(sum.low), high = folded(sum.high);
-  __m128i middle = folded(sum.middle);
-  middle = _mm_ternarylogic_epi64(middle, _mm_clmulepi64_si128(by, low, 0x01), _mm_shuffle_epi32(low, 0x4e), 0x96);
-  return _mm_ternarylogic_epi64(high, _mm_clmulepi64_si128(by, middle, 0x01), _mm_shuffle_epi32(middle, 0x4e), 0x96);
+// Of each block: low + x^64 middle + x^128 high, modulo the polynomial.
+[[RINGWAY_VAES]] inline __m512i reduced(const Product& sum) {
+  const __m512i by = _mm512_broadcast_i32x4(_mm_set_epi64x(static_cast<int64_t>(polynomial), 1));
+  const auto swapped = [](__m512i blocks) __attribute__((target("avx512f"))) { return _mm512_shuffle_epi32(blocks, _MM_PERM_BADC); };
+  const __m512i middle = _mm512_ternarylogic_epi64(sum.middle, _mm512_clmulepi64_epi128(by, sum.low, 0x01), swapped(sum.low), 0x96);
+  return _mm512_ternarylogic_epi64(sum.high, _mm512_clmulepi64_epi128(by, middle, 0x01), swapped(middle), 0x96);
 }
 
 [[RINGWAY_VAES]] inline __m512i round_key(const uint8_t* round_keys, int round) {
   return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(round_keys + 16 * round)));
 }
 
-// Of the vector that begins `from` bytes into the packet's layout, in which the ciphertext stands at 16.
-inline uint64_t mask_of(size_t length, size_t from) {
-  const size_t end = 16 + length;
-  if (end <= from) return 0;
-  const uint64_t all = end - from >= 64 ? ~uint64_t{0} : (uint64_t{1} << (end - from)) - 1;
-  return from == 0 ? all & ~uint64_t{0xffff} : all;
+struct Layout {
+  size_t lead, end;  // blocks; where the ciphertext begins and ends
+
+  explicit Layout(const Sealed& packet) : lead{packet.aad_length > 16 ? 2u : 1u}, end{lead + (packet.length + 15) / 16} {}
+};
+
+// Bytes of ciphertext in vector `j`.
+[[RINGWAY_VAES]] inline uint64_t mask_of(const Layout& layout, size_t length, size_t j) {
+  const size_t end = 16 * layout.lead + length, from = 64 * j;
+  const uint64_t all = end <= from ? 0 : _bzhi_u64(~uint64_t{0}, static_cast<uint32_t>(end - from < 64 ? end - from : 64));
+  return j == 0 ? all & (~uint64_t{0} << (16 * layout.lead)) : all;
 }
 
-// The first `count` packets are worked on; the others are the last one again.
-template <bool sealing, size_t vectors>
-[[RINGWAY_VAES]] inline void run(const HashPowers& hash, const uint8_t* round_keys, int rounds, const Sealed* const* packets, size_t count, __m128i* tags) {
+// The counters of a vector's blocks, big-endian in their last words, where `first` is that of the first one; they stay below 256.
+[[RINGWAY_VAES]] inline __m512i counters_from(int first) {
+  return _mm512_set_epi32((first + 3) << 24, 0, 0, 0, (first + 2) << 24, 0, 0, 0, (first + 1) << 24, 0, 0, 0, first << 24, 0, 0, 0);
+}
+
+// The first `count` packets are worked on; the others are the last one again. `halves`: half vectors that hold the AES blocks of the longest.
+// @returns the four tags
+template <bool sealing, size_t halves>
+[[RINGWAY_VAES]] inline __m512i run(const HashPowers& hash, const uint8_t* round_keys, int rounds, const Sealed* const* packets, size_t count) {
+  constexpr size_t vectors = halves / 2, shared = halves % 2 * side_by_side / 2;
   __m512i stream[side_by_side][vectors];
+  __m512i half[side_by_side / 2];  // a packet each in its halves
+  __m512i nonces[side_by_side];    // less what the counters begin later
   const __m512i first = round_key(round_keys, 0);
 #pragma GCC unroll 4
   for (size_t i = 0; i < side_by_side; i++) {
-    const __m512i nonce = _mm512_broadcast_i32x4(_mm_maskz_loadu_epi8(0x0fff, packets[i]->nonce));
+    const __m128i later = _mm_setr_epi32(0, 0, 0, static_cast<int>((1 - Layout{*packets[i]}.lead) << 24));
+    nonces[i] = _mm512_broadcast_i32x4(_mm_or_si128(_mm_maskz_loadu_epi8(0x0fff, packets[i]->nonce), later));
 #pragma GCC unroll 4
-    for (size_t j = 0; j < vectors; j++) {
-      const int from = static_cast<int>(4 * j);  // the counter is the last word, big-endian, and stays below 256
-      const __m512i counters = _mm512_set_epi32((from + 4) << 24, 0, 0, 0, (from + 3) << 24, 0, 0, 0, (from + 2) << 24, 0, 0, 0, (from + 1) << 24, 0, 0, 0);
-      stream[i][j] = _mm512_ternarylogic_epi64(nonce, counters, first, 0x96);
-    }
+    for (size_t j = 0; j < vectors; j++)
+      stream[i][j] = _mm512_xor_si512(_mm512_add_epi32(nonces[i], counters_from(static_cast<int>(4 * j) + 1)), first);
+  }
+#pragma GCC unroll 2
+  for (size_t i = 0; i < shared; i++) {
+    const __m512i both = _mm512_mask_mov_epi64(nonces[2 * i], 0xf0, nonces[2 * i + 1]);
+    const __m512i counters = counters_from(static_cast<int>(4 * vectors) + 1);
+    half[i] = _mm512_xor_si512(_mm512_add_epi32(both, _mm512_shuffle_i64x2(counters, counters, 0x44)), first);
   }
   for (int round = 1; round < rounds; round++) {
     const __m512i now = round_key(round_keys, round);
@@ -85,77 +107,90 @@ template <bool sealing, size_t vectors>
 #pragma GCC unroll 4
       for (size_t j = 0; j < vectors; j++) stream[i][j] = _mm512_aesenc_epi128(stream[i][j], now);
     }
+#pragma GCC unroll 2
+    for (size_t i = 0; i < shared; i++) half[i] = _mm512_aesenc_epi128(half[i], now);
   }
   const __m512i last = round_key(round_keys, rounds);
+#pragma GCC unroll 2
+  for (size_t i = 0; i < shared; i++) half[i] = _mm512_aesenclast_epi128(half[i], last);
+  Product sums[side_by_side];
 #pragma GCC unroll 4
   for (size_t i = 0; i < side_by_side; i++) {
-    if (i >= count) break;
+    Product& sum = sums[i];
+    sum = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+    if (i >= count) continue;
     const Sealed& packet = *packets[i];
-    const size_t blocks = (packet.length + 15) / 16, aad_blocks = (packet.aad_length + 15) / 16;
-    const uint8_t* power = hash.bytes + 16 * (powers - blocks - 2);  // of the block in front of the ciphertext
-    // what stands apart: the first AAD block where there are two, and the lengths in bits
-    const size_t whole = aad_blocks == 2 ? 16 : 0;
-    const auto aad_mask = [](size_t length) { return static_cast<__mmask16>((uint32_t{1} << length) - 1); };
-    const auto text_bits = static_cast<int64_t>(__builtin_bswap64(uint64_t{packet.length} * 8));
-    const auto aad_bits = static_cast<int64_t>(__builtin_bswap64(uint64_t{packet.aad_length} * 8));
-    const __m128i lengths = _mm_set_epi64x(text_bits, aad_bits);
-    const __m512i apart = _mm512_inserti32x4(_mm512_castsi128_si512(lengths), _mm_maskz_loadu_epi8(aad_mask(whole), packet.aad), 1);
-    const __m128i aad_end = _mm_maskz_loadu_epi8(aad_mask(packet.aad_length - whole), packet.aad + whole);
-    const __m512i apart_powers = _mm512_inserti32x4(_mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(hash.bytes + 16 * (powers - 1)))),
-                                                    _mm_loadu_si128(reinterpret_cast<const __m128i*>(power - (whole > 0 ? 16 : 0))), 1);
-    Product sum{_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
-    add_product(sum, reversed(_mm512_maskz_mov_epi64(0x0f, apart)), _mm512_maskz_mov_epi64(0x0f, apart_powers));
-    const __m512i tag_mask = _mm512_aesenclast_epi128(stream[i][0], last);
+    const Layout layout{packet};
+    const uint8_t* power = hash.bytes + 16 * (powers - layout.end - 1);  // of block 0
+    const __m512i aad = _mm512_zextsi256_si512(_mm256_maskz_loadu_epi8(_bzhi_u32(~0u, packet.aad_length), packet.aad));
+    const auto bits = [](uint64_t bytes) { return static_cast<int64_t>(__builtin_bswap64(bytes * 8)); };
+    const __m512i lengths = _mm512_broadcast_i32x4(_mm_set_epi64x(bits(packet.length), bits(packet.aad_length)));
+    const uint64_t lengths_at = uint64_t{3} << (2 * layout.end);  // 64-bit words
+    uint8_t* bytes = packet.bytes - 16 * layout.lead;
 #pragma GCC unroll 4
-    for (size_t j = 0; j < vectors; j++) {
-      const __mmask64 mask = mask_of(packet.length, 64 * j);
-      if (j > 0 && mask == 0) break;  // one of the others is longer
-      uint8_t* at = packet.bytes + 64 * j - 16;
-      const __m512i in = _mm512_maskz_loadu_epi8(mask, at);
-      const __m512i out = _mm512_maskz_mov_epi8(mask, _mm512_xor_si512(in, j == 0 ? tag_mask : _mm512_aesenclast_epi128(stream[i][j], last)));
-      _mm512_mask_storeu_epi8(at, mask, out);
-      __m512i hashed = sealing ? out : in;
-      if (j == 0) hashed = _mm512_inserti32x4(hashed, aad_end, 0);
+    for (size_t j = 0; j < most_vectors; j++) {
+      if (j > vectors || layout.end < 4 * j) break;
+      __m512i hashed = _mm512_setzero_si512();
+      if (j < vectors) {
+        const __m512i key = _mm512_aesenclast_epi128(stream[i][j], last);
+        const __mmask64 mask = mask_of(layout, packet.length, j);
+        const __m512i in = _mm512_maskz_loadu_epi8(mask, bytes + 64 * j);
+        const __m512i out = _mm512_maskz_mov_epi8(mask, _mm512_xor_si512(in, key));
+        _mm512_mask_storeu_epi8(bytes + 64 * j, mask, out);
+        hashed = sealing ? out : in;
+        if (j == 0) {
+          hashed = _mm512_or_si512(hashed, aad);
+          // the mask of the tag: what is added to any block here is added to the tag
+          const __mmask64 tag_block = uint64_t{0xffff} << (16 * (layout.lead - 1));
+          sum.high = _mm512_maskz_mov_epi8(tag_block, reversed(key));
+        }
+      } else if (shared > 0) {
+        const __m256i key = i % 2 == 0 ? _mm512_castsi512_si256(half[i / 2]) : _mm512_extracti64x4_epi64(half[i / 2], 1);
+        const auto mask = static_cast<__mmask32>(mask_of(layout, packet.length, j));
+        const __m256i in = _mm256_maskz_loadu_epi8(mask, bytes + 64 * j);
+        const __m256i out = _mm256_maskz_mov_epi8(mask, _mm256_xor_si256(in, key));
+        _mm256_mask_storeu_epi8(bytes + 64 * j, mask, out);
+        hashed = _mm512_zextsi256_si512(sealing ? out : in);
+      }
+      hashed = _mm512_mask_mov_epi64(hashed, static_cast<__mmask8>(lengths_at >> (8 * j)), lengths);
       add_product(sum, reversed(hashed), _mm512_loadu_si512(power + 64 * j));
     }
-    tags[i] = _mm_xor_si128(_mm512_castsi512_si128(reversed(_mm512_castsi128_si512(reduced(sum)))), _mm512_castsi512_si128(tag_mask));
   }
+  const auto& [a, b, c, d] = sums;
+  const Product all{folded(a.low, b.low, c.low, d.low), folded(a.middle, b.middle, c.middle, d.middle), folded(a.high, b.high, c.high, d.high)};
+  return reversed(reduced(all));
 }
 
 template <bool sealing>
-[[RINGWAY_VAES]] void run_all(const HashPowers& hash, const uint8_t* round_keys, int rounds, const Sealed* const* packets, size_t count, __m128i* tags) {
+[[RINGWAY_VAES]] __m512i run_all(const HashPowers& hash, const uint8_t* round_keys, int rounds, const Sealed* const* packets, size_t count) {
   const Sealed* four[side_by_side];
-  size_t longest = 0;
+  size_t most = 0;
   for (size_t i = 0; i < side_by_side; i++) {
     four[i] = packets[i < count ? i : count - 1];
-    longest = four[i]->length > longest ? four[i]->length : longest;
+    const size_t blocks = Layout{*four[i]}.end;
+    most = blocks > most ? blocks : most;
   }
-  switch ((16 + longest + 63) / 64) {
-    case 1:
-      return run<sealing, 1>(hash, round_keys, rounds, four, count, tags);
-    case 2:
-      return run<sealing, 2>(hash, round_keys, rounds, four, count, tags);
-    case 3:
-      return run<sealing, 3>(hash, round_keys, rounds, four, count, tags);
-    default:
-      return run<sealing, 4>(hash, round_keys, rounds, four, count, tags);
-  }
+  if (most <= 4) return run<sealing, 2>(hash, round_keys, rounds, four, count);
+  if (most <= 6) return run<sealing, 3>(hash, round_keys, rounds, four, count);
+  if (most <= 8) return run<sealing, 4>(hash, round_keys, rounds, four, count);
+  if (most <= 12) return run<sealing, 6>(hash, round_keys, rounds, four, count);
+  return run<sealing, 8>(hash, round_keys, rounds, four, count);
 }
 
 [[RINGWAY_VAES]] __m128i multiply(__m128i block, __m128i power) {
   Product sum{_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
   add_product(sum, _mm512_zextsi128_si512(block), _mm512_zextsi128_si512(power));
-  return reduced(sum);
+  return _mm512_castsi512_si128(reduced(sum));
 }
 
 }  // namespace
 
-static_assert(16 + max_length <= 64 * most_vectors && max_aad / 16 + max_length / 16 + 1 <= powers);
+static_assert(max_aad + max_length + 16 <= 64 * most_vectors && max_aad / 16 + max_length / 16 + 1 <= powers && max_aad == 32);
 
 bool available() {
   __builtin_cpu_init();
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("vaes") && __builtin_cpu_supports("vpclmulqdq");
+         __builtin_cpu_supports("vaes") && __builtin_cpu_supports("vpclmulqdq") && __builtin_cpu_supports("bmi2");
 }
 
 [[RINGWAY_VAES]] void expand(HashPowers& hash, const uint8_t* round_keys, int rounds) {
@@ -179,17 +214,50 @@ bool available() {
 }
 
 [[RINGWAY_VAES]] void seal(const HashPowers& hash, const uint8_t* round_keys, int rounds, std::span<const Sealed* const> packets) {
-  __m128i tags[side_by_side];
-  run_all<true>(hash, round_keys, rounds, packets.data(), packets.size(), tags);
-  for (size_t i = 0; i < packets.size(); i++) _mm_storeu_si128(reinterpret_cast<__m128i*>(packets[i]->tag), tags[i]);
+  const __m512i tags = run_all<true>(hash, round_keys, rounds, packets.data(), packets.size());
+  alignas(64) uint8_t each[64];
+  _mm512_store_si512(each, tags);
+  for (size_t i = 0; i < packets.size(); i++) std::memcpy(packets[i]->tag, each + 16 * i, 16);
 }
 
 [[RINGWAY_VAES]] void open(const HashPowers& hash, const uint8_t* round_keys, int rounds, std::span<Sealed* const> packets) {
-  __m128i expected[side_by_side];
-  run_all<false>(hash, round_keys, rounds, packets.data(), packets.size(), expected);
+  const __m512i expected = run_all<false>(hash, round_keys, rounds, packets.data(), packets.size());
+  __m512i tags = _mm512_setzero_si512();
   for (size_t i = 0; i < packets.size(); i++) {
-    const __m128i difference = _mm_xor_si128(expected[i], _mm_loadu_si128(reinterpret_cast<const __m128i*>(packets[i]->tag)));
-    packets[i]->authentic = _mm_testz_si128(difference, difference) != 0;
+    const __m128i tag = _mm_loadu_si128(reinterpret_cast<const __m128i*>(packets[i]->tag));
+    tags = _mm512_mask_broadcast_i32x4(tags, static_cast<__mmask16>(0xf << (4 * i)), tag);
+  }
+  const uint32_t different = _mm512_cmpneq_epi64_mask(expected, tags);
+  for (size_t i = 0; i < packets.size(); i++) packets[i]->authentic = (different >> (2 * i) & 3) == 0;
+}
+
+[[RINGWAY_VAES]] void first_two(const uint8_t* round_keys, int rounds, std::span<const uint8_t* const> samples, uint16_t* masks) {
+  constexpr size_t vectors = max_samples / 4;
+  const size_t used = (samples.size() + 3) / 4;
+  __m512i blocks[vectors];
+  const __m512i first = round_key(round_keys, 0), last = round_key(round_keys, rounds);
+#pragma GCC unroll 4
+  for (size_t j = 0; j < vectors; j++) {
+    blocks[j] = first;
+    if (j >= used) continue;
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++) {
+      const size_t at = 4 * j + i < samples.size() ? 4 * j + i : samples.size() - 1;
+      blocks[j] = _mm512_mask_broadcast_i32x4(blocks[j], static_cast<__mmask16>(0xf << (4 * i)), _mm_loadu_si128(reinterpret_cast<const __m128i*>(samples[at])));
+    }
+    blocks[j] = _mm512_xor_si512(blocks[j], first);
+  }
+  for (int round = 1; round < rounds; round++) {
+    const __m512i now = round_key(round_keys, round);
+#pragma GCC unroll 4
+    for (size_t j = 0; j < vectors; j++) blocks[j] = _mm512_aesenc_epi128(blocks[j], now);
+  }
+#pragma GCC unroll 4
+  for (size_t j = 0; j < vectors; j++) {
+    if (j >= used) break;
+    alignas(64) uint8_t each[64];
+    _mm512_store_si512(each, _mm512_aesenclast_epi128(blocks[j], last));
+    for (size_t i = 0; i < 4 && 4 * j + i < samples.size(); i++) masks[4 * j + i] = load16(each + 16 * i);
   }
 }
 
@@ -202,6 +270,7 @@ bool available() { return false; }
 void expand(HashPowers&, const uint8_t*, int) {}
 void seal(const HashPowers&, const uint8_t*, int, std::span<const Sealed* const>) {}
 void open(const HashPowers&, const uint8_t*, int, std::span<Sealed* const>) {}
+void first_two(const uint8_t*, int, std::span<const uint8_t* const>, uint16_t*) {}
 }  // namespace ringway::short_gcm
 
 #endif

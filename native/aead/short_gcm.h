@@ -22,5 +22,7 @@ void expand(HashPowers& powers, const uint8_t* round_keys, int rounds);
 inline constexpr size_t side_by_side = 4;
 void seal(const HashPowers& powers, const uint8_t* round_keys, int rounds, std::span<const Sealed* const> packets);
 void open(const HashPowers& powers, const uint8_t* round_keys, int rounds, std::span<Sealed* const> packets);
+// Aead::number_masks of AES.
+void first_two(const uint8_t* round_keys, int rounds, std::span<const uint8_t* const> samples, uint16_t* masks);
 
 }  // namespace ringway::short_gcm

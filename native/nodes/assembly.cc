@@ -9,6 +9,11 @@
 namespace ringway::nodes {
 namespace {
 
+// What packets that follow one another have not in common in their IP headers, but for what Coalescer compares.
+uint64_t sum_of_own(const uint8_t* ip) {
+  return uint64_t{load_native<uint16_t>(ip + ip4::total_length)} + load_native<uint16_t>(ip + ip4::identification) + load_native<uint16_t>(ip + ip4::checksum);
+}
+
 uint8_t* aligned(const uint8_t* at) { return reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(at) + 63) & ~uintptr_t{63}); }
 
 }  // namespace
@@ -213,6 +218,8 @@ void Assembly::begin(uint8_t* packet, uint32_t length) {
   payload_ = length - header_;
   expected_.sequence = is_tcp ? load32(packet + ip4::min_header + tcp::sequence) + payload_ : 0;
   expected_.identification = static_cast<uint16_t>(load16(packet + ip4::identification) + 1);
+  alike_ = sum_words(packet, ip4::min_header) - sum_of_own(packet);
+  pseudo_ = pseudo_sum4(packet, packet[ip4::proto], 0);
   pushed_ = pushes(packet);
   is_open_ = !pushed_;
   of_block_ = block_;
@@ -231,10 +238,10 @@ bool Assembly::follow(const uint8_t* headers, uint32_t length, const uint8_t* co
   const bool is_udp = first_[ip4::proto] == protocol::udp;
   if (is_udp && count_ >= Coalescer::max_udp_packets) return false;
   if (!follows(headers, length, first_, header_, expected_)) return false;
-  if (fold(sum_words(headers, ip4::min_header)) != 0xffff) return false;
+  if (fold(alike_ + sum_of_own(headers)) != 0xffff) return false;
   const uint64_t sum = copied_from ? copy_and_sum(end_, copied_from, payload) : sum_bytes(end_, payload);
-  const uint32_t transport = length - ip4::min_header;
-  const uint64_t whole = sum + sum_words(headers + ip4::min_header, header_ - ip4::min_header) + pseudo_sum4(headers, headers[ip4::proto], transport);
+  const auto transport = static_cast<uint16_t>(length - ip4::min_header);
+  const uint64_t whole = sum + sum_words(headers + ip4::min_header, header_ - ip4::min_header) + pseudo_ + swap_bytes(transport);
   if (fold(whole) != 0xffff) return false;
   end_ += payload;
   count_++;

@@ -62,10 +62,10 @@ class Assembly {
   static constexpr uint32_t misses_in_a_row = 2, groups_to_wait = 16;
 
   struct Place {
-    uint8_t* out = nullptr;  // of the plaintext; nullptr: it stays where it was sealed
-    uint32_t header = 0;     // of one that follows: bytes that lie over the packet in front of it; 0: it begins
-    uint8_t type = 0;        // what stood behind the packet
-    std::array<uint8_t, margin> head{};
+    uint8_t* out;     // of the plaintext; nullptr: it stays where it was sealed
+    uint32_t header;  // of one that follows: bytes that lie over the packet in front of it; 0: it begins
+    uint8_t type;     // what stood behind the packet
+    std::array<uint8_t, margin> head;
 
     const uint8_t* payload(const Framing& framing) const { return out + framing.before + header; }
   };
@@ -107,6 +107,7 @@ class Assembly {
   uint64_t next_number_ = 0;
   uint32_t header_ = 0, payload_ = 0;  // bytes, of its first packet
   Expected expected_{};
+  uint64_t alike_ = 0, pseudo_ = 0;  // sums of what all have alike in the IP header, and of the pseudo-header without its length
   bool pushed_ = false;
 };
 

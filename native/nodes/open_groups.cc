@@ -112,7 +112,7 @@ void Opener::open_group() {
   } else {
     open_record_group();
   }
-  group_.count = 0;
+  group_.clear();
   judge_checksums(first);
 }
 

@@ -26,10 +26,12 @@ class Opener {
   uint8_t judge_slot() const;
   bool has_room(uint32_t entries);
   bool open_datagram(std::span<uint8_t> datagram);  // false: `packets` is too full for it
+  bool is_like_last(std::span<const uint8_t> datagram) const;
+  bool take(std::span<uint8_t> datagram);  // false: as above
   void take_expresslane(std::span<uint8_t> datagram);
   bool take_records(std::span<uint8_t> body);
   bool take_several_records(std::span<uint8_t> body);
-  void take_one_record(uint8_t* record, const RecordShape& shape);
+  void take_one_record(uint8_t* record, RecordShape shape);
   void divert_raw(const uint8_t* bytes, size_t length);
 
   void open_group();
@@ -73,6 +75,7 @@ class Opener {
   SecretSlot* secret_ = nullptr;
   uint8_t refusal_ = verdict::pass;  // of all datagrams of the slot
   uint16_t flags_ = 0;
+  uint8_t last_header_[lightway::header_bytes] = {};  // of the train's last datagram that was taken; no datagram begins with 0
   OpenGroup group_;  // of this slot
   bool unsound_ = false;  // the train lies where it cannot
   uint8_t last_of_ = 0;   // which way the last one came

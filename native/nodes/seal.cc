@@ -249,7 +249,7 @@ void Sealer::seal_lane(Cursor& cursor, const TrainPlan& plan, uint8_t* to, uint6
       uint8_t* frame = to + lightway::header_bytes;
       cursor.segmenter().write(cursor.segment, body);
       const size_t aad_length = lane::make_aad(header + lightway::id, frame, with_flags, aads[count]);
-      written[count] = {frame + lane::iv, aads[count], static_cast<uint32_t>(aad_length), length, body, frame + lane::tag};
+      written[count] = {frame + lane::iv, aads[count], static_cast<uint32_t>(aad_length), length, body, frame + lane::tag, false, false};
       to = body + length;
     }
     lanes_.aead->seal_group(key_->schedule, {written, count});
@@ -280,7 +280,7 @@ void Sealer::seal_records(Cursor& cursor, const TrainPlan& plan, uint8_t* to, ui
         frame[0] = data_frame;
         store16(frame + 1, static_cast<uint16_t>(length));
         cursor.segmenter().write(cursor.segment, frame + frame_header);
-        written[copied++] = {nonces[i], record, record_header, content + 1, frame, frame + content + 1};
+        written[copied++] = {nonces[i], record, record_header, content + 1, frame, frame + content + 1, false, false};
       }
       samples[i] = frame;
       to = record + record_overhead + content;
