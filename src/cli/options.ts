@@ -6,7 +6,7 @@ import { flagName } from '../config/layers.ts';
 const STOCK = 'Configuration keys (also in the file, and as environment variables):';
 const OWN = "Ringway's own (in the file below `ringway:`):";
 
-/** Adds -c and a flag for every key. The help of a client leaves out what only a server heeds. */
+/** Adds -c and a flag for every key. The help of a role leaves out what only the other one heeds. */
 export function addKeys(command: Command, role: 'server' | 'client', stock: Keys, own: Keys): Command {
   command.requiredOption('-c, --config-file <FILE>', 'configuration in YAML, as of the stock program');
   for (const [keys, heading] of [
@@ -18,7 +18,7 @@ export function addKeys(command: Command, role: 'server' | 'client', stock: Keys
       const short = key.short ? `-${key.short}, ` : '';
       const value = key.value ? `<${key.value}>` : '[true|false]';
       const option = new Option(`${short}${flagName(name)} ${value}`, about(key.about, key.fallback, key.value));
-      command.addOption(option.helpGroup(heading).hideHelp(key.serverOnly === true && role === 'client'));
+      command.addOption(option.helpGroup(heading).hideHelp(key.only !== undefined && key.only !== role));
     }
   }
   return command;
@@ -34,6 +34,6 @@ export function flagsOf(command: Command): Record<string, string | boolean | und
 }
 
 function about(words: string, fallback: unknown, value: string | undefined): string {
-  const shown = fallback === false ? undefined : asWritten(fallback, value);
+  const shown = asWritten(fallback, value);
   return shown === undefined ? words : `${words} (default: ${shown})`;
 }

@@ -20,7 +20,7 @@ import {
 } from './keys.ts';
 import type { Notice } from './layers.ts';
 import type { Problem } from './problem.ts';
-import { NAMES_OF_GROUPS } from './text.ts';
+import { NAMES_OF_GROUPS, RATE } from './text.ts';
 import type { Backends } from './types.ts';
 
 export const RINGWAY_MAP = 'ringway';
@@ -49,7 +49,7 @@ export const backendKeys = {
     z.union([groups(), auto()], { error: () => `auto, or ${NAMES_OF_GROUPS}` }),
     'auto',
     'key exchange to ask for, best first; auto: X25519MLKEM768, then the cheap curves',
-    { value: 'NAME,NAME', serverOnly: true },
+    { value: 'NAME,NAME', only: 'server' },
   ),
   sqpoll: key(flag(), false, 'io_uring: a kernel thread takes what is submitted; costs a core', { value: 'on|off' }),
   zero_copy: key(flag(), false, 'io_uring: send from our memory; gains with a real network card only', {
@@ -58,9 +58,12 @@ export const backendKeys = {
   pacing: key(choice('off', 'internet'), 'off', 'preset of the next two; internet: 1G and trains of 16', {
     value: 'off|internet',
   }),
-  pace_rate: key(bitRate().or(auto()), 'auto', 'what one session is sent at most, such as 200M; auto: as the preset', {
-    value: 'RATE|off',
-  }),
+  pace_rate: key(
+    z.union([bitRate(), auto()], { error: () => `${RATE}, or auto` }),
+    'auto',
+    'what one session is sent at most, such as 200M; auto: as the preset',
+    { value: 'RATE|off|auto' },
+  ),
   train_segments: key(
     z.union([integer(1, MOST_SEGMENTS), auto()], { error: () => `a whole number from 1 to ${MOST_SEGMENTS}, or auto` }),
     'auto',
@@ -69,18 +72,22 @@ export const backendKeys = {
   ),
   user_rates: key(optional(path()), null, 'YAML file with a map of user to pace_rate', {
     value: 'FILE',
-    serverOnly: true,
+    only: 'server',
   }),
   shards: key(
     z.union([integer(1, MOST_SHARDS), auto()], { error: () => `a whole number from 1 to ${MOST_SHARDS}, or auto` }),
     'auto',
     'threads that carry packets; auto: one a core',
-    { value: 'N|auto', serverOnly: true },
+    { value: 'N|auto', only: 'server' },
   ),
   sessions: key(integer(1, MOST_SESSIONS), 16_384, 'slots of the session table', { value: 'N' }),
   state: key(path(), 'auto', 'folder of the control socket; auto: /run/ringway', { value: 'DIR' }),
   metrics_address: key(optional(listenAddress()), null, 'HTTP listener for Prometheus; a port alone: on 127.0.0.1', {
     value: 'IP:PORT',
+  }),
+  ipv6: key(choice('leave', 'block'), 'leave', 'IPv6 goes beside the tunnel, or is unreachable while connected', {
+    value: 'leave|block',
+    only: 'client',
   }),
   run_as: key(word(), 'nobody', 'whom the engine runs as when started by root', { value: 'USER', verbatim: true }),
 };
@@ -98,8 +105,21 @@ export function ownEntries(written: Written | undefined, problems: Problem[]): R
 /** A client has one session, and with it one shard (docs/decisions/0005). */
 export function noteShards(values: { readonly shards?: number | 'auto' }, origin: Notice['origin']): Notice[] {
   if (typeof values.shards !== 'number' || values.shards === 1) return [];
-  const message = `${RINGWAY_MAP}.shards is accepted, without effect: a client has one shard`;
-  return [{ code: 'CONFIG_INERT', key: `${RINGWAY_MAP}.shards`, origin, message }];
+  return [noteInert('shards', 'a client has one shard', origin)];
+}
+
+/** Whoever asks for a block has to hear where there is none. @param why undefined: there is one */
+export function noteIpv6(
+  values: { readonly ipv6?: 'leave' | 'block' },
+  why: string | undefined,
+  origin: Notice['origin'],
+): Notice[] {
+  return why !== undefined && values.ipv6 === 'block' ? [noteInert('ipv6', why, origin)] : [];
+}
+
+function noteInert(name: string, why: string, origin: Notice['origin']): Notice {
+  const message = `${RINGWAY_MAP}.${name} is accepted, without effect: ${why}`;
+  return { code: 'CONFIG_INERT', key: `${RINGWAY_MAP}.${name}`, origin, message };
 }
 
 /** Settles what `auto` means on this machine. */
@@ -120,6 +140,7 @@ export function settleBackends(values: Values<typeof backendKeys>, role: 'server
     sessions: role === 'client' ? Math.min(values.sessions, 64) : values.sessions,
     state: values.state === 'auto' ? defaultState() : values.state,
     metricsAddress: values.metrics_address,
+    ipv6: values.ipv6,
     runAs: values.run_as,
   };
 }

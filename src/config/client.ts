@@ -1,7 +1,15 @@
 /** `ringway client`: every key of the stock client (protocol specification §11.3), in its order, with its default and meaning. */
 
 import { MS, SECOND } from '../wire/time.ts';
-import { backendKeys, noteShards, ownEntries, RINGWAY_MAP, RINGWAY_PREFIX, settleBackends } from './backends.ts';
+import {
+  backendKeys,
+  noteIpv6,
+  noteShards,
+  ownEntries,
+  RINGWAY_MAP,
+  RINGWAY_PREFIX,
+  settleBackends,
+} from './backends.ts';
 import { readYaml, type Written } from './file.ts';
 import {
   bufferSize,
@@ -125,6 +133,8 @@ export function loadClientConfig(configFile: string, layers: Omit<Layers, 'file'
   problems.push(...stock.problems, ...ours.problems);
   const notices = [...stock.notices, ...ours.notices, ...noteShards(ours.values, ours.origins.shards)];
   const { values } = stock;
+  const unrouted = values.route_mode === 'noexec' ? 'route_mode: noexec leaves routes alone' : undefined;
+  notices.push(...noteIpv6(ours.values, unrouted, ours.origins.ipv6));
 
   const known = [...Object.keys(clientKeys), 'servers'];
   strangers(file, own, layers.env, CLIENT_PREFIX, known, values.accept_unknowns === true, problems, notices);

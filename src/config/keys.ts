@@ -37,8 +37,8 @@ export interface Key<T> {
   /** Never repeated in a message. */
   readonly secret?: boolean;
   readonly fileOnly?: boolean;
-  /** Of Ringway's own: taken by a client, too, but without effect there, so that its help leaves it out. */
-  readonly serverOnly?: boolean;
+  /** Of Ringway's own: taken by the other role, too, but without effect there, so that its help leaves it out. */
+  readonly only?: 'server' | 'client';
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: a table holds keys of many types

@@ -1,7 +1,7 @@
 /** `ringway server`: every key of the stock server (protocol specification §11.2), in its order, with its default and meaning. */
 
 import { MS, SECOND } from '../wire/time.ts';
-import { backendKeys, ownEntries, RINGWAY_MAP, RINGWAY_PREFIX, settleBackends } from './backends.ts';
+import { backendKeys, noteIpv6, ownEntries, RINGWAY_MAP, RINGWAY_PREFIX, settleBackends } from './backends.ts';
 import { readYaml, type Written } from './file.ts';
 import {
   bindAddress,
@@ -104,7 +104,11 @@ export function loadServerConfig(configFile: string, layers: Omit<Layers, 'file'
   const stock = merge(serverKeys, { ...layers, file: flat }, SERVER_PREFIX);
   const ours = merge(backendKeys, { ...layers, file: own }, RINGWAY_PREFIX, `${RINGWAY_MAP}.`);
   problems.push(...stock.problems, ...ours.problems);
-  const notices = [...stock.notices, ...ours.notices];
+  const notices = [
+    ...stock.notices,
+    ...ours.notices,
+    ...noteIpv6(ours.values, 'a server leaves routes to you', ours.origins.ipv6),
+  ];
   const { values } = stock;
 
   strangers(

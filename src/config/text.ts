@@ -75,6 +75,7 @@ export function readByteSize(text: string): number | Wrong {
 const RATE_UNITS: Readonly<Record<string, number>> = { k: 1, m: 1e3, g: 1e6 };
 const LEAST_RATE = 64;
 const MOST_RATE = 400e6;
+export const RATE = 'a rate in bits a second from 64k to 400G, such as 200M, or off';
 
 /** `200M`, `1.5G`, `500 kbit/s`: bits a second. @returns kilobits a second; 0 for `off` */
 export function readBitRate(text: string): number | Wrong {
@@ -83,7 +84,7 @@ export function readBitRate(text: string): number | Wrong {
   const parts = /^(\d+(?:\.\d+)?)\s*([kmg])(?:bit(?:\/s)?|bps)?$/.exec(written);
   const kilobits = parts ? Math.round(Number(parts[1]) * RATE_UNITS[parts[2]]) : 0;
   if (kilobits >= LEAST_RATE && kilobits <= MOST_RATE) return kilobits;
-  return new Wrong('a rate in bits a second from 64k to 400G, such as 200M, or off');
+  return new Wrong(RATE);
 }
 
 export const NAMES_OF_GROUPS = `groups in order of preference, each once, of ${[...GROUPS.values()].map(({ name }) => name).join(', ')}`;

@@ -54,6 +54,8 @@ export interface Backends {
   readonly state: string;
   /** Where the engine answers GET /metrics; null: nowhere. */
   readonly metricsAddress: Endpoint | null;
+  /** Client: what becomes of the host's IPv6, which the tunnel does not carry, while the routes are the tunnel's. */
+  readonly ipv6: 'leave' | 'block';
   /** Whom the engine runs as when the keeper is root: a name of /etc/passwd or a number. */
   readonly runAs: string;
 }

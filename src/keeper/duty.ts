@@ -24,6 +24,10 @@ export interface Prepared<C extends Config> {
 export interface Patience {
   readonly signal: AbortSignal;
   readonly say: (line: string) => void;
+  /** Throws what would stop a start anyway, before names are looked up. */
+  readonly beforeNames: () => void;
+  /** Why no name may be found, where it is for something of ours. */
+  readonly whoseNames: () => string | undefined;
 }
 
 export interface Duty<C extends Config> {
@@ -83,6 +87,7 @@ export function clientDuty(
         ),
       };
       check(files);
+      patience.beforeNames();
       const addresses = await Promise.all(
         config.servers.map(({ server, mode }) => resolve(server.host, mode, patience)),
       );
@@ -125,8 +130,9 @@ function keep<C extends Config>(old: C, next: C, fixed: readonly (keyof C & stri
 }
 
 /** Best first: IPv4 before IPv6, as the stock programs are IPv4 at heart. A UDP socket has one family, and so have its addresses. */
-async function resolve(host: string, mode: 'tcp' | 'udp', { signal, say }: Patience): Promise<string[]> {
+async function resolve(host: string, mode: 'tcp' | 'udp', patience: Patience): Promise<string[]> {
   if (isIP(host) !== 0) return [host];
+  const { signal, say } = patience;
   say(`looking up ${host}`);
   try {
     const found = await lookUp(host, signal);
@@ -134,10 +140,13 @@ async function resolve(host: string, mode: 'tcp' | 'udp', { signal, say }: Patie
     return usable.map(({ address }) => address);
   } catch (cause) {
     const { code = 'an error' } = cause as NodeJS.ErrnoException;
+    const ours = patience.whoseNames();
     throw new RingwayError(
       'SERVER_UNRESOLVABLE',
-      `cannot find the address of ${host}: ${code}`,
-      'correct server, or check the name servers of this host',
+      `cannot find the address of ${host}: ${code}${ours ? `; ${ours}` : ''}`,
+      ours
+        ? 'stop that client, or write your own name servers into the file'
+        : 'correct server, or check the name servers of this host',
       { cause },
     );
   }

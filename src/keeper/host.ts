@@ -3,8 +3,10 @@
  * the opposites run in reverse. What was there before us is not taken away.
  */
 import { spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { RingwayError } from '../errors.ts';
+import type { Journal } from './journal.ts';
 
 /** What a tool answered. `missing`: there is no such program. */
 export interface Answer {
@@ -19,8 +21,15 @@ export interface Shell {
   run(program: string, args: readonly string[], input?: string): Answer;
   /** @throws when it cannot be read */
   read(path: string): string;
+  /** In place: the file may be a link or a mount. */
   write(path: string, content: string): void;
+  /** A new file that its owner alone may read, in a folder that is made where it is not there. @throws when it cannot be written, or exists */
+  keep(path: string, content: string): void;
+  remove(path: string): void;
 }
+
+/** Takes something back: a program and its arguments; or what only this process can do. */
+type Opposite = readonly [string, ...string[]] | (() => void);
 
 const SYSTEM_FOLDERS = '/usr/sbin:/usr/bin:/sbin:/bin';
 const TOOL_TIMEOUT_MS = 5_000;
@@ -43,14 +52,25 @@ export const thisShell = (): Shell => ({
   },
   read: (path) => readFileSync(path, 'utf8'),
   write: (path, content) => writeFileSync(path, content),
+  keep: (path, content) => {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    writeFileSync(path, content, { mode: 0o600, flag: 'wx' });
+  },
+  remove: (path) => rmSync(path, { force: true }),
 });
 
 export class Host {
   readonly shell: Shell;
-  readonly #opposites: { readonly group: string; readonly undo: () => void }[] = [];
+  readonly #opposites: { readonly group: string; readonly opposite: Opposite }[] = [];
+  #journal: Journal | undefined;
 
   constructor(shell: Shell = thisShell()) {
     this.shell = shell;
+  }
+
+  /** From here on what is to be undone is written down, too. */
+  writeDown(journal: Journal): void {
+    this.#journal = journal;
   }
 
   /** Runs `ip`. @throws RingwayError IP_MISSING, HOST_REFUSED */
@@ -83,25 +103,32 @@ export class Host {
       if (error instanceof RingwayError && /File exists|already assigned/.test(error.message)) return false;
       throw error;
     }
-    this.later(group, () => void this.shell.run('ip', removal));
+    this.later(group, ['ip', ...removal]);
     return true;
   }
 
-  later(group: string, undo: () => void): void {
-    this.#opposites.push({ group, undo });
+  later(group: string, opposite: Opposite): void {
+    this.#opposites.push({ group, opposite });
+    this.#note();
   }
 
   /** Undoes one group, or everything, newest first. Never throws: a device that is gone took its routes along. */
   undo(group?: string): void {
     for (let i = this.#opposites.length - 1; i >= 0; i--) {
-      const opposite = this.#opposites[i];
-      if (group !== undefined && opposite.group !== group) continue;
+      const { group: own, opposite } = this.#opposites[i];
+      if (group !== undefined && own !== group) continue;
       this.#opposites.splice(i, 1);
       try {
-        opposite.undo();
+        if (typeof opposite === 'function') opposite();
+        else this.shell.run(opposite[0], opposite.slice(1));
       } catch {
         // The rest still has to be undone.
       }
     }
+    this.#note();
+  }
+
+  #note(): void {
+    this.#journal?.write(this.#opposites.flatMap(({ opposite }) => (typeof opposite === 'function' ? [] : [opposite])));
   }
 }

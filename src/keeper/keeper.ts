@@ -17,7 +17,9 @@ import { openControl, ownNamespace, type Question, type Reply, type Status } fro
 import type { Duty, Prepared } from './duty.ts';
 import { inherit, launcher, type Program } from './engine-process.ts';
 import type { Host } from './host.ts';
-import type { Kernel } from './kernel.ts';
+import { Journal, undoJournals } from './journal.ts';
+import { type Kernel, tunForbidden } from './kernel.ts';
+import { mendNames, whoseNames } from './names.ts';
 import { dropPrivileges } from './privileges.ts';
 import { type EngineMessage, KEEPER_PROTOCOL, type NetworkConfig } from './protocol.ts';
 import type { Resources } from './resources.ts';
@@ -85,6 +87,7 @@ class Keeper<C extends Config> {
     this.#config = config;
     this.#log = createLog('keeper', config);
     for (const { message, origin, code } of notices) this.#log.warn({ code, at: place(origin) }, message);
+    if (config.role === 'client') this.#clearUp(config.state);
     let control: { close(): void } | undefined;
     try {
       const prepared = await Promise.race([this.#prepare(config), aborted(this.#interrupt.signal)]);
@@ -107,10 +110,38 @@ class Keeper<C extends Config> {
     }
   }
 
+  /** What a client that was killed left on this host goes before a name is looked up; and what this one changes is written down. */
+  #clearUp(state: string): void {
+    const { shell } = this.#host;
+    const killed = { code: 'HOST_LEFTOVERS' };
+    for (const { pid, undone } of undoJournals(shell, state))
+      if (undone.length > 0) this.#log.warn({ ...killed, process: pid, undone }, 'undid what a killed client had left');
+    try {
+      const mended = mendNames(shell);
+      if (mended?.restored)
+        this.#log.warn({ ...killed, process: mended.pid }, 'put back what /etc/resolv.conf was before a killed client');
+      else if (mended) {
+        const advice = 'write your own name servers into it';
+        this.#log.warn(
+          { code: 'NAMES_LOST', advice },
+          "/etc/resolv.conf is a killed client's, and what it was is lost",
+        );
+      }
+    } catch (cause) {
+      this.#log.warn({ code: 'NAMES_REFUSED' }, `cannot put /etc/resolv.conf right: ${(cause as Error).message}`);
+    }
+    this.#host.writeDown(new Journal(state, ({ code, message, advice }) => this.#log.warn({ code, advice }, message)));
+  }
+
   #prepare(config: C): Promise<Prepared<C>> {
     return this.#duty.prepare(config, {
       signal: this.#interrupt.signal,
       say: (line) => this.#log.info(line),
+      beforeNames: () => {
+        const refusal = this.#resources ? undefined : tunForbidden(config.tunName ?? '');
+        if (refusal) throw refusal;
+      },
+      whoseNames: () => whoseNames(this.#host.shell),
     });
   }
 
@@ -164,8 +195,14 @@ class Keeper<C extends Config> {
     if (config.role !== 'client') return;
     const { name } = (this.#resources as Resources).tun;
     try {
-      goOnline(this.#host, name, config, network);
-      if (config.routeMode !== 'noexec') this.#watchDefaultRoute(name, network.serverAddress);
+      const isBeside = goOnline(this.#host, name, config, network);
+      if (isBeside) {
+        const advice = 'ringway: { ipv6: block } keeps it from the network while connected';
+        this.#log.warn({ code: 'IPV6_BESIDE', advice }, 'IPv6 goes beside the tunnel, which carries IPv4 alone');
+      }
+      if (config.routeMode !== 'noexec' || config.dnsConfigMode !== 'noexec')
+        this.#log.info({ routes: config.routeMode, names: config.dnsConfigMode }, 'routes and name server are set');
+      if (config.routeMode !== 'noexec') this.#watchDefaultRoute(name, network.serverAddress, config.ipv6);
     } catch (error) {
       const { code, message, advice } = asRingwayError(error);
       this.#log.error({ code, advice }, message);
@@ -173,15 +210,16 @@ class Keeper<C extends Config> {
   }
 
   /** The route to the server follows the default route. */
-  #watchDefaultRoute(tun: string, serverAddress: string): void {
+  #watchDefaultRoute(tun: string, serverAddress: string, ipv6: 'leave' | 'block'): void {
     this.#monitor?.kill();
-    const monitor = spawn('ip', ['-4', 'monitor', 'route'], { stdio: ['ignore', 'pipe', 'ignore'] });
+    const family = serverAddress.includes(':') ? '-6' : '-4';
+    const monitor = spawn('ip', [family, 'monitor', 'route'], { stdio: ['ignore', 'pipe', 'ignore'] });
     this.#monitor = monitor;
     monitor.once('error', () => {});
     createInterface({ input: monitor.stdout }).on('line', (line) => {
       if (!/^(?:Deleted )?default\b/.test(line) || this.#stopped) return;
       try {
-        routeServer(this.#host, tun, serverAddress);
+        routeServer(this.#host, tun, serverAddress, ipv6);
         this.#log.info('the default route has changed: the route to the server follows');
       } catch (error) {
         this.#log.warn({ code: asRingwayError(error).code }, asRingwayError(error).message);

@@ -2,6 +2,7 @@
  * What the keeper asks of the machine, as one seam: the addon answers in the product, a script in tests. Refusals of the kernel
  * come back as people's errors, each with the way out.
  */
+import { accessSync, constants, readFileSync } from 'node:fs';
 import { RingwayError } from '../errors.ts';
 import type { Addon } from '../native/index.ts';
 
@@ -63,6 +64,24 @@ export function tunRefused(name: string, cause: unknown): RingwayError {
       );
     default:
       return new RingwayError('TUN_REFUSED', `${what} (${message})`, 'run: ringway doctor', { cause });
+  }
+}
+
+const CAP_NET_ADMIN = 12; // linux/capability.h
+
+/** What opening that device will be refused with, as far as it can be known without an attempt. */
+export function tunForbidden(name: string): RingwayError | undefined {
+  const because = (code: string) => tunRefused(name, Object.assign(new Error(code), { code }));
+  try {
+    accessSync('/dev/net/tun', constants.R_OK | constants.W_OK);
+    const capabilities = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '';
+    const isAdmin = (BigInt(`0x${capabilities}`) >> BigInt(CAP_NET_ADMIN)) & 1n;
+    const devices = readFileSync('/proc/self/net/dev', 'utf8').split('\n');
+    const exists = devices.some((line) => line.trimStart().startsWith(`${name}:`)); // perhaps made for this user
+    return isAdmin || exists ? undefined : because('EPERM');
+  } catch (cause) {
+    const { code = '' } = cause as NodeJS.ErrnoException;
+    return code === 'EACCES' || code === 'ENOENT' ? because(code) : undefined;
   }
 }
 

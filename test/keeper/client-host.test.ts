@@ -1,7 +1,12 @@
+import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadClientConfig } from '../../src/config/client.ts';
 import { dressDevice, goOnline, routeServer } from '../../src/keeper/client-host.ts';
+import { ownNamespace } from '../../src/keeper/control.ts';
 import { type Answer, Host, type Shell } from '../../src/keeper/host.ts';
+import { Journal, undoJournals } from '../../src/keeper/journal.ts';
+import { mendNames, whoseNames } from '../../src/keeper/names.ts';
 import { createFolder, type Folder } from '../config/folder.ts';
 
 const NETWORK = {
@@ -21,6 +26,7 @@ class ScriptedShell implements Shell {
   readonly exists = new Set<string>();
   works = new Set<string>();
   wayToServer: object = OUT;
+  readOnly: string[] = [];
 
   run(program: string, args: readonly string[], input?: string): Answer {
     const command = [program, ...args].join(' ');
@@ -33,6 +39,7 @@ class ScriptedShell implements Shell {
   #ip(command: string, args: readonly string[]): Answer {
     const done = (output: string) => ({ status: 0, output, complaint: '', missing: false });
     if (command.startsWith('ip -j route get')) return done(JSON.stringify([this.wayToServer]));
+    if (command.startsWith('ip -j -6 route show default')) return done('[]');
     if (command.startsWith('ip -j -4 route show default')) return done(JSON.stringify([OUT]));
     if (command.startsWith('ip -j link show')) return done(JSON.stringify([{ mtu: 1400, flags: ['POINTOPOINT'] }]));
     if (this.exists.has(args[2]))
@@ -42,7 +49,17 @@ class ScriptedShell implements Shell {
   }
 
   read(path: string): string {
+    if (this.files[path] === undefined) throw new Error(`ENOENT: ${path}`);
     return this.files[path];
+  }
+
+  keep(path: string, content: string): void {
+    if (this.readOnly.some((folder) => path.startsWith(folder))) throw new Error(`EROFS: ${path}`);
+    this.files[path] = content;
+  }
+
+  remove(path: string): void {
+    delete this.files[path];
   }
 
   write(path: string, content: string): void {
@@ -161,7 +178,7 @@ describe('routeServer', () => {
     goOnline(host, 'lwc', config('dns_config_mode: noexec\n'), NETWORK);
     shell.look();
     shell.wayToServer = { gateway: '100.64.0.5', dev: 'lwc' };
-    routeServer(host, 'lwc', NETWORK.serverAddress);
+    routeServer(host, 'lwc', NETWORK.serverAddress, 'leave');
     expect(shell.look()).toEqual([
       'ip route delete 203.0.113.7/32 via 192.0.2.1 dev eth0',
       'ip route add 203.0.113.7/32 via 192.0.2.1 dev eth0',
@@ -197,16 +214,145 @@ describe('names', () => {
     goOnline(host, 'lwc', settings(), NETWORK);
     shell.files[RESOLV_CONF] = 'nameserver 198.51.100.1\n';
     host.undo();
-    expect(shell.files[RESOLV_CONF]).toBe('nameserver 198.51.100.1\n');
+    expect(shell.files).toEqual({ [RESOLV_CONF]: 'nameserver 198.51.100.1\n' });
+  });
+
+  // the text of a client that was killed was taken for the former content, and the former content was lost
+  it('come back from beside the file after clients that were killed, one over the other', () => {
+    const before = { ...shell.files };
+    for (let killed = 0; killed < 3; killed++) goOnline(new Host(shell), 'lwc', settings(), NETWORK);
+    expect(mendNames(shell)).toEqual({ pid: process.pid, restored: true });
+    expect(shell.files).toEqual(before);
+    expect(mendNames(shell)).toBeUndefined();
+
+    goOnline(new Host(shell), 'lwc', settings(), NETWORK); // killed, and nobody has mended it
+    goOnline(host, 'lwc', settings(), NETWORK);
+    host.undo();
+    expect(shell.files).toEqual(before);
+  });
+
+  it('come back whichever of two clients ends first', () => {
+    const before = { ...shell.files };
+    const second = new Host(shell);
+    goOnline(host, 'lwc', settings(), NETWORK);
+    goOnline(second, 'lw2', settings(), NETWORK);
+    host.undo();
+    expect(shell.files[RESOLV_CONF]).toMatch(/^# written by ringway/);
+    second.undo();
+    expect(shell.files).toEqual(before);
+  });
+
+  it('come back from the state folder where /etc takes no new file', () => {
+    shell.readOnly = ['/etc/'];
+    const before = { ...shell.files };
+    const kept = config(`route_mode: noexec\nringway: { state: ${folder.path} }\n`);
+    goOnline(new Host(shell), 'lwc', kept, NETWORK);
+    expect(Object.keys(shell.files).filter((path) => path.startsWith(folder.path))).toHaveLength(1);
+    expect(mendNames(shell)).toMatchObject({ restored: true });
+    expect(shell.files).toEqual(before);
+  });
+
+  it('stay as they are where the former content cannot be kept anywhere', () => {
+    shell.readOnly = ['/'];
+    const before = { ...shell.files };
+    expect(() => goOnline(host, 'lwc', settings(), NETWORK)).toThrow(
+      expect.objectContaining({ code: 'NAMES_REFUSED' }),
+    );
+    expect(shell.files).toEqual(before);
+  });
+
+  it("of a client that lives are nobody else's to mend; of an older version they are lost, and said to be", () => {
+    const text = '# written by ringway, which puts the former content back when it ends\n';
+    const begun = readFileSync(`/proc/${process.ppid}/stat`, 'utf8').split(') ')[1].split(' ')[19];
+    shell.files['/etc/kept'] = 'nameserver 192.0.2.53\n';
+    const owned = `${text}# (process ${process.ppid}, begun ${begun}; until then it is in /etc/kept)\nnameserver 100.64.0.1\n`;
+    shell.files[RESOLV_CONF] = owned;
+    expect(mendNames(shell)).toBeUndefined();
+    expect(whoseNames(shell)).toContain(`the tunnel of process ${process.ppid}`);
+    expect(shell.files[RESOLV_CONF]).toBe(owned);
+
+    shell.files[RESOLV_CONF] = owned.replace(`begun ${begun}`, 'begun 1'); // its number is another program's now
+    expect(mendNames(shell)).toMatchObject({ restored: true });
+    expect(whoseNames(shell)).toBeUndefined();
+
+    shell.files[RESOLV_CONF] = `${text}nameserver 100.64.0.1\n`;
+    expect(mendNames(shell)).toEqual({ pid: undefined, restored: false });
+    expect(whoseNames(shell)).toContain('a tunnel that is gone');
+  });
+});
+
+describe('what is written down', () => {
+  const page = () => join(folder.path, `undo-${process.pid}.json`);
+  const writingDown = () => {
+    const complaints: string[] = [];
+    host.writeDown(new Journal(folder.path, ({ code }) => complaints.push(code)));
+    return complaints;
+  };
+
+  it('is undone by the next start when the client was killed, newest first, and only then', () => {
+    const complaints = writingDown();
+    goOnline(host, 'lwc', config('dns_config_mode: noexec\n'), NETWORK);
+    const added = shell.look();
+    expect(statSync(page()).mode & 0o777).toBe(0o600);
+    const deletions = added.map((command) => command.replace(' add ', ' delete ')).reverse();
+    expect(undoJournals(shell, folder.path)).toEqual([{ pid: process.pid, undone: deletions }]);
+    expect(shell.look()).toEqual(deletions);
+    expect(existsSync(page())).toBe(false);
+    expect(undoJournals(shell, folder.path)).toEqual([]);
+    expect(complaints).toEqual([]);
+  });
+
+  it('is gone when the client has undone it itself', () => {
+    writingDown();
+    goOnline(host, 'lwc', config('dns_config_mode: noexec\n'), NETWORK);
+    host.undo();
+    expect(existsSync(page())).toBe(false);
+  });
+
+  it.each([
+    ['of a process that lives', (text: string) => text.replace(String(process.pid), String(process.ppid)), 0o600],
+    ['of another network namespace', (text: string) => text.replace(/net:\[\d+\]/, 'net:[1]'), 0o600],
+    ['that others could have written', (text: string) => text, 0o622],
+    ['that is half a page', (text: string) => text.slice(0, 40), 0o600],
+  ])('%s is let alone', (what, change, mode) => {
+    writingDown();
+    goOnline(host, 'lwc', config('dns_config_mode: noexec\n'), NETWORK);
+    shell.look();
+    let text = change(readFileSync(page(), 'utf8'));
+    if (what.endsWith('lives')) {
+      const begun = readFileSync(`/proc/${process.ppid}/stat`, 'utf8').split(') ')[1].split(' ')[19];
+      text = text.replace(/"begun":"\d+"/, `"begun":"${begun}"`);
+    }
+    writeFileSync(page(), text);
+    chmodSync(page(), mode);
+    expect(undoJournals(shell, folder.path)).toEqual([]);
+    expect(shell.look()).toEqual([]);
+  });
+
+  it('runs no program but those that are written down', () => {
+    shell.works = new Set(['rm']);
+    const words = { owner: { pid: 1, begun: 'x' }, namespace: ownNamespace(), commands: [['rm', '-r', '/']] };
+    folder.write('undo-1.json', JSON.stringify(words));
+    chmodSync(join(folder.path, 'undo-1.json'), 0o600);
+    undoJournals(shell, folder.path);
+    expect(shell.look()).toEqual([]);
+  });
+
+  it('is complained of once where it cannot be', () => {
+    const complaints: string[] = [];
+    host.writeDown(new Journal(join(folder.write('file', ''), 'state'), ({ code }) => complaints.push(code)));
+    goOnline(host, 'lwc', config('dns_config_mode: noexec\n'), NETWORK);
+    expect(complaints).toEqual(['UNDO_UNKEPT']);
   });
 });
 
 describe('Host', () => {
   it('tells a missing tool from a refusal', () => {
     const answer = { status: 1, output: '', complaint: 'Operation not permitted', missing: false };
-    const refusing = new Host({ ...shell, run: () => answer, read: () => '', write: () => {} });
+    const files = { read: () => '', write: () => {}, keep: () => {}, remove: () => {} };
+    const refusing = new Host({ ...files, run: () => answer });
     expect(() => refusing.ip('link')).toThrow(expect.objectContaining({ code: 'HOST_REFUSED' }));
-    const lacking = new Host({ ...shell, run: () => ({ ...answer, missing: true }), read: () => '', write: () => {} });
+    const lacking = new Host({ ...files, run: () => ({ ...answer, missing: true }) });
     expect(() => lacking.ip('link')).toThrow(expect.objectContaining({ code: 'IP_MISSING' }));
   });
 

@@ -53,11 +53,11 @@ describe.skipIf(process.geteuid?.() !== 0)('routes in a namespace (needs root)',
     folder.remove();
   });
 
-  function online(lines: string): void {
+  function online(lines: string, network = NETWORK): boolean {
     const file = folder.write('c.yaml', `server: a:1\nuser: u\npassword: p\ndns_config_mode: noexec\n${lines}`);
     const { config } = loadClientConfig(file, { flags: {}, env: {} });
     dressDevice(host, 'rwkt', config, true);
-    goOnline(host, 'rwkt', config, NETWORK);
+    return goOnline(host, 'rwkt', config, network);
   }
 
   it('take everything through the tunnel but the server', () => {
@@ -81,10 +81,55 @@ describe.skipIf(process.geteuid?.() !== 0)('routes in a namespace (needs root)',
     expect(inside('route', 'show')).toBe(before);
   });
 
+  describe('of IPv6', () => {
+    const routes6 = () => inside('-6', 'route', 'show');
+    const goes = (address: string) => {
+      try {
+        return wayTo(address).dev;
+      } catch {
+        return 'unreachable';
+      }
+    };
+    let before6: string;
+
+    beforeEach(() => {
+      inside('address', 'replace', '2001:db8:1::2/64', 'dev', 'out0', 'nodad');
+      inside('-6', 'route', 'replace', 'default', 'via', '2001:db8:1::1', 'dev', 'out0', 'metric', '100');
+      before6 = routes6();
+    });
+    afterEach(() => {
+      inside('-6', 'route', 'flush', 'default');
+    });
+
+    it('stay beside the tunnel, which is said where there is a default route', () => {
+      expect(online('route_mode: default\n')).toBe(true);
+      expect(goes('2001:db8:2::1')).toBe('out0');
+      expect(online('route_mode: noexec\n')).toBe(false);
+      inside('-6', 'route', 'flush', 'default');
+      expect(online('route_mode: lan\n')).toBe(false);
+    });
+
+    it('under ipv6: block lead nowhere but to neighbours and the server, also when another default comes', () => {
+      const network = { ...NETWORK, serverAddress: '2001:db8:2::7' };
+      expect(online('route_mode: default\nringway: { ipv6: block }\n', network)).toBe(false);
+      inside('-6', 'route', 'add', 'default', 'via', '2001:db8:1::3', 'dev', 'out0', 'metric', '50');
+      expect(goes('2001:db8:3::1')).toBe('unreachable');
+      expect(goes('2001:db8:2::7')).toBe('out0');
+      expect(goes('2001:db8:1::9')).toBe('out0');
+      inside('-6', 'route', 'delete', 'default', 'metric', '50');
+      inside('-6', 'route', 'replace', 'default', 'via', '2001:db8:1::4', 'dev', 'out0', 'metric', '100');
+      routeServer(host, 'rwkt', network.serverAddress, 'block');
+      expect(wayTo('2001:db8:2::7')).toMatchObject({ gateway: '2001:db8:1::4' });
+      inside('-6', 'route', 'replace', 'default', 'via', '2001:db8:1::1', 'dev', 'out0', 'metric', '100');
+      host.undo();
+      expect(routes6()).toBe(before6);
+    });
+  });
+
   it('to the server follow a new default route', () => {
     online('route_mode: default\n');
     inside('route', 'replace', 'default', 'via', '198.51.100.1', 'dev', 'out1');
-    routeServer(host, 'rwkt', NETWORK.serverAddress);
+    routeServer(host, 'rwkt', NETWORK.serverAddress, 'leave');
     expect(wayTo(NETWORK.serverAddress)).toMatchObject({ dev: 'out1', gateway: '198.51.100.1' });
   });
 });
