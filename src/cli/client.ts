@@ -2,7 +2,7 @@
 import { Command, Option } from 'commander';
 import { checkClientFiles } from '../client/material.ts';
 import { backendKeys } from '../config/backends.ts';
-import { clientKeys } from '../config/client.ts';
+import { clientKeys } from '../config/client-keys.ts';
 import { defaultYaml, generateFile, jsonSchema } from '../config/generate.ts';
 import { clientDuty } from '../keeper/duty.ts';
 import { keep } from '../keeper/keeper.ts';

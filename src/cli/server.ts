@@ -1,7 +1,7 @@
 /** `ringway server -c FILE`: takes the stock server's configuration and flags. */
 import { Command } from 'commander';
 import { backendKeys } from '../config/backends.ts';
-import { serverKeys } from '../config/server.ts';
+import { serverKeys } from '../config/server-keys.ts';
 import { serverDuty } from '../keeper/duty.ts';
 import { keep } from '../keeper/keeper.ts';
 import { checkServerFiles } from '../server/material.ts';

@@ -48,7 +48,7 @@ export const backendKeys = {
   groups: key(
     z.union([groups(), auto()], { error: () => `auto, or ${NAMES_OF_GROUPS}` }),
     'auto',
-    'key exchange to ask for, best first; auto: X25519MLKEM768, then the cheap curves',
+    'key exchange to ask for, best first; auto: X25519MLKEM768 (post-quantum), then the cheap curves, whatever enable_pqc says',
     { value: 'NAME,NAME', only: 'server' },
   ),
   sqpoll: key(flag(), false, 'io_uring: a kernel thread takes what is submitted; costs a core', { value: 'on|off' }),

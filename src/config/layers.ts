@@ -98,26 +98,32 @@ export function check<T>(name: string, key: Key<T>, given: Given): { value: T } 
   };
 }
 
-/** What nobody knows: a problem each, or a notice each under accept_unknowns. */
+/**
+ * What nobody knows: a problem each, or a notice each under accept_unknowns.
+ * @param elsewhere where a key of exactly this name would be right, as advice
+ */
 export function unknowns(
   found: Iterable<readonly [name: string, origin: Origin]>,
   known: readonly string[],
   accept: boolean,
   problems: Problem[],
   notices: Notice[],
+  elsewhere: (name: string, origin: Origin) => string | undefined = () => undefined,
 ): void {
   for (const [name, origin] of found) {
     const message = `unknown key ${name}`;
-    const meant = nearest(name.replaceAll('-', '_').toLowerCase(), known);
+    const plain = name.replaceAll('-', '_').toLowerCase();
+    const right = elsewhere(plain, origin);
+    const meant = nearest(plain, known);
     if (accept)
       notices.push({
         code: 'CONFIG_UNKNOWN_KEY',
         key: name,
         origin,
-        message: `${place(origin)}: ${message} is ignored`,
+        message: `${place(origin)}: ${message} is ignored${right ? `: ${right}` : ''}`,
       });
     else {
-      const advice = meant ? `did you mean ${meant}?` : 'remove it, or set accept_unknowns: true';
+      const advice = right ?? (meant ? `did you mean ${meant}?` : 'remove it, or set accept_unknowns: true');
       problems.push({ code: 'CONFIG_UNKNOWN_KEY', key: name, origin, message, advice });
     }
   }

@@ -38,8 +38,10 @@ export function readGuarded(path: string, what: string, guard: Guard, reader: Re
     throw unreadable(absolute, what, cause as NodeJS.ErrnoException);
   }
   try {
+    const found = fstatSync(descriptor);
+    if (!found.isFile() && !found.isFIFO()) throw noFile(absolute, what, found.isDirectory());
     if (guard !== 'unchecked' && reader.env[BYPASS] !== '1') {
-      const { uid, mode } = fstatSync(descriptor);
+      const { uid, mode } = found;
       checkOwner(absolute, what, uid, reader.uid);
       const bits = guard === 'secret' ? OPEN_TO_OTHERS : WRITABLE_BY_OTHERS;
       if (mode & bits) throw tooOpen(absolute, what, mode, guard);
@@ -107,6 +109,12 @@ function tooOpen(path: string, what: string, mode: number, guard: Guard): Ringwa
     `${what}: others may ${secret && !(mode & WRITABLE_BY_OTHERS) ? 'read' : 'change'} ${path} (mode ${octal(mode)})`,
     `run: chmod ${secret ? '600' : 'go-w'} ${path}`,
   );
+}
+
+/** Said before its mode is: nobody wants to be told to close /etc. */
+function noFile(path: string, what: string, isFolder: boolean): RingwayError {
+  const [is, advice] = isFolder ? ['a folder', 'name a file in it'] : ['no regular file', 'name a regular file'];
+  return new RingwayError('FILE_UNREADABLE', `${what}: ${path} is ${is}`, advice);
 }
 
 function unreadable(path: string, what: string, cause: NodeJS.ErrnoException): RingwayError {

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { describe as inWords } from '../../src/cli/report.ts';
-import { clientKeys } from '../../src/config/client.ts';
+import { clientKeys } from '../../src/config/client-keys.ts';
 import { ConfigError } from '../../src/config/problem.ts';
-import { serverKeys } from '../../src/config/server.ts';
+import { serverKeys } from '../../src/config/server-keys.ts';
 import { RingwayError } from '../../src/errors.ts';
 import { createFolder, type Folder } from '../config/folder.ts';
 

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { clientKeys, loadClientConfig } from '../../src/config/client.ts';
+import { loadClientConfig } from '../../src/config/client.ts';
+import { clientKeys } from '../../src/config/client-keys.ts';
 import type { ConfigError, Problem } from '../../src/config/problem.ts';
 import { documentedKeys } from './documented.ts';
 import { createFolder, type Folder, thrownBy } from './folder.ts';
@@ -155,6 +156,24 @@ describe('what a client cannot start without (protocol specification §11.4)', (
     const error = thrownBy<ConfigError>(() => load(`server: a:1\nuser: u\npassword: ${secret}\ntoken: [${secret}]\n`));
     expect(error?.problems).not.toHaveLength(0);
     expect(JSON.stringify(error?.problems) + error?.message).not.toContain('horse');
+  });
+});
+
+describe("a key that is not the client's", () => {
+  it('is told whose it is, or where it belongs', () => {
+    expect(problemsOf(`${ENOUGH}ip_pool: 10.0.0.0/8\n`)[0].advice).toContain('is a key of the server');
+    expect(problemsOf(`${ENOUGH}ipv6: block\n`)[0].advice).toContain('belongs below ringway:');
+  });
+});
+
+describe('ipv6', () => {
+  const codes = (lines: string) => load(`${ENOUGH}server_dn: x\n${lines}`).notices.map(({ code, key }) => [code, key]);
+
+  it('is left as it is unless it is to be blocked, which needs routes of ours', () => {
+    expect(load(ENOUGH).config.ipv6).toBe('leave');
+    expect(load(ENOUGH, { ipv6: 'block' }).config.ipv6).toBe('block');
+    expect(codes('ringway: { ipv6: block }\n')).toEqual([]);
+    expect(codes('route_mode: noexec\nringway: { ipv6: block }\n')).toEqual([['CONFIG_INERT', 'ringway.ipv6']]);
   });
 });
 

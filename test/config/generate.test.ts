@@ -1,9 +1,11 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { clientKeys, loadClientConfig } from '../../src/config/client.ts';
+import { loadClientConfig } from '../../src/config/client.ts';
+import { clientKeys } from '../../src/config/client-keys.ts';
 import { defaultYaml, generateFile, jsonSchema } from '../../src/config/generate.ts';
-import { loadServerConfig, serverKeys } from '../../src/config/server.ts';
+import { loadServerConfig } from '../../src/config/server.ts';
+import { serverKeys } from '../../src/config/server-keys.ts';
 import { createFolder, type Folder, thrownBy } from './folder.ts';
 
 let folder: Folder;

@@ -34,6 +34,17 @@ describe('readGuarded', () => {
     expect(refusal(folder.write('file', 'content', mode), guard)).toBe(code);
   });
 
+  // `user_db: /etc` was told to chmod 600 /etc
+  it.each<Guard>(['secret', 'public', 'unchecked'])(
+    'says of a %s file that it is a folder, whatever its mode',
+    (guard) => {
+      const error = thrownBy<RingwayError>(() => read(folder.folder('open', 0o777), guard));
+      expect(error).toMatchObject({ code: 'FILE_UNREADABLE', message: expect.stringMatching(/\/open is a folder$/) });
+      expect(error?.advice).not.toContain('chmod');
+      expect(refusal('/dev/null', guard)).toBe('FILE_UNREADABLE');
+    },
+  );
+
   it('refuses a file below a folder that others may write, unless that is sticky', () => {
     folder.folder('open', 0o777);
     expect(refusal(folder.write('open/file', ''), 'public')).toBe('FILE_PERMISSIONS');

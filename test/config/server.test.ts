@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ConfigError, Problem } from '../../src/config/problem.ts';
-import { loadServerConfig, serverKeys } from '../../src/config/server.ts';
+import { loadServerConfig } from '../../src/config/server.ts';
+import { serverKeys } from '../../src/config/server-keys.ts';
 import { documentedKeys } from './documented.ts';
 import { createFolder, type Folder, thrownBy } from './folder.ts';
 
@@ -253,6 +254,18 @@ describe('an unknown key', () => {
     });
   });
 
+  it('that has its place elsewhere is told where', () => {
+    const advice = (lines: string, env: Record<string, string> = {}) => problemsOf(lines, {}, env)[0]?.advice;
+    for (const name of ['io', 'shards', 'aead', 'pace_rate', 'metrics_address', 'tun-offload'])
+      expect(advice(`${name}: x\n`)).toContain('belongs below ringway:');
+    expect(advice('', { LW_SERVER_IO: 'epoll' })).toBe('set RINGWAY_IO');
+    expect(advice('keepalive_interval: 5s\n')).toContain('is a key of the client');
+    expect(advice('ringway:\n  mode: udp\n')).toContain('belongs at the top of the file');
+    expect(advice('ringway:\n  keepalive_interval: 5s\n')).toContain('is a key of the client');
+    const [notice] = load('io: epoll\naccept_unknowns: true\n').notices;
+    expect(notice.message).toContain('belongs below ringway:');
+  });
+
   it('is a notice under accept_unknowns, in the file or by flag', () => {
     for (const [lines, flags] of [
       ['foo: 1\naccept_unknowns: true\n', {}] as const,
@@ -326,6 +339,12 @@ describe('pacing', () => {
     expect(pacing('', { pacing: 'internet', pace_rate: '50M' })).toMatchObject({ paceRate: 50_000, trainSegments: 16 });
     expect(pacing('', { pacing: 'internet', pace_rate: 'off' })).toMatchObject({ paceRate: 0, trainSegments: 16 });
     expect(pacing('', { train_segments: '8' })).toMatchObject({ paceRate: 0, trainSegments: 8 });
+  });
+
+  it.each(['fast', '0', '-5M', '1', '63k', ''])('refuses a rate of %j with what it can be', (rate) => {
+    expect(problemsOf('', { pace_rate: rate })[0]?.advice).toBe(
+      'expected: a rate in bits a second from 64k to 400G, such as 200M, or off, or auto',
+    );
   });
 
   it('reads rates of users from a file, and says which user has none that can be', () => {
