@@ -8,7 +8,6 @@ import { clientDuty } from '../keeper/duty.ts';
 import { keep } from '../keeper/keeper.ts';
 import { thisMachine } from './means.ts';
 import { addKeys, flagsOf } from './options.ts';
-import { describe } from './report.ts';
 
 export function clientCommand(): Command {
   const command = new Command('client').description(
@@ -25,9 +24,7 @@ export function clientCommand(): Command {
     if (generate !== undefined)
       return generateFile(String(file), generate === 'yaml' ? defaultYaml(clientKeys) : jsonSchema(clientKeys));
     const duty = clientDuty(String(file), { flags, env: process.env }, checkClientFiles);
-    const { exitCode, error } = await keep(duty, thisMachine);
-    if (error) console.error(describe(error));
-    process.exit(exitCode);
+    process.exit((await keep(duty, thisMachine)).exitCode);
   });
   return command;
 }

@@ -7,16 +7,13 @@ import { keep } from '../keeper/keeper.ts';
 import { checkServerFiles } from '../server/material.ts';
 import { thisMachine } from './means.ts';
 import { addKeys, flagsOf } from './options.ts';
-import { describe } from './report.ts';
 
 export function serverCommand(): Command {
   const command = new Command('server').description("carry clients: takes the stock server's configuration and flags");
   addKeys(command, 'server', serverKeys, backendKeys).action(async () => {
     const { config_file: file, ...flags } = flagsOf(command);
     const duty = serverDuty(String(file), { flags, env: process.env }, checkServerFiles);
-    const { exitCode, error } = await keep(duty, thisMachine);
-    if (error) console.error(describe(error));
-    process.exit(exitCode);
+    process.exit((await keep(duty, thisMachine)).exitCode);
   });
   return command;
 }

@@ -8,10 +8,12 @@ import { arch, release } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { RingwayError } from '../errors.ts';
-import type { Addon } from '../native/index.ts';
+import { type Addon, launcherPath } from '../native/index.ts';
+import { engineProgram } from './engine-process.ts';
 import { tunRefused, USO } from './kernel.ts';
+import { dropPrivileges, type Privileges, thisMachine } from './privileges.ts';
 
-/** `slow`: everything works, at a price. `bad`: a server or client cannot start. */
+/** `slow`: everything works, at a price in speed or safety. `bad`: a server or client cannot start. */
 export interface Finding {
   readonly state: 'ok' | 'slow' | 'bad';
   readonly subject: string;
@@ -28,14 +30,35 @@ const FILTER_ENTRIES = 16; // the fewest there may be
 const PRIVATE = fileURLToPath(new URL('../../bin/private.sh', import.meta.url));
 const SYSTEM_FOLDERS = '/usr/sbin:/usr/bin:/sbin:/bin';
 
+/** What a keeper would do that root starts: what an ordinary user may not look at is closed to nobody, too. */
+function asRoot(): Privileges {
+  const needed = [engineProgram('server', []).entry, process.execPath];
+  return dropPrivileges('nobody', launcherPath(), needed, { ...thisMachine(), uid: 0 });
+}
+
 /** Everything an operator may have to mend, in the order a start would come upon it. */
-export function* examine(addon: Addon): Generator<Finding> {
+export function* examine(addon: Addon, privileges: () => Privileges = asRoot): Generator<Finding> {
   yield { state: 'ok', subject: 'kernel', words: `Linux ${release()} ${arch()}` };
   yield aead(addon);
   yield ip();
   yield* tun(addon);
   yield* udp(addon);
+  yield engine(privileges);
   yield namespaces();
+}
+
+/** Started by root it should become nobody, who has to get at its code. */
+function engine(privileges: () => Privileges): Finding {
+  const subject = 'engine of root';
+  try {
+    const { summary, advice } = privileges();
+    return advice === undefined
+      ? { state: 'ok', subject, words: summary }
+      : { state: 'slow', subject, words: summary, advice, code: 'ENGINE_ROOT' };
+  } catch (cause) {
+    const advice = 'put the checkout where everybody may go, such as /opt';
+    return { state: 'slow', subject, words: `cannot be told: ${(cause as Error).message}`, advice };
+  }
 }
 
 function aead(addon: Addon): Finding {

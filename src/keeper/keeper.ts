@@ -18,7 +18,7 @@ import type { Duty, Prepared } from './duty.ts';
 import { inherit, launcher, type Program } from './engine-process.ts';
 import type { Host } from './host.ts';
 import { Journal, undoJournals } from './journal.ts';
-import { type Kernel, tunForbidden } from './kernel.ts';
+import { type Kernel, offloadsInWords, tunForbidden } from './kernel.ts';
 import { mendNames, whoseNames } from './names.ts';
 import { dropPrivileges } from './privileges.ts';
 import { type EngineMessage, KEEPER_PROTOCOL, type NetworkConfig } from './protocol.ts';
@@ -31,12 +31,14 @@ export interface Means {
   readonly program: (role: 'server' | 'client', prefix: readonly string[]) => Program;
   readonly host: () => Host;
   readonly env: NodeJS.ProcessEnv;
+  /** Says why a start or an instance has ended, before what it did to the host is undone. */
+  readonly complain: (error: unknown) => void;
 }
 
 /**
  * Keeps one server or client until it is told to end.
  * @param signals emits SIGINT, SIGTERM and SIGHUP (the process, in the product)
- * @returns how it ended; refusals at start-up are thrown, with nothing left behind
+ * @returns how it ended, once that was said; refusals before anything was opened are thrown
  */
 export async function keep<C extends Config>(
   duty: Duty<C>,
@@ -99,7 +101,13 @@ class Keeper<C extends Config> {
       this.#supervisor = this.#supervise(config, prepared);
       control = await this.#openControl(config.state, role);
       if (this.#stopped) return { exitCode: 0 };
-      return await this.#supervisor.run();
+      const ending = await this.#supervisor.run();
+      if (ending.error) this.#means.complain(ending.error);
+      return ending;
+    } catch (error) {
+      if (!this.#resources) throw error;
+      this.#means.complain(error);
+      return { exitCode: 1 };
     } finally {
       this.#stopped = true;
       this.#monitor?.kill();
@@ -149,7 +157,10 @@ class Keeper<C extends Config> {
     const { descriptors, tun } = this.#resources as Resources;
     const entry = this.#means.program(config.role, []).entry;
     const privileges = dropPrivileges(config.runAs, launcherPath(), [entry, process.execPath]);
-    this.#log.info({ tun: tun.name, offloads: tun.offloads }, privileges.summary);
+    const { summary, advice } = privileges;
+    if (advice) this.#log.warn({ code: 'ENGINE_ROOT', advice }, summary);
+    else this.#log.info(summary);
+    this.#log.info({ tun: tun.name, offloads: offloadsInWords(tun.offloads) }, 'the TUN device is open');
     const { order } = inherit(descriptors);
     const program = this.#means.program(config.role, privileges.prefix);
     const launch = launcher(program, order, { ...this.#means.env, NODE_COMPILE_CACHE: COMPILED });

@@ -8,6 +8,14 @@ import type { Addon } from '../native/index.ts';
 
 /** TUN_F_USO4 | TUN_F_USO6, linux/if_tun.h: of the mask that `tunOffload` gives. */
 export const USO = 0x60;
+const TSO = 0x06; // TUN_F_TSO4 | TUN_F_TSO6
+const CSUM = 0x01;
+
+/** What a device takes in one piece, and whose checksums: `checksums,TCP,UDP`. */
+export function offloadsInWords(mask: number): string {
+  const all = (bits: number, word: string) => ((mask & bits) === bits ? [word] : []);
+  return [...all(CSUM, 'checksums'), ...all(TSO, 'TCP'), ...all(USO, 'UDP')].join() || 'none';
+}
 
 export type Kernel = Pick<
   Addon,

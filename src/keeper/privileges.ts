@@ -13,6 +13,8 @@ export interface Privileges {
   readonly uid: number;
   /** One line for the log. */
   readonly summary: string;
+  /** What to do, where the engine stays root and need not. */
+  readonly advice?: string;
 }
 
 export interface Machine {
@@ -51,12 +53,13 @@ export function dropPrivileges(
       summary: `the engine runs as user ${machine.uid} without capabilities`,
     };
   const user = findUser(runAs, machine);
-  const reason =
-    !mapped('uid', user.uid, machine) || !mapped('gid', user.gid, machine)
-      ? `user ${user.uid} does not exist in this user namespace`
-      : unreadable(needed, user, machine);
-  if (reason)
-    return { prefix: prefix('keep'), uid: 0, summary: `the engine stays root, without capabilities: ${reason}` };
+  const stays = { prefix: prefix('keep'), uid: 0 };
+  const words = 'the engine stays root, without capabilities';
+  if (!mapped('uid', user.uid, machine) || !mapped('gid', user.gid, machine))
+    return { ...stays, summary: `${words}: user ${user.uid} does not exist in this user namespace` };
+  const closed = unreadable(needed, user, machine);
+  if (closed)
+    return { ...stays, summary: `${words}: ${closed}`, advice: `put the checkout where ${runAs} may go, such as /opt` };
   const summary = `the engine runs as ${runAs} (${user.uid}) without capabilities`;
   return { prefix: prefix(`${user.uid}:${user.gid}`), uid: user.uid, summary };
 }

@@ -1,9 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { examine } from '../../src/keeper/doctor.ts';
+import type { Privileges } from '../../src/keeper/privileges.ts';
 import { type Addon, loadAddon } from '../../src/native/index.ts';
 
 /** The real addon, but for the calls that a script refuses with a code; counts what stays open. */
-function machine(refusals: Readonly<Record<string, string>>, changes: Readonly<Record<string, unknown>> = {}) {
+function machine(
+  refusals: Readonly<Record<string, string>>,
+  changes: Readonly<Record<string, unknown>> = {},
+  privileges: () => Privileges = () => ({ prefix: [], uid: 65534, summary: 'the engine runs as nobody' }),
+) {
   const open = new Set<number>();
   let next = 100;
   const give = () => {
@@ -29,7 +34,7 @@ function machine(refusals: Readonly<Record<string, string>>, changes: Readonly<R
       return changes[name] ?? call(...args);
     };
   }
-  return { findings: [...examine(addon as never as Addon)], open };
+  return { findings: [...examine(addon as never as Addon, privileges)], open };
 }
 
 describe('ringway doctor', () => {
@@ -54,6 +59,21 @@ describe('ringway doctor', () => {
       Array(3).fill({ state: 'ok' }),
     );
     expect(open.size).toBe(0);
+  });
+
+  it('says where the engine of root stays root, and what to do', () => {
+    const about = (findings: readonly { subject: string }[]) =>
+      findings.filter(({ subject }) => subject.includes('root'));
+    expect(about(machine({}).findings)).toMatchObject([{ state: 'ok', words: 'the engine runs as nobody' }]);
+    const summary = 'the engine stays root: nobody may not enter /root';
+    const { findings } = machine({}, {}, () => ({ prefix: [], uid: 0, summary, advice: 'put it below /opt' }));
+    expect(about(findings)).toMatchObject([
+      { state: 'slow', words: summary, advice: 'put it below /opt', code: 'ENGINE_ROOT' },
+    ]);
+    const hidden = () => {
+      throw new Error('EACCES');
+    };
+    expect(about(machine({}, {}, hidden).findings)).toMatchObject([{ state: 'slow' }]);
   });
 
   it('knows a device without superpackets of UDP', () => {

@@ -17,6 +17,8 @@ const ADDON = process.env.RINGWAY_ADDON ?? fileURLToPath(new URL('../../build/Re
 const NOEXEC = 'route_mode: noexec\ndns_config_mode: noexec';
 /** Runs the rest with another list of name servers. */
 const BIND = 'mount --bind "$0" /etc/resolv.conf && exec "$@"';
+/** What is said on both streams, in the order it is said. */
+const ONE_STREAM = ['sh', '-c', 'exec "$0" "$@" 2>&1'];
 const NAMESPACE = `rwk-${process.pid}`;
 
 const missing =
@@ -208,6 +210,8 @@ describe.skipIf(missing !== '')(`the keeper in a namespace${missing && ` (needs 
     const { uid, capabilities } = await engine();
     const hidden = program?.lines.some((line) => line.includes('stays root, without capabilities: user 65534 may not'));
     expect(uid === '0').toBe(hidden); // a checkout in /root: mode 0700
+    expect(program?.lines.some((line) => /WARN.*code=ENGINE_ROOT/.test(line))).toBe(hidden);
+    expect(program?.lines.join('\n')).toMatch(/the TUN device is open tun=rwkt offloads=checksums,TCP(,UDP)?$/m);
     expect(capabilities).toEqual([...Array(5).fill('0000000000000000'), '1']);
   });
 
@@ -319,10 +323,31 @@ describe.skipIf(missing !== '')(`the keeper in a namespace${missing && ` (needs 
     inside('route', 'delete', '192.0.2.0/24', 'dev', 'lo');
   });
 
-  it('prints a fatal error of the engine in one line and exits 1', async () => {
-    const { ended, lines } = start('client', '', { ENGINE_DOES: 'fatal' });
-    expect(await ended).toBe(1);
-    expect(lines).toContain('ringway: the server refused the login — check user and password [LOGIN_REFUSED]');
+  it('prints a fatal error of the engine in one line, says then that it has stopped, and exits 1', async () => {
+    const file = folder.write('client.yaml', `${clientFile()}\ntun_name: rwkt\n${ringwayMap()}`);
+    program = new Program('client', file, { ENGINE_DOES: 'fatal' }, ONE_STREAM);
+    expect(await program.ended).toBe(1);
+    expect(program.lines.at(-2)).toBe(
+      'ringway: the server refused the login — check user and password [LOGIN_REFUSED]',
+    );
+    expect(program.lines.at(-1)).toMatch(/keeper: stopped$/);
+  });
+
+  it('says why it does not start before it says that it has stopped, with the device taken away', async () => {
+    const file = folder.write('server.yaml', `${serverFile()}\ntun_name: rwkt\n${ringwayMap()}  run_as: nobdy\n`);
+    program = new Program('server', file, {}, ONE_STREAM);
+    expect(await program.ended).toBe(1);
+    expect(program.lines.at(-2)).toMatch(/\[RUN_AS_UNKNOWN\]$/);
+    expect(program.lines.at(-1)).toMatch(/keeper: stopped$/);
+    expect(link('rwkt')).toBeUndefined();
+  });
+
+  it('without the right to make a device says so before it looks a name up', async () => {
+    const file = folder.write('client.yaml', clientFile().replace('127.0.0.1', 'vpn.example'));
+    program = new Program('client', file, {}, [...ONE_STREAM, 'setpriv', '--bounding-set', '-all']);
+    expect(await program.ended).toBe(1);
+    expect(program.lines.join('\n')).toMatch(/\[TUN_DENIED\]$/);
+    expect(program.lines.join('\n')).not.toContain('looking up');
   });
 
   it('exits 1 where a certificate is missing, before anything was made', async () => {

@@ -44,6 +44,7 @@ describe('dropPrivileges', () => {
     const privileges = dropPrivileges('nobody', LAUNCHER, [ENTRY], machine({ map: ONE }));
     expect(userOf(privileges)).toBe('keep');
     expect(privileges.summary).toContain('user 65534 does not exist in this user namespace');
+    expect(privileges.advice).toBeUndefined(); // nothing to be done about
   });
 
   it.each([
@@ -53,6 +54,7 @@ describe('dropPrivileges', () => {
     const privileges = dropPrivileges('nobody', LAUNCHER, [ENTRY], machine({ modes: { [path]: mode } }));
     expect(userOf(privileges)).toBe('keep');
     expect(privileges.summary).toContain(path);
+    expect(privileges.advice).toContain('/opt');
   });
 
   it('keeps the user of a keeper that is not root', () => {
