@@ -6,6 +6,7 @@
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { checkWritable } from '../src/load/files.ts';
 import { goPrivate, isPrivate } from '../src/load/self.ts';
 import { loadAddon } from '../src/native/index.ts';
 import { draw, Table } from './table.ts';
@@ -51,17 +52,38 @@ const IN_MEMORY = ['aead', 'allocation', 'handshakes', 'memory', 'nodes', 'shard
 
 const BENCHMARKS = { ...TABLE, ...BESIDE };
 const USAGE_EXIT = 2;
+const USAGE = `usage: npm run bench [-- [NAME...] [--all] [--quick] [--json FILE]]
 
-async function main(): Promise<number> {
+  NAME         of the table (all of it by default): ${Object.keys(TABLE).join(' ')}
+               or beside it: ${Object.keys(BESIDE).join(' ')}
+  --all        those beside the table, too
+  --quick      each for a second, to see that it works
+  --json FILE  write the rows`;
+
+function words() {
+  const options = { quick: { type: 'boolean' }, all: { type: 'boolean' }, json: { type: 'string' } } as const;
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { quick: { type: 'boolean' }, all: { type: 'boolean' }, json: { type: 'string' } },
+    options: { ...options, help: { type: 'boolean', short: 'h' } },
   });
-  const { quick = false, all = false, json } = values;
   const unknown = positionals.filter((name) => !(name in BENCHMARKS));
-  if (unknown.length > 0) {
-    console.error(`no benchmark ${unknown.join(', ')}; there are: ${Object.keys(BENCHMARKS).join(', ')}`);
+  if (unknown.length > 0) throw new Error(`no benchmark ${unknown.join(', ')}`);
+  checkWritable('--json', values.json);
+  return { ...values, positionals };
+}
+
+async function main(): Promise<number> {
+  let given: ReturnType<typeof words>;
+  try {
+    given = words();
+  } catch (error) {
+    console.error(`${(error as Error).message}\n${USAGE}`);
     return USAGE_EXIT;
+  }
+  const { quick = false, all = false, help = false, json, positionals } = given;
+  if (help) {
+    console.log(USAGE);
+    return 0;
   }
   const names = positionals.length > 0 ? positionals : Object.keys(all ? BENCHMARKS : TABLE);
   if (!isPrivate() && names.some((name) => !IN_MEMORY.includes(name))) return goPrivate();

@@ -4,14 +4,11 @@ import { Command, CommanderError } from 'commander';
 import logUpdate from 'log-update';
 import type { Calibration, Measured, Spread } from '../calibrate/measure.ts';
 import { calibrate } from '../calibrate/measure.ts';
-import { RingwayError } from '../errors.ts';
 import { goPrivate, isPrivate } from '../load/self.ts';
 import { columns } from '../load/table.ts';
 import { parseCount, parseTime } from '../load/units.ts';
 import { MS } from '../wire/time.ts';
-import { describe } from './report.ts';
-
-const USAGE_EXIT = 2;
+import { describe, exitCodeOf } from './report.ts';
 
 interface Flags {
   readonly rounds: string;
@@ -48,7 +45,7 @@ async function run(flags: Flags): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) throw error;
     console.error(describe(error));
-    return error instanceof RingwayError && error.code === 'LOAD_USAGE' ? USAGE_EXIT : 1;
+    return exitCodeOf(error);
   }
 }
 

@@ -1,6 +1,6 @@
 /** `ringway load sweep`: the scaling curve. */
-import { writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import { checkWritable, writeFile } from '../load/files.ts';
 import { machine } from '../load/kernel.ts';
 import { nameOf, renderSweep } from '../load/report/sweep.ts';
 import { MAX_CLIENTS, readScenario } from '../load/scenario.ts';
@@ -35,6 +35,8 @@ export function sweepFlags(command: Command): Command {
 /** Inside bin/private.sh. @returns exit code */
 export async function sweep(flags: SweepFlags): Promise<number> {
   const clients = parseCounts(flags.clients ?? '', '--clients', 1, MAX_CLIENTS);
+  checkWritable('--json', flags.json);
+  checkWritable('--report', flags.report);
   const repeats = parseCount(flags.repeats, '--repeats', 1, 100);
   const random = seeded(parseCount(flags.seed, '--seed', 0, 2 ** 31));
   const scenario = readScenario('upload', { duration: '3s', ...flags, clients: String(Math.max(...clients)) });
@@ -95,7 +97,7 @@ function conclude(points: readonly Point[], flags: SweepFlags, configuration: Re
   const curves = curvesOf(points);
   const texts = Object.fromEntries(Object.entries(configuration).map(([name, value]) => [name, String(value)]));
   if (flags.json !== undefined)
-    writeFileSync(flags.json, `${JSON.stringify({ format: 'ringway-load-sweep', version: 1, points })}\n`);
+    writeFile(flags.json, `${JSON.stringify({ format: 'ringway-load-sweep', version: 1, points })}\n`);
   if (flags.report !== undefined) {
     const subject = flags.subject ?? flags.serverCommand?.split('/').at(-1) ?? `Ringway ${release()}`;
     const report = {
@@ -108,7 +110,7 @@ function conclude(points: readonly Point[], flags: SweepFlags, configuration: Re
       configuration: texts,
       machine: machine(),
     };
-    writeFileSync(flags.report, renderSweep(report));
+    writeFile(flags.report, renderSweep(report));
   }
   for (const curve of curves) console.log(`\n${curveTable(curve)}`);
   return 0;

@@ -1,10 +1,10 @@
 /** `ringway load`: what a Lightway server can carry, ours or the stock one (docs/load.md). */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import logUpdate from 'log-update';
-import { RingwayError } from '../errors.ts';
 import { askStatistics, findKeepers } from '../keeper/control.ts';
 import { calibrate } from '../load/calibrate.ts';
+import { checkWritable, writeFile } from '../load/files.ts';
 import { type Look, liveLine, liveScreen } from '../load/live.ts';
 import { renderRun } from '../load/report/run.ts';
 import { type Result, readResult } from '../load/result.ts';
@@ -18,9 +18,8 @@ import { formatCount, formatRate, parseChoice, parseCount, parseEndpoint, usage 
 import type { EngineStatistics } from '../observe/statistics.ts';
 import { type PasswordFlags, readPassword, shownCommand } from './load-password.ts';
 import { type SweepFlags, sweep, sweepFlags } from './load-sweep.ts';
-import { describe } from './report.ts';
+import { describe, exitCodeOf } from './report.ts';
 
-const USAGE_EXIT = 2;
 const INTERRUPTED = 130; // before there was anything to report
 
 /** What a stage is built from. */
@@ -154,6 +153,8 @@ async function traffic(direction: Direction, flags: Flags): Promise<number> {
     // everything that can be written wrong is found before anything is started
     const thresholds = flags.failIf.map(parseThreshold);
     const scenario = readScenario(direction, flags);
+    checkWritable('--json', flags.json);
+    checkWritable('--report', flags.report);
     const older = flags.compare === undefined ? undefined : readResult(flags.compare);
     if (flags.self) return isPrivate() ? await selfRun(direction, flags) : await goPrivate();
     const options = runOptions(direction, flags, scenario);
@@ -167,14 +168,14 @@ async function traffic(direction: Direction, flags: Flags): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) throw error;
     console.error(describe(error));
-    return error instanceof RingwayError && error.code === 'LOAD_USAGE' ? USAGE_EXIT : 1;
+    return exitCodeOf(error);
   }
 }
 
 function conclude(result: Result, thresholds: readonly Threshold[], flags: Flags, older: Result | undefined): number {
   const verdicts = thresholds.map((threshold) => judge(threshold, result));
-  if (flags.json !== undefined) writeFileSync(flags.json, `${JSON.stringify(result)}\n`);
-  if (flags.report !== undefined) writeFileSync(flags.report, renderRun({ result, verdicts, older }));
+  if (flags.json !== undefined) writeFile(flags.json, `${JSON.stringify(result)}\n`);
+  if (flags.report !== undefined) writeFile(flags.report, renderRun({ result, verdicts, older }));
   console.log(summaryTable(result, verdicts));
   if (flags.report !== undefined) console.log(`report: ${flags.report}`);
   return verdicts.some(({ failed }) => failed) ? THRESHOLD_EXIT : 0;
@@ -339,8 +340,9 @@ function calibrateCommand(): Command {
   );
   addScenario(command).option('--json <FILE>', 'write the figures');
   return command.action(async (flags: ScenarioFlags & { json?: string }) => {
+    checkWritable('--json', flags.json);
     const found = await calibrate(readScenario('upload', { burst: '16', duration: '5s', ...flags, rate: 'max' }));
-    if (flags.json !== undefined) writeFileSync(flags.json, `${JSON.stringify(found)}\n`);
+    if (flags.json !== undefined) writeFile(flags.json, `${JSON.stringify(found)}\n`);
     const { bitsPerCore, bitsPerSecond, trainLength, packets, opened, checkerBitsPerCore } = found;
     console.log(
       `loader   ${formatRate(bitsPerCore)} a core, ${formatRate(bitsPerSecond)} here, trains of ${trainLength.toFixed(1)}`,

@@ -1,9 +1,7 @@
 /** `ringway`: one command a file; a command's code is loaded only when it is called, so that each starts at once. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { describe } from './report.ts';
-
-const USAGE = 2; // as the stock programs (protocol specification §11.1)
+import { describe, exitCodeOf } from './report.ts';
 
 type Build = () => Promise<Command>;
 
@@ -54,9 +52,9 @@ async function main(args: readonly string[]): Promise<void> {
   try {
     await program.parseAsync(args, { from: 'user' });
   } catch (error) {
-    if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : USAGE);
-    console.error(describe(error));
-    process.exit(1);
+    if (error instanceof CommanderError && error.exitCode === 0) process.exit(0);
+    if (!(error instanceof CommanderError)) console.error(describe(error));
+    process.exit(exitCodeOf(error));
   }
 }
 

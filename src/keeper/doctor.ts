@@ -30,7 +30,7 @@ const FILTER_ENTRIES = 16; // the fewest there may be
 const PRIVATE = fileURLToPath(new URL('../../bin/private.sh', import.meta.url));
 const SYSTEM_FOLDERS = '/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** What a keeper would do that root starts: what an ordinary user may not look at is closed to nobody, too. */
+/** What a keeper would do that root starts: what an ordinary user may not look at is closed to the user `nobody`, too. */
 function asRoot(): Privileges {
   const needed = [engineProgram('server', []).entry, process.execPath];
   return dropPrivileges('nobody', launcherPath(), needed, { ...thisMachine(), uid: 0 });
@@ -47,7 +47,7 @@ export function* examine(addon: Addon, privileges: () => Privileges = asRoot): G
   yield namespaces();
 }
 
-/** Started by root it should become nobody, who has to get at its code. */
+/** Started by root it should become the user `nobody`, who has to get at its code. */
 function engine(privileges: () => Privileges): Finding {
   const subject = 'engine of root';
   try {

@@ -59,7 +59,11 @@ export function dropPrivileges(
     return { ...stays, summary: `${words}: user ${user.uid} does not exist in this user namespace` };
   const closed = unreadable(needed, user, machine);
   if (closed)
-    return { ...stays, summary: `${words}: ${closed}`, advice: `put the checkout where ${runAs} may go, such as /opt` };
+    return {
+      ...stays,
+      summary: `${words}: ${closed}`,
+      advice: `put the checkout where the user ${runAs} may read it, such as below /opt`,
+    };
   const summary = `the engine runs as ${runAs} (${user.uid}) without capabilities`;
   return { prefix: prefix(`${user.uid}:${user.gid}`), uid: user.uid, summary };
 }

@@ -1,6 +1,6 @@
 /** `bin/ringway` as people call it. */
 import { spawnSync } from 'node:child_process';
-import { symlinkSync } from 'node:fs';
+import { existsSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -76,6 +76,34 @@ describe('bin/ringway', () => {
       ['--log-level', 'CONFIG_VALUE'],
       [`${file}:3:1`, 'CONFIG_UNKNOWN_KEY'],
     ]);
+  });
+
+  it('ends with exit code 2 where nothing but values of flags is wrong', () => {
+    const file = folder.write('server.yaml', 'user_db: users\n');
+    const server = ringway(['server', '-c', file, '--pace-rate', '-5M', '--io', 'tape']);
+    expect(server.status).toBe(2);
+    expect(server.stderr).toMatch(/^ringway: --io: .*\nringway: --pace-rate: .* expected: a rate .*64k.*\n$/);
+    const sweep = ringway(['load', 'upload', '--self', '--clients', 'many']);
+    expect(sweep).toMatchObject({ status: 2, stderr: expect.stringMatching(/\[LOAD_USAGE\]\n$/) });
+  });
+
+  // a run of a minute was lost, and called a defect
+  it.each(['--json', '--report'])('finds out before a load begins that %s leads nowhere', (flag) => {
+    const nowhere = join(folder.path, 'nowhere', 'result');
+    const { status, stdout, stderr } = ringway(['load', 'upload', '--self', flag, nowhere]);
+    expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+    expect(stderr).toContain(`${flag} ${nowhere} cannot be written: ENOENT`);
+    const given = ringway(['load', 'upload', flag, join(folder.path, 'result')]);
+    expect(given.stderr).toContain('--sink is missing');
+    expect(existsSync(join(folder.path, 'result'))).toBe(false);
+  });
+
+  it('shows the default of every switch', () => {
+    const { stdout } = ringway(['server', '--help']);
+    const help = stdout.replaceAll(/\n {10,}/g, ' ');
+    const switches = help.split('\n').filter((line) => line.includes('[true|false]'));
+    expect(switches.length).toBeGreaterThan(5);
+    expect(switches.filter((line) => !/\(default: (true|false)\)/.test(line))).toEqual([]);
   });
 
   it('takes the short flags of the stock programs', () => {
