@@ -26,6 +26,7 @@ import type { Auth } from '../wire/frames.ts';
 import { VERSION_1_3 } from '../wire/header.ts';
 import { Contest, type Contestant } from './contest.ts';
 import { continued } from './continued.ts';
+import { answersNames } from './name-server.ts';
 import type { ClientShardTask } from './shard-task.ts';
 
 /** One server with what works for it. */
@@ -68,6 +69,7 @@ class ClientEngine {
         this.#log.info(`online with ${winner.name}`);
         const [serverAddress] = start.addresses[winner.place];
         keeper.send({ type: 'clientOnline', networkConfig: { serverAddress, ...networkConfig } });
+        void this.#askForNames();
       },
       fatal: (error) => void keeper.fatal(error),
     });
@@ -104,6 +106,15 @@ class ClientEngine {
     const shown = this.#contest.shown as Attempt | undefined; // all are shard 0
     const shards = (await shown?.shards.statistics()) ?? [];
     return { ...ownUse(this.#addon.monotonicMicros()), assignedAddresses: null, ages: null, shards };
+  }
+
+  /** Where the keeper makes the server's resolver that of the host. */
+  async #askForNames(): Promise<void> {
+    const { routeMode, dnsConfigMode, tunDnsIp } = this.#config;
+    if (routeMode === 'noexec' || dnsConfigMode === 'noexec') return;
+    if (await answersNames(tunDnsIp)) return this.#log.info(`the name server inside answers, ${tunDnsIp}`);
+    const advice = 'let the server run a resolver, or name one by lightway_dns_ip; or set dns_config_mode: noexec';
+    this.#log.warn({ code: 'NAMES_SILENT', advice }, `nobody answers for names inside, at ${tunDnsIp}`);
   }
 
   #attempt(place: number, slot: number): Attempt {

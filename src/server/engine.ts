@@ -24,7 +24,7 @@ import { logStatisticsEvery, serveMetrics } from '../observe/reports.ts';
 import { type EngineStatistics, ownUse } from '../observe/statistics.ts';
 import { SERVER_DEFAULTS } from '../session/types.ts';
 import { Grants } from './grants.ts';
-import { Leases, parseIpv4 } from './leases.ts';
+import { formatIpv4, Leases, parseIpv4 } from './leases.ts';
 import type { LoginRequest } from './logins.ts';
 import type { ServerShardTask } from './shard-task.ts';
 
@@ -183,7 +183,7 @@ class ServerEngine {
       case 'authenticate':
         return void this.#authenticate(shard, report);
       case 'released':
-        this.#log.debug('a session has ended');
+        this.#log.debug({ inside: formatIpv4(report.insideAddress) }, 'a session has ended');
         this.#grants.released(report.insideAddress);
         this.#leases.free(report.insideAddress);
     }
@@ -245,7 +245,7 @@ class ServerEngine {
     const networkConfig = { localIp: lightwayClientIp, peerIp: lightwayServerIp, dnsIp: lightwayDnsIp, mtu: this.#mtu };
     const paceRate = this.#userRates.get(user ?? '') ?? this.#config.paceRate;
     const grant: Grant = { insideAddress, networkConfig, paceRate };
-    this.#log.info({ peer: report.peerAddress }, `${why} is online`);
+    this.#log.info({ peer: report.peerAddress, inside: formatIpv4(insideAddress) }, `${why} is online`);
     this.#shards.send(shard, { type: 'authorised', id: report.id, grant, code: 'ACCESS_DENIED' });
   }
 }

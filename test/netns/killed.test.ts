@@ -1,26 +1,17 @@
 /** A client that is killed cannot undo anything: the next start does, before it looks a name up. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { outcomeOf } from '../../src/lab/programs.ts';
 import { ringway, startClient, startServer, type TunnelOptions } from '../../src/lab/tunnel.ts';
 import { useLab } from './fixture.ts';
-
-const BEFORE = '# of this machine\nnameserver 192.0.2.53\n';
-const FILES = ['passwd', 'group', 'nsswitch.conf', 'hosts', 'ld.so.cache'];
-/** With an /etc of its own, and without the tools that would speak to the machine's own resolver. */
-const OWN_ETC =
-  'for p in $(command -v resolvectl resolvconf); do mount --bind /dev/null "$p"; done; mount --bind "$0" /etc; exec "$@"';
+import { BEFORE, createEtc, inEtc } from './own-etc.ts';
 
 describe('after a client was killed', () => {
   const fixture = useLab();
   let etc: string;
 
   beforeEach(async () => {
-    etc = join(fixture.lab.folder, 'etc');
-    mkdirSync(etc, { recursive: true });
-    for (const file of FILES) await outcomeOf(['cp', `/etc/${file}`, etc]);
-    writeFileSync(join(etc, 'resolv.conf'), BEFORE);
+    etc = await createEtc(fixture.lab.folder);
   });
 
   const names = () => readFileSync(join(etc, 'resolv.conf'), 'utf8');
@@ -30,15 +21,8 @@ describe('after a client was killed', () => {
   function options(): TunnelOptions {
     const { lab, credentials } = fixture;
     const keys = { route_mode: 'default', dns_config_mode: 'default' };
-    const client = ringway(lab, 'client', ['--ipv6', 'block'], keys);
-    const command = ['sh', '-c', OWN_ETC, etc, ...client.command];
-    return {
-      mode: 'udp',
-      expresslane: true,
-      credentials,
-      server: ringway(lab, 'server'),
-      client: { ...client, command },
-    };
+    const client = inEtc(etc, ringway(lab, 'client', ['--ipv6', 'block'], keys));
+    return { mode: 'udp', expresslane: true, credentials, server: ringway(lab, 'server'), client };
   }
 
   it('the next one puts back routes and name servers, before its own and when it ends', async () => {
