@@ -8,7 +8,10 @@
 
 #include <linux/sock_diag.h>
 
+#include "core/columns.h"
+#include "io/message.h"
 #include "io/port.h"
+#include "io/transmit.h"
 
 namespace ringway {
 namespace {
@@ -47,8 +50,20 @@ Doors::Received Doors::receive(uint32_t door, uint32_t limit, PortCounters& coun
   const auto count = static_cast<size_t>(std::max(got, 0));
   if (count < wanted) waiting_ &= ~(1u << door);  // empty, as far as we know: watched again
   const auto chosen = choose(count, limit, flooded && count == wanted, now);
-  (door == strangers ? counters.stranger_drops : counters.handshake_drops) += count - chosen.size();
+  if (chosen.size() < count) {
+    uint64_t dropped = 0;
+    for (size_t i = 0; i < count; i++) dropped += datagrams(i);
+    for (const uint8_t number : chosen) dropped -= datagrams(number);
+    drops(counters, door) += dropped;
+  }
   return {static_cast<uint32_t>(count), chosen};
+}
+
+uint32_t Doors::datagrams(size_t number) const {
+  uint8_t unused[address::size];
+  const auto& [header, length] = messages_[number];
+  const size_t bytes = std::min<size_t>(header.msg_controllen, train_block::control_bytes);
+  return transmit::datagrams_in(length, read_control({block(number) + train_block::control, bytes}, unused).segment_size);
 }
 
 // Has the kernel had to drop strangers in the last second? Before that they are better left in the socket than dropped here.
@@ -92,7 +107,7 @@ void Doors::count_drops(PortCounters& counters) {
   for (size_t door = 0; door < sockets_.size(); door++) {
     const uint32_t now = drops_at(door);
     if (static_cast<int32_t>(now - counted_drops_[door]) <= 0) continue;
-    (door == 0 ? counters.handshake_drops : counters.stranger_drops) += now - counted_drops_[door];
+    drops(counters, static_cast<uint32_t>(door)) += now - counted_drops_[door];
     counted_drops_[door] = now;
   }
 }

@@ -41,16 +41,19 @@ class Doors {
 
   struct Received {
     uint32_t count;                  // taken from the socket
-    std::span<const uint8_t> chosen;  // messages to go on with; the others are counted as dropped there
+    std::span<const uint8_t> chosen;  // messages to go on with; the datagrams of the others are counted as dropped there
   };
   // Takes what there is, and chooses up to `limit` trains of it. They lie in blocks of this object's own (train_block of io/port.h) until the next call.
   // Where strangers are more than their socket holds it is read further than that, and those who ask again come first.
   Received receive(uint32_t door, uint32_t limit, PortCounters& counters);
   const mmsghdr& message(size_t number) const { return messages_[number]; }
   const uint8_t* block(size_t number) const { return scratch_->data() + number * block_bytes; }
+  // Datagrams in a message: it may be a train.
+  uint32_t datagrams(size_t number) const;
+  uint64_t& drops(PortCounters& counters, uint32_t door) const { return door == strangers ? counters.stranger_drops : counters.handshake_drops; }
   // What the kernel has dropped by now goes into the counters.
   void count_drops(PortCounters& counters);
-  // Datagrams the kernel has dropped at a socket in all its life, modulo 2^32.
+  // Buffers the kernel has dropped at a socket in all its life, modulo 2^32: a datagram each, or a train, whose length it does not tell.
   // `filtered`: without those that its filter has dropped and counted there (steering/filter.cc).
   static uint32_t drops_of(int socket, uint64_t* filtered = nullptr);
   // From now on what the filter of strangers drops is no drop: it says nothing of a flood.

@@ -18,7 +18,7 @@ void read_name(std::span<const uint8_t> name, uint8_t* element);
 
 struct Control {
   uint32_t segment_size = 0;  // UDP_GRO: bytes of every datagram but the last; 0 = a single one
-  uint32_t drops = 0;         // SO_RXQ_OVFL: datagrams this socket has dropped so far
+  uint32_t drops = 0;         // SO_RXQ_OVFL: buffers this socket has dropped so far, a datagram or a train each
   bool has_drops = false;
   double arrived = 0;  // SO_TIMESTAMPNS: when the kernel took it in, seconds of CLOCK_REALTIME; 0 = not told
 };

@@ -40,12 +40,13 @@ void Port::describe_train(uint32_t i, std::span<const uint8_t> name, std::span<c
   read_name(name, element);
   const Control read = read_control(control, element);
   if (read.segment_size > 0 && read.segment_size < batch.length[i]) batch.segment_size[i] = read.segment_size;
-  counters_.train_in(transmit::datagrams_in(batch.length[i], batch.segment_size[i]));
+  const uint32_t datagrams = transmit::datagrams_in(batch.length[i], batch.segment_size[i]);
+  counters_.train_in(datagrams);
   counters_.udp_bytes_in += batch.length[i];
   if (read.arrived > 0 && delay_ < 0) delay_ = std::max(0.0, micros_of(CLOCK_REALTIME) - read.arrived * 1e6);
   if (truncated) {
     batch.verdict[i] = verdict::truncated;
-    counters_.truncated++;
+    counters_.truncated += datagrams;
   }
 }
 
@@ -76,7 +77,7 @@ uint32_t Port::door_receive(uint32_t door, uint32_t limit) {
     const uint32_t bytes = doors_.message(number).msg_len;
     uint8_t* to = batch.reserve(bytes, 64);
     if (!to) {
-      (door == 0 ? counters_.handshake_drops : counters_.stranger_drops)++;
+      doors_.drops(counters_, door) += doors_.datagrams(number);
       continue;
     }
     memcpy(to, start + train_block::payload, bytes);

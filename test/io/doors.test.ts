@@ -159,6 +159,30 @@ describe.each(backends())('doors, over %s', (io) => {
     equal(addon.portCounters(successor.port).strangerDrops, 0); // those were its predecessor's
   });
 
+  it('count every datagram of trains that were taken in a flood and not chosen', () => {
+    const { port, trains, send, sendTrain } = open(io);
+    send(2, 0, 200);
+    for (let more = 1; more > 0; addon.clear(trains.handle)) more = addon.doorReceive(port, 1, 16);
+    const before = addon.portCounters(port);
+    for (let i = 0; i < 3; i++) sendTrain(2, 10);
+    equal(addon.doorReceive(port, 1, 1), 3);
+    const after = addon.portCounters(port);
+    equal(after.udpDatagramsIn - before.udpDatagramsIn, 10);
+    equal(after.strangerDrops - before.strangerDrops, 20);
+  });
+
+  it.each([
+    [0, 'handshakeDrops'],
+    [1, 'strangerDrops'],
+  ] as const)('count every datagram of trains from door %i that find no block', (door, name) => {
+    const { port, trains, sendTrain } = open(io);
+    for (let i = 0; i < 3; i++) sendTrain(door + 1, 10);
+    for (let i = 0; i < 32; i++) addon.put(trains.handle, 0, 0, undefined, new Uint8Array(65_400));
+    equal(addon.doorReceive(port, door, 16), 3);
+    const counters = addon.portCounters(port);
+    deepEqual([counters.udpDatagramsIn, counters[name]], [0, 30]);
+  });
+
   it('leave in the socket what is not asked for, until that has had to drop', () => {
     const { port, trains, send } = open(io);
     send(2, 0, 10);
