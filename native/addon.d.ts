@@ -113,17 +113,17 @@ export interface Addon {
    * Sends every entry with verdict pass and kind 0, one sendmsg per entry (UDP_SEGMENT when segmentSize > 0 and length > segmentSize), in order. Entries that cannot leave
    * now (EAGAIN, ENOBUFS) stay queued in the port and go first next time; the batch may be cleared (queued entries keep their blocks). EIO, EINVAL, EMSGSIZE on a
    * train: replayed datagram by datagram in place; `error` tells the errno so that the caller can turn GSO off for that slot. A single that fails otherwise: verdict sendFailed, counted.
-   * Other verdicts and kind 1 (stream) are left alone. @returns entries still queued in the port afterwards
+   * Of a send that the kernel takes a part of: the datagram that was cut is counted, verdict sendFailed, no `error`; those behind it go next. Other verdicts and kind 1 (stream) are left alone. @returns entries still queued in the port afterwards
    */
   udpTransmit(port: PortHandle, trains: BatchHandle): number;
-  /** Writes every passing entry, one write each, building the vnet header from segmentSize, kind, flags, checksumStart/Offset, headerLength. A refused superpacket (EINVAL…) is replayed segment by segment; what is refused alone gets verdict tunRefused. @returns entries still queued */
+  /** Writes every passing entry, one write each, building the vnet header from segmentSize, kind, flags, checksumStart/Offset, headerLength. A refused superpacket (EINVAL…) is replayed segment by segment; what is refused alone, or cut, gets verdict tunRefused and counts by its segments. @returns entries still queued */
   tunTransmit(port: PortHandle, superpackets: BatchHandle): number;
   /** Sends one datagram that no router may fragment (IP_PMTUDISC_PROBE), past whatever is queued. @returns errno, 0 = sent; EMSGSIZE = larger than the interface */
   sendProbe(port: PortHandle, address: Uint8Array, bytes: Uint8Array): number;
-  /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_MEMINFO), wakes, noBuffers, truncated, badVnet, receiveErrors, udpQueued, tunQueued, takenOver, handshakeDrops and strangerDrops (SO_MEMINFO of the doors);
+  /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_MEMINFO: buffers, each a datagram or a train), wakes, noBuffers, truncated, badVnet, receiveErrors, udpQueued, tunQueued, takenOver, handshakeDrops and strangerDrops (SO_MEMINFO of the doors, and datagrams that were taken there and not chosen);
    * and trains by length: trainsIn1, trainsIn2 (2 to 3 datagrams), trainsIn4, trainsIn8 … trainsIn64 (64 and more), trainsOut1 … trainsOut64. */
   portCounters(port: PortHandle): Record<string, number>;
-  /** Test seam: the next transmits on this port fail with these errnos, in order, before the kernel is asked (0 = let it through). */
+  /** Test seam: the next transmits on this port fail with these errnos, in order, before the kernel is asked (0 = let it through; -n = it gets the first n bytes of the datagram, train or packet, and so takes no more). */
   injectErrors(port: PortHandle, where: 'udp' | 'tun', errnos: number[]): void;
 
   /** Shared-memory rings between the shards of this process (one per shard), each with an eventfd. Created by the main thread, attached by id. */

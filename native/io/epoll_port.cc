@@ -11,6 +11,7 @@
 
 #include "core/errors.h"
 #include "io/port.h"
+#include "io/transmit.h"
 #include "kernel/descriptor.h"
 
 namespace ringway {
@@ -121,10 +122,10 @@ class EpollPort final : public Port {
     return is_ready();
   }
 
-  size_t send(std::span<const Send> sends, int& error) override {
+  Progress send(std::span<const Send> sends) override {
     const size_t count = std::min(sends.size(), vector_length);
     for (size_t i = 0; i < count; i++) {
-      write_message(outgoing_[i], sends[i].bytes, sends[i].length, sends[i].segment, sends[i].address, ipv6_socket_);
+      write_message(outgoing_[i], sends[i].bytes, sends[i].given, sends[i].segment, sends[i].address, ipv6_socket_);
       messages_[i].msg_hdr = outgoing_[i].header;
     }
     size_t done = 0;
@@ -132,24 +133,23 @@ class EpollPort final : public Port {
       // told of an error only when the first message fails: the next call, from there on, brings it out
       const int sent = sendmmsg(options_.udp, messages_.data() + done, static_cast<unsigned>(count - done), MSG_DONTWAIT | MSG_NOSIGNAL);
       counters_.system_calls++;
-      if (sent < 0) {
-        error = errno;
-        break;
+      if (sent < 0) return {done, errno};
+      for (const size_t end = done + static_cast<size_t>(sent); done < end; done++) {  // it ends with a message of which it took a part
+        if (messages_[done].msg_len != sends[done].length) return {done, transmit::cut, messages_[done].msg_len};
       }
-      done += static_cast<size_t>(sent);
     }
-    return done;
+    return {done};
   }
 
-  size_t write(std::span<const Write> writes, int& error) override {
+  Progress write(std::span<const Write> writes) override {
+    const size_t header_bytes = options_.vnet_header ? vnet_header_bytes : 0;
     for (size_t i = 0; i < writes.size(); i++) {
       const ssize_t written = writev(options_.tun, writes[i].parts.data(), static_cast<int>(writes[i].parts.size()));
       counters_.system_calls++;
-      if (written >= 0) continue;
-      error = errno;
-      return i;
+      if (written < 0) return {i, errno};
+      if (static_cast<size_t>(written) != writes[i].length + header_bytes) return {i, transmit::cut, static_cast<uint32_t>(written)};
     }
-    return writes.size();
+    return {writes.size()};
   }
 
   void watch_blocked(bool udp, bool later) override {

@@ -140,16 +140,13 @@ uint32_t Port::take_over(HandoverKind kind, uint32_t limit) {
 
 // ---- transmitting: what both directions share ----------------------------------------------------------------------------
 
-// How many of `count` may be tried before an injected error; `error` is what the one after fails with.
-size_t Port::limit_by_injection(const std::deque<int>& injected, size_t count, int& error) {
-  error = 0;
+Port::Injected Port::injection(const std::deque<int>& injected, size_t count) {
   const size_t known = std::min(count, injected.size());
   for (size_t i = 0; i < known; i++) {
-    if (injected[i] == 0) continue;
-    error = injected[i];
-    return i;
+    if (injected[i] > 0) return {i, injected[i], 0};
+    if (injected[i] < 0) return {i + 1, 0, static_cast<uint32_t>(-injected[i])};
   }
-  return count;
+  return {count, 0, 0};
 }
 
 void Port::taken(std::deque<int>& injected, size_t count) {

@@ -48,6 +48,7 @@ struct PortOptions {
 struct Send {
   const uint8_t* bytes;
   uint32_t length;
+  uint32_t given;    // of them to the kernel: all, unless a test wants it to take fewer
   uint16_t segment;  // 0 = without UDP_SEGMENT
   uint16_t block;
   Arena* arena;
@@ -59,6 +60,14 @@ struct Send {
 struct Write {
   std::span<const iovec> parts;
   uint32_t length;  // of the packet
+};
+
+// What became of sends or writes: the first `done` left whole. Of the one after `error` is the errno, or `cut` (io/transmit.h): then the kernel took `bytes` of it.
+// None after that one has left.
+struct Progress {
+  size_t done = 0;
+  int error = 0;
+  uint32_t bytes = 0;
 };
 
 class Port : public Environment::Closing {
@@ -126,9 +135,9 @@ class Port : public Environment::Closing {
 
   // Once into the kernel for at most that long; may come back early with nothing (a signal, a wake-up that is out of date).
   virtual uint32_t look(double wait_us) = 0;
-  // Backends: execute in order, stop at the first that fails. @returns how many the kernel took; `error` of the one after, else 0
-  virtual size_t send(std::span<const Send> sends, int& error) = 0;
-  virtual size_t write(std::span<const Write> writes, int& error) = 0;
+  // Backends: execute in order, stop at the first that fails or is cut.
+  virtual Progress send(std::span<const Send> sends) = 0;
+  virtual Progress write(std::span<const Write> writes) = 0;
   // Something could not leave: tell through ready::unblocked when it may. `later`: the kernel gives no sign (ENOBUFS), wait a moment.
   virtual void watch_blocked(bool udp, bool later) = 0;
   virtual void watch_door(uint32_t door) = 0;  // until doors().something_came()
@@ -208,9 +217,12 @@ class Port : public Environment::Closing {
   size_t run_trains(std::span<Train> trains, Batch* batch);
   void gather_sends(std::span<const Train> trains, size_t from);
   void train_failed(Train& train, const Send& failed, int error, Batch* batch);
+  void train_cut(Train& train, const Send& cut, uint32_t bytes, Batch* batch);
+  void count_sent(uint32_t length, uint16_t segment);
   size_t run_packets(std::span<Outgoing> packets, Batch* batch);
   void gather_writes(std::span<Outgoing> packets, size_t from);
   int run_singly(Outgoing& packet, Batch* batch);
+  void give_part(Write& write, size_t bytes);
   void collect_trains(Batch& batch);
   void collect_packets(Batch& batch);
   static uint32_t lay_out(const Batch& batch, uint32_t entry, std::span<iovec> parts);
@@ -220,7 +232,14 @@ class Port : public Environment::Closing {
   void unqueue_packets(size_t count);
   static bool is_held(const Batch& batch, uint32_t entry);
   VnetHeader header_of(const Batch& batch, uint32_t entry) const;
-  static size_t limit_by_injection(const std::deque<int>& injected, size_t count, int& error);
+  // What is injected into the next sends or writes: the first `allowed` may be tried, the one after fails with `error`. Of the last one that may be tried
+  // the kernel is given only so many bytes, where they are not 0.
+  struct Injected {
+    size_t allowed;
+    int error;
+    uint32_t bytes;
+  };
+  static Injected injection(const std::deque<int>& injected, size_t count);
   static void taken(std::deque<int>& injected, size_t count);
   // Keeps what could not leave: a reference to its block and to its arena.
   void queue_trains(std::span<Train> left, const Batch& batch);
@@ -231,6 +250,7 @@ class Port : public Environment::Closing {
   std::vector<Send> sends_;
   std::vector<Write> writes_;
   std::vector<iovec> parts_;  // of packets_
+  std::vector<iovec> part_;   // scratch of give_part
   std::vector<Train> queued_trains_;
   std::vector<Outgoing> queued_packets_;
   std::deque<int> injected_udp_, injected_tun_;

@@ -8,6 +8,7 @@
 #include "core/shards.h"
 #include "core/values.h"
 #include "io/port.h"
+#include "io/transmit.h"
 
 namespace ringway {
 namespace {
@@ -233,7 +234,7 @@ napi_value inject_errors(napi_env env, napi_callback_info info) {
   for (uint32_t i = 0; i < length && args.ok(); i++) {
     napi_value element = nullptr;
     if (napi_get_element(env, errnos, i, &element) != napi_ok) return nullptr;
-    errors.push_back(static_cast<int>(args.integer_of(element, "errnos", 0, 4095)));
+    errors.push_back(static_cast<int>(args.integer_of(element, "errnos", -int64_t{transmit::max_packet}, 4095)));
   }
   if (!args.ok()) return nullptr;
   port->inject(udp, std::move(errors));

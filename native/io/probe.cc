@@ -33,7 +33,12 @@ int Port::send_probe(std::span<const uint8_t> bytes, const uint8_t* element) {
   Message message;
   write_message(message, bytes.data(), static_cast<uint32_t>(bytes.size()), 0, element, ipv6_socket_);
   counters_.system_calls++;
-  if (sendmsg(options_.udp, &message.header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) return errno;
+  const ssize_t sent = sendmsg(options_.udp, &message.header, MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (sent < 0) return errno;
+  if (static_cast<size_t>(sent) != bytes.size()) {
+    counters_.send_errors++;
+    return EIO;
+  }
   counters_.train_out(1);
   counters_.udp_bytes_out += bytes.size();
   return 0;

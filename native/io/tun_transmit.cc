@@ -14,6 +14,12 @@ namespace {
 
 constexpr size_t ip6_header = 40;
 
+// Packets in a superpacket of so many bytes, as its header tells the kernel.
+uint64_t packets_in(uint64_t length, const VnetHeader& header) {
+  if (header.gso_type == gso::none || header.gso_size == 0 || length <= header.header_length) return 1;
+  return (length - header.header_length + header.gso_size - 1) / header.gso_size;
+}
+
 bool refuses_superpacket(int error) { return error == EINVAL || error == EMSGSIZE || error == EOPNOTSUPP || error == E2BIG; }
 
 }  // namespace
@@ -77,16 +83,18 @@ void Port::collect_packets(Batch& batch) {
     batch.error[i] = 0;
     const std::span<iovec> parts = std::span{parts_}.subspan(part, end - i + 1);
     const uint32_t length = lay_out(batch, i, parts);
+    const VnetHeader header = header_of(batch, i);
     if (length == 0) {
+      uint64_t told = 0;
+      for (uint32_t piece = i; piece < end; piece++) told += batch.length[piece];
       batch.verdict[i] = verdict::tun_refused;
       batch.error[i] = EFAULT;
-      counters_.tun_errors++;
+      counters_.tun_errors += packets_in(std::min<uint64_t>(told, max_packet), header);
       continue;
     }
     part += parts.size();
     const Superpacket packet{batch.span(i), batch.kind[i], batch.segment_size[i], (batch.flags[i] & flag::needs_checksum) != 0,
                              batch.checksum_start[i], batch.checksum_offset[i]};
-    const VnetHeader header = header_of(batch, i);
     // without a vnet header the kernel cannot be told of either
     const bool singly = !options_.vnet_header && (header.gso_type != gso::none || packet.needs_checksum);
     packets_.push_back({nullptr, packet, header, parts, length, i, end - i, 0, singly});
@@ -118,15 +126,15 @@ size_t Port::run_packets(std::span<Outgoing> packets, Batch* batch) {
       }
     } else {
       gather_writes(packets, at);
-      const size_t allowed = limit_by_injection(injected_tun_, writes_.size(), error);
-      int refused = 0;
-      const size_t done = allowed == 0 ? 0 : write(std::span{writes_}.first(allowed), refused);
-      if (done < allowed) error = refused;
+      const auto [allowed, injected, given] = injection(injected_tun_, writes_.size());
+      if (given > 0) give_part(writes_[allowed - 1], given);
+      const auto [done, refused, _] = allowed == 0 ? Progress{} : write(std::span{writes_}.first(allowed));
+      error = done < allowed ? refused : injected;
       taken(injected_tun_, done + (error ? 1 : 0));
       for (const Write& written : std::span{writes_}.first(done)) counters_.tun_bytes_out += written.length;
       counters_.tun_packets_out += done;
       at += done;
-      if (done == writes_.size() || error == EINTR) continue;
+      if (error == 0 || error == EINTR) continue;
     }
     if (refused_for_now(error)) {
       counters_.eagain++;
@@ -135,13 +143,13 @@ size_t Port::run_packets(std::span<Outgoing> packets, Batch* batch) {
     }
     Outgoing& packet = packets[at];
     const bool in_batch = batch && packet.entry != not_in_batch;
-    if (in_batch) batch->error[packet.entry] = error;
+    if (in_batch && error != cut) batch->error[packet.entry] = error;
     if (packet.header.gso_type != gso::none && refuses_superpacket(error)) {
       counters_.gso_refused++;
       packet.singly = true;
       continue;
     }
-    counters_.tun_errors++;
+    counters_.tun_errors += packets_in(packet.length, packet.header);
     if (in_batch) batch->verdict[packet.entry] = verdict::tun_refused;
     at++;
   }
@@ -153,6 +161,17 @@ void Port::gather_writes(std::span<Outgoing> packets, size_t from) {
   for (size_t i = from; i < packets.size() && !packets[i].singly && writes_.size() < max_sends_; i++) {
     writes_.push_back({with_header(packets[i].parts, packets[i].header), packets[i].length});
   }
+}
+
+// For a test: of the packet the kernel gets only the first so many bytes.
+void Port::give_part(Write& write, size_t bytes) {
+  part_.assign(write.parts.begin(), write.parts.end());
+  bytes += options_.vnet_header ? vnet_header_bytes : 0;
+  for (iovec& part : part_) {
+    part.iov_len = std::min(part.iov_len, bytes);
+    bytes -= part.iov_len;
+  }
+  write.parts = part_;
 }
 
 std::span<const iovec> Port::with_header(std::span<iovec> parts, VnetHeader& header) const {
@@ -178,15 +197,15 @@ int Port::run_singly(Outgoing& packet, Batch* batch) {
   const Superpacket superpacket = whole(packet);
   const uint32_t segments = segment_count(superpacket);
   bool failed = segments == 0;
-  if (failed) counters_.tun_errors++;
+  if (failed) counters_.tun_errors += packets_in(packet.length, packet.header);
   while (packet.next_segment < segments) {
     const size_t bytes = write_segment(superpacket, packet.next_segment, segment_);
     VnetHeader header;
     iovec parts[]{{}, {segment_.data(), bytes}};
-    const Write one{with_header(parts, header), static_cast<uint32_t>(bytes)};
-    int error = 0;
-    const size_t allowed = limit_by_injection(injected_tun_, 1, error);
-    const size_t done = bytes == 0 || allowed == 0 ? 0 : write({&one, 1}, error);
+    Write one{with_header(parts, header), static_cast<uint32_t>(bytes)};
+    const auto [allowed, injected, given] = injection(injected_tun_, 1);
+    if (given > 0) give_part(one, given);
+    const auto [done, error, _] = bytes == 0 || allowed == 0 ? Progress{0, injected} : write({&one, 1});
     taken(injected_tun_, 1);
     if (done == 0 && error == EINTR) continue;
     if (done == 0 && refused_for_now(error)) return error;

@@ -1,4 +1,5 @@
 // udp.transmit: trains of a batch to the socket.
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -49,7 +50,7 @@ void Port::collect_trains(Batch& batch) {
     if (!is_held(batch, i)) {
       batch.verdict[i] = verdict::send_failed;
       batch.error[i] = EFAULT;
-      counters_.send_errors++;
+      counters_.send_errors += datagrams_in(std::min<uint32_t>(batch.length[i], max_packet), batch.segment_size[i]);
       continue;
     }
     Train train{nullptr, batch.arena->bytes() + batch.offset[i], batch.length[i], 0, batch.segment_size[i], i,
@@ -64,16 +65,14 @@ size_t Port::run_trains(std::span<Train> trains, Batch* batch) {
   size_t at = 0;
   while (at < trains.size()) {
     gather_sends(trains, at);
-    int error = 0;
-    const size_t allowed = limit_by_injection(injected_udp_, sends_.size(), error);
-    int refused = 0;
-    const size_t done = allowed == 0 ? 0 : send(std::span{sends_}.first(allowed), refused);
-    if (done < allowed) error = refused;
+    const auto [allowed, injected, given] = injection(injected_udp_, sends_.size());
+    if (given > 0) sends_[allowed - 1].given = std::min(given, sends_[allowed - 1].length);
+    const auto [done, refused, bytes] = allowed == 0 ? Progress{} : send(std::span{sends_}.first(allowed));
+    const int error = done < allowed ? refused : injected;
     taken(injected_udp_, done + (error ? 1 : 0));
     for (const Send& sent : std::span{sends_}.first(done)) {
       trains[sent.work].sent += sent.length;
-      counters_.train_out(datagrams_in(sent.length, sent.segment));
-      counters_.udp_bytes_out += sent.length;
+      count_sent(sent.length, sent.segment);
     }
     if (done == sends_.size()) {
       at = sends_.back().work;
@@ -81,13 +80,17 @@ size_t Port::run_trains(std::span<Train> trains, Batch* batch) {
       continue;
     }
     at = sends_[done].work;
-    if (error == EINTR) continue;
+    if (error == 0 || error == EINTR) continue;
     if (refused_for_now(error)) {
       counters_.eagain++;
       watch_blocked(true, error != EAGAIN);
       return at;
     }
-    train_failed(trains[at], sends_[done], error, batch);
+    if (error == cut) {
+      train_cut(trains[at], sends_[done], bytes, batch);
+    } else {
+      train_failed(trains[at], sends_[done], error, batch);
+    }
     if (trains[at].sent >= trains[at].length) at++;
   }
   return at;
@@ -97,12 +100,12 @@ void Port::gather_sends(std::span<const Train> trains, size_t from) {
   sends_.clear();
   for (size_t i = from; i < trains.size() && sends_.size() < max_sends_; i++) {
     const Train& train = trains[i];
-    const bool whole = !train.singly && train.segment_size > 0 && train.length > train.segment_size && train.segment_size <= UINT16_MAX;
     const uint32_t step = train.singly ? train.segment_size : train.length;
     uint32_t sent = train.sent;
     do {
       const uint32_t bytes = std::min(step, train.length - sent);
-      sends_.push_back({train.bytes + sent, bytes, whole ? static_cast<uint16_t>(train.segment_size) : uint16_t{0}, train.block, train.arena,
+      const bool several = train.segment_size > 0 && bytes > train.segment_size && train.segment_size <= UINT16_MAX;
+      sends_.push_back({train.bytes + sent, bytes, bytes, several ? static_cast<uint16_t>(train.segment_size) : uint16_t{0}, train.block, train.arena,
                         train.address, i});
       sent += bytes;
     } while (sent < train.length && sends_.size() < max_sends_);
@@ -120,6 +123,23 @@ void Port::train_failed(Train& train, const Send& failed, int error, Batch* batc
   counters_.send_errors += datagrams_in(failed.length, failed.segment);
   train.sent += std::max(failed.length, 1u);  // an empty datagram is over as well
   if (in_batch) batch->verdict[train.entry] = verdict::send_failed;
+}
+
+// The kernel took `bytes` of the send. Whole datagrams of them are sent; what comes behind the one that was cut is still to go.
+void Port::train_cut(Train& train, const Send& cut, uint32_t bytes, Batch* batch) {
+  const uint32_t each = std::max(cut.segment > 0 ? cut.segment : cut.length, 1u);
+  const uint32_t whole = std::min(bytes, cut.length) / each * each;
+  if (whole > 0) count_sent(whole, cut.segment);
+  train.sent += whole;
+  if (whole == bytes && whole > 0) return;
+  train.sent += std::min(each, cut.length - whole);
+  counters_.send_errors++;
+  if (batch && train.entry != not_in_batch) batch->verdict[train.entry] = verdict::send_failed;
+}
+
+void Port::count_sent(uint32_t length, uint16_t segment) {
+  counters_.train_out(datagrams_in(length, segment));
+  counters_.udp_bytes_out += length;
 }
 
 }  // namespace ringway

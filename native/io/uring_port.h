@@ -44,8 +44,8 @@ class UringPort final : public Port {
 
  protected:
   uint32_t look(double wait_us) override;
-  size_t send(std::span<const Send> sends, int& error) override;
-  size_t write(std::span<const Write> writes, int& error) override;
+  Progress send(std::span<const Send> sends) override;
+  Progress write(std::span<const Write> writes) override;
   void watch_blocked(bool udp, bool later) override;
   void watch_door(uint32_t door) override;
   bool begin_idle() override;
@@ -85,11 +85,11 @@ class UringPort final : public Port {
   // Bytes of a block in front of what a read of the TUN fills.
   size_t tun_skip() const { return options_.vnet_header ? packet_block::header : packet_block::packet; }
 
-  // Runs the chain that was queued. @returns how many of its first requests succeeded; `error` of the one after
+  // Runs the chain that was queued.
   template <class LengthOf>
-  size_t run_chain(size_t count, int& error, LengthOf length_of);
+  Progress run_chain(size_t count, LengthOf length_of);
   template <class Call>
-  size_t run_alone(int& error, size_t length, Call call);
+  Progress run_alone(size_t length, Call call);
   // The kernel reads a zero-copy send's block until it notifies.
   uint16_t hold(const Send& one);
   void end_hold(uint64_t user_data);

@@ -101,7 +101,7 @@ const cases: Case[] = [
   ['portCounters', [small.handle], /port must be a port handle/],
   ['injectErrors', [port, 'tcp', []], /where must be 'udp' or 'tun', got a string of 3 bytes/],
   ['injectErrors', [port, 'udp', 11], /errnos must be an array, got 11/],
-  ['injectErrors', [port, 'udp', [5000]], /errnos must be an integer from 0 to 4095, got 5000/],
+  ['injectErrors', [port, 'udp', [5000]], /errnos must be an integer from -65535 to 4095, got 5000/],
   ['injectErrors', [port, 'udp', Array(5000).fill(1)], /errnos must have at most 4096 elements, got 5000/],
   ['createHandover', [0, 4096], /shards must be an integer from 1 to 256, got 0/],
   ['createHandover', [1, 4097], /bytesPerRing must be a multiple of 8/],

@@ -16,6 +16,7 @@ const space = `rwio-${process.pid}`;
 let devices = 0;
 
 interface End {
+  name: string;
   port: PortHandle;
   received: Pool;
   descriptor: number;
@@ -46,7 +47,7 @@ function openEnd(
   });
   opened.push(() => addon.closeDescriptor(tun.descriptors[0]));
   opened.push(() => addon.closePort(port));
-  return { port, received, descriptor: tun.descriptors[0] };
+  return { name, port, received, descriptor: tun.descriptors[0] };
 }
 
 function checksum(bytes: Uint8Array, initial = 0): number {
@@ -307,7 +308,7 @@ describe.skipIf(refusal !== undefined)('tun port', () => {
       const told = [...heads, long, last].map((entry) => [out.batch.verdict[entry], out.batch.error[entry]]);
       const refused = [Verdict.tunRefused, EFAULT];
       deepEqual(told, [refused, refused, [Verdict.pass, 0], refused, [Verdict.pass, 0]]);
-      equal(addon.portCounters(near.port).tunErrors, 3);
+      equal(addon.portCounters(near.port).tunErrors, 4 + 4 + 1);
     });
 
     it('drops and counts what the device refuses alone, and writes the rest in order', () => {
@@ -327,6 +328,66 @@ describe.skipIf(refusal !== undefined)('tun port', () => {
       deepEqual([out.batch.verdict[2], out.batch.error[2]], [Verdict.tunRefused, EIO]);
       deepEqual([out.batch.verdict[bad], out.batch.error[bad]], [Verdict.tunRefused, EINVAL]);
       equal(addon.portCounters(near.port).tunErrors, 2);
+    });
+
+    it('drops and counts a packet of which the device took a part, and writes the rest in order', () => {
+      const near = openEnd(io, 81, { vnetHeader: true, offload: true });
+      const far = openEnd(io, 82, { vnetHeader: true, offload: true });
+      const out = createPool(PACKET_BLOCK, 8);
+      for (let i = 0; i < 5; i++) putPacket(out, packet('udp', 4, 100 + i));
+      addon.injectErrors(near.port, 'tun', [0, -60, 0, 0, -127]); // the last one is 132 bytes long
+      equal(addon.tunTransmit(near.port, out.handle), 0);
+      const cut = [1, 4].map((entry) => [out.batch.verdict[entry], out.batch.error[entry]]);
+      addon.clear(out.handle);
+      putPacket(out, packet('udp', 4, 105)); // alone
+      addon.injectErrors(near.port, 'tun', [-40]);
+      equal(addon.tunTransmit(near.port, out.handle), 0);
+      cut.push([out.batch.verdict[0], out.batch.error[0]]);
+      deepEqual(cut, Array(3).fill([Verdict.tunRefused, 0]));
+      putPacket(out, packet('udp', 4, 106));
+      out.batch.verdict[0] = Verdict.noRoute;
+      equal(addon.tunTransmit(near.port, out.handle), 0);
+      deepEqual(
+        readAll(far, 4).map((one) => one.bytes.length - 28),
+        [100, 102, 103, 106],
+      );
+      const { tunErrors, sendErrors, tunPacketsOut, tunBytesOut } = addon.portCounters(near.port);
+      deepEqual([tunErrors, sendErrors, tunPacketsOut, tunBytesOut], [3, 0, 4, 4 * 28 + 411]);
+    });
+
+    it.each([
+      ['refused', EIO],
+      ['cut', -5_000],
+    ])('counts every segment of a superpacket that was %s, in one piece or in several', (_, injected) => {
+      const near = openEnd(io, 81, { vnetHeader: true, offload: true });
+      const far = openEnd(io, 82, { vnetHeader: true, offload: false });
+      const [whole, pieces] = [createPool(PACKET_BLOCK, 4), createPool(SMALL_BLOCK, 64)];
+      putPacket(whole, packet('tcp', 4, 19 * 1000 + 10), GsoType.tcp4, 1000);
+      putPieces(pieces, packet('tcp', 4, 19 * 950 + 10), GsoType.tcp4, 950);
+      for (const [times, { handle, batch }] of [whole, pieces].entries()) {
+        addon.injectErrors(near.port, 'tun', [injected]);
+        equal(addon.tunTransmit(near.port, handle), 0);
+        equal(batch.verdict[0], Verdict.tunRefused);
+        const { tunErrors, tunPacketsOut } = addon.portCounters(near.port);
+        deepEqual([tunErrors, tunPacketsOut], [20 * (times + 1), 0]);
+      }
+      addon.clear(whole.handle);
+      putPacket(whole, packet('udp', 4, 4_000), GsoType.udp, 1_000);
+      addon.injectErrors(near.port, 'tun', [EINVAL, 0, -30]); // in a replay: one segment
+      equal(addon.tunTransmit(near.port, whole.handle), 0);
+      equal(readAll(far, 3).length, 3);
+      equal(addon.portCounters(near.port).tunErrors, 41);
+    });
+
+    it('counts every segment that a device which is down refuses', () => {
+      const near = openEnd(io, 81, { vnetHeader: true, offload: true });
+      run('ip', '-n', space, 'link', 'set', near.name, 'down');
+      const out = createPool(PACKET_BLOCK, 4);
+      const entry = putPacket(out, packet('tcp', 4, 19 * 1000 + 10), GsoType.tcp4, 1000);
+      putPacket(out, packet('udp', 4, 100));
+      equal(addon.tunTransmit(near.port, out.handle), 0);
+      deepEqual([out.batch.verdict[entry], out.batch.error[entry]], [Verdict.tunRefused, EIO]);
+      equal(addon.portCounters(near.port).tunErrors, 21);
     });
 
     it('goes on with the very segment that met EAGAIN in a replay', () => {

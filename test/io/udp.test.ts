@@ -194,6 +194,53 @@ describe.each(backends())('udp port over %s', (io) => {
     equal(addon.portCounters(sender).sendErrors, 3);
   });
 
+  // Of a send that is injected as -n the kernel gets the first n bytes, so that it takes no more.
+  it.each([
+    ['within a datagram', -3_500, 3, 500],
+    ['within the first', -10, 0, 10],
+    ['within the last', -9_100, 9, 100],
+    ['before the last', -9_000, undefined, 0],
+    ['between two', -3_000, undefined, 0],
+  ] as const)('goes on with the next datagram of a train that was cut %s', (_, injected, cut, left) => {
+    const { sender, receiver, received, out, to } = openPair(io);
+    const train = putTrain(out, to, 0, 10, 1_000, 300);
+    addon.injectErrors(sender, 'udp', [injected]);
+    equal(addon.udpTransmit(sender, out.handle), 0);
+    const sizes = upTo(10).map((number) => (number === cut ? left : number === 9 ? 300 : 1_000));
+    deepEqual(
+      receiveAll(receiver, received, 10),
+      sizes.map((length, number) => ({ number, length })),
+    );
+    const lost = cut === undefined ? 0 : 1;
+    equal(out.batch.verdict[train], lost ? Verdict.sendFailed : Verdict.pass);
+    equal(out.batch.error[train], 0); // trains of this session may be sent on
+    const { sendErrors, udpDatagramsOut, udpBytesOut } = addon.portCounters(sender);
+    const bytes = 9_300 - (cut === undefined ? 0 : cut === 9 ? 300 : 1_000);
+    deepEqual([sendErrors, udpDatagramsOut, udpBytesOut], [lost, 10 - lost, bytes]);
+  });
+
+  it('sends nothing twice and nothing out of order around sends that were cut, whatever waits meanwhile', () => {
+    const { sender, receiver, received, out, to } = openPair(io);
+    putTrain(out, to, 0, 1, 1_000);
+    putTrain(out, to, 1, 4, 1_000);
+    putTrain(out, to, 5, 1, 1_000);
+    putTrain(out, to, 6, 4, 1_000);
+    putTrain(out, to, 10, 1, 1_000);
+    // 0 | 1, 2 cut | 3, 4 of no use yet | later 3, 4 | 5 cut | 6 to 9 refused as a train: 6 | 7 cut | 8, 9, 10
+    addon.injectErrors(sender, 'udp', [0, -1_200, EAGAIN, 0, -40, EIO, 0, -700]);
+    equal(addon.udpTransmit(sender, out.handle), 4);
+    addon.clear(out.handle);
+    equal(addon.wait(sender, 200_000) & 8, 8);
+    equal(addon.udpTransmit(sender, out.handle), 0);
+    deepEqual(
+      receiveAll(receiver, received, 11),
+      upTo(11).map((number) => ({ number, length: { 2: 200, 5: 40, 7: 700 }[number] ?? 1_000 })),
+    );
+    const { sendErrors, udpDatagramsOut } = addon.portCounters(sender);
+    deepEqual([sendErrors, udpDatagramsOut], [3, 8]);
+    equal(addon.freeBlocks(out.arena), 64);
+  });
+
   it.each([EAGAIN, ENOBUFS])(
     'queues from the train that met errno %i on, keeps blocks and order, and says when it may go on',
     (errno) => {
@@ -339,6 +386,18 @@ describe.each(backends())('udp port over %s', (io) => {
 describe.runIf(backends().includes('io_uring')).each([{ sqpoll: true }, { zeroCopy: true }])(
   'udp port over io_uring with %o',
   (options) => {
+    it('goes on with the next datagram of a train that was cut', () => {
+      const { sender, receiver, received, out, to } = openPair('io_uring', options);
+      for (let i = 0; i < 3; i++) putTrain(out, to, i * 4, 4, 1_000);
+      addon.injectErrors(sender, 'udp', [0, -1_200, 0, -2_900]);
+      equal(addon.udpTransmit(sender, out.handle), 0);
+      deepEqual(
+        receiveAll(receiver, received, 12),
+        upTo(12).map((number) => ({ number, length: { 5: 200, 10: 900 }[number] ?? 1_000 })),
+      );
+      equal(addon.portCounters(sender).sendErrors, 2);
+    });
+
     it('sends 400 trains once and in order and gives every block back', () => {
       const { sender, receiver, received, out, to } = openPair('io_uring', options);
       const seen: number[] = [];
