@@ -41,7 +41,7 @@ constexpr uint64_t needed = IMB_FEATURE_AESNI | IMB_FEATURE_PCLMULQDQ | IMB_FEAT
 
 class IpsecMb final : public Aead {
  public:
-  explicit IpsecMb(IMB_MGR* manager) : manager_{manager} {}
+  explicit IpsecMb(IMB_MGR* manager) : manager_{manager}, leaves_context_{(manager->features & IMB_FEATURE_SAFE_DATA) == 0} {}
   ~IpsecMb() override { free_mb_mgr(manager_); }
 
   bool expand(Schedule& schedule, uint16_t suite, const uint8_t* key) override {
@@ -74,7 +74,9 @@ class IpsecMb final : public Aead {
       IMB_CHACHA20_POLY1305_ENC_UPDATE(manager_, schedule.bytes, &state, out, in, length);
       IMB_CHACHA20_POLY1305_ENC_FINALIZE(manager_, &state, tag, tag_bytes);
       wipe(&state, sizeof state);
+      return;
     }
+    if (leaves_context_) wipe(&context, sizeof context);
   }
 
   bool open(const Schedule& schedule, const uint8_t* nonce, const uint8_t* aad, size_t aad_length, const uint8_t* in, uint8_t* out, size_t length,
@@ -92,6 +94,7 @@ class IpsecMb final : public Aead {
       IMB_CHACHA20_POLY1305_DEC_FINALIZE(manager_, &state, expected, tag_bytes);
       wipe(&state, sizeof state);
     }
+    if (leaves_context_) wipe(&context, sizeof context);
     const __m128i difference = _mm_xor_si128(_mm_load_si128(reinterpret_cast<const __m128i*>(expected)), _mm_loadu_si128(reinterpret_cast<const __m128i*>(tag)));
     return _mm_movemask_epi8(_mm_cmpeq_epi8(difference, _mm_setzero_si128())) == 0xffff;
   }
@@ -169,6 +172,8 @@ class IpsecMb final : public Aead {
 
   IMB_MGR* manager_;
   const bool has_short_ = short_gcm::available();
+  // What a GCM context holds of the key stream and of the hash the library clears itself, unless somebody has built it without SAFE_DATA (docs/linux-facts.md, section 5).
+  const bool leaves_context_;
 };
 
 bool usable() { return backends::ipsec_mb() != nullptr; }
