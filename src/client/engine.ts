@@ -19,7 +19,7 @@ import type { ClientStart } from '../keeper/protocol.ts';
 import type { Addon } from '../native/index.ts';
 import { createLog, type Logger } from '../observe/log.ts';
 import { serveMetrics } from '../observe/reports.ts';
-import { type EngineStatistics, ownUse } from '../observe/statistics.ts';
+import { droppedAtDevice, type EngineStatistics, ownUse } from '../observe/statistics.ts';
 import { handshakeMtu, type PathMtuConfig, pathMtuConfig } from '../session/path-mtu.ts';
 import { CLIENT_DEFAULTS, type ClientConfig as SessionConfig } from '../session/types.ts';
 import type { Auth } from '../wire/frames.ts';
@@ -105,7 +105,8 @@ class ClientEngine {
   async #statistics(): Promise<EngineStatistics> {
     const shown = this.#contest.shown as Attempt | undefined; // all are shard 0
     const shards = (await shown?.shards.statistics()) ?? [];
-    return { ...ownUse(this.#addon.monotonicMicros()), assignedAddresses: null, ages: null, shards };
+    const tunDropped = await droppedAtDevice(this.#start.tun.name);
+    return { ...ownUse(this.#addon.monotonicMicros()), assignedAddresses: null, ages: null, tunDropped, shards };
   }
 
   /** Where the keeper makes the server's resolver that of the host. */

@@ -20,6 +20,7 @@ export interface DeviceCounters {
   readonly packetsIn: number;
   readonly bytesOut: number;
   readonly packetsOut: number;
+  readonly droppedOut: number;
 }
 
 /** One host of a lab. */
@@ -82,7 +83,7 @@ export class Host {
         .split(/\s+/)
         .map(Number) ?? [];
     const [bytesIn = 0, packetsIn = 0] = figures;
-    return { bytesIn, packetsIn, bytesOut: figures[8] ?? 0, packetsOut: figures[9] ?? 0 };
+    return { bytesIn, packetsIn, bytesOut: figures[8] ?? 0, packetsOut: figures[9] ?? 0, droppedOut: figures[11] ?? 0 };
   }
 }
 

@@ -301,6 +301,12 @@ export const FAMILIES: readonly Family[] = [
       ),
   },
   {
+    name: 'ringway_tun_device_drops_total',
+    type: 'counter',
+    help: 'Packets and superpackets that the kernel dropped at the TUN device, whose queue was full, since there is such a device',
+    samples: whole(({ tunDropped }) => tunDropped),
+  },
+  {
     name: 'ringway_stage_vectors_total',
     type: 'counter',
     help: 'Calls of a pipeline stage that had something to work on',

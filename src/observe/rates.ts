@@ -55,6 +55,8 @@ export interface Rates extends Flow {
   readonly sessions: number;
   readonly online: number;
   readonly assignedAddresses: number | null;
+  /** Packets and superpackets the kernel dropped at the TUN device; in none of the other drops. Null where it does not say. */
+  readonly tunDroppedPerSecond: number | null;
   /** Cores in use by the whole process, and by its main thread alone. */
   readonly cpu: number;
   readonly mainCpu: number;
@@ -96,6 +98,7 @@ export function ratesBetween(
     sessions: total(now, (shard) => shard.sessions),
     online: total(now, (shard) => shard.online),
     assignedAddresses: now.assignedAddresses,
+    tunDroppedPerSecond: deviceDrops(seconds, before?.tunDropped, now.tunDropped),
     cpu: share(now.cpuMicros, before?.cpuMicros),
     mainCpu: share(now.mainCpuMicros, before?.mainCpuMicros),
     residentBytes: now.residentBytes,
@@ -113,6 +116,12 @@ export function ratesBetween(
     })),
     stages: stages.map((stage) => stageRates(stage, seconds, pairs)),
   };
+}
+
+/** Neither is a number where nothing is known of it; an engine of an older release does not tell. */
+function deviceDrops(seconds: number, before: number | null | undefined, now: number | null | undefined) {
+  if (typeof now !== 'number') return null;
+  return seconds === 0 ? 0 : grown(before ?? now, now) / seconds;
 }
 
 interface Pair {

@@ -3,6 +3,7 @@
  * the metrics show it. Counters only grow, but they live in the engine: a new engine, and a shard that was started again,
  * begins at zero. All of it is plain values.
  */
+import { readFile } from 'node:fs/promises';
 import type { Micros } from '../wire/time.ts';
 
 /** Upper ends of the train length buckets but the last, in datagrams: 1, 2 to 3, 4 to 7 ... 64 and more. */
@@ -72,6 +73,8 @@ export interface EngineStatistics {
   /** Server: inside addresses given away; null on a client. */
   readonly assignedAddresses: number | null;
   readonly ages: SessionAges | null;
+  /** What the kernel has dropped at the TUN device because nobody had read it yet, superpackets once, since there is such a device; null where it does not say. */
+  readonly tunDropped: number | null;
   /** Shards that answered: one that is being started again is left out. */
   readonly shards: readonly ShardStatistics[];
 }
@@ -79,6 +82,14 @@ export interface EngineStatistics {
 /** A sum over shards of one figure. */
 export function total(statistics: EngineStatistics, figure: (shard: ShardStatistics) => number | undefined): number {
   return statistics.shards.reduce((sum, shard) => sum + (figure(shard) ?? 0), 0);
+}
+
+/** `tunDropped` of that device, in the network namespace of this process. */
+export async function droppedAtDevice(device: string): Promise<number | null> {
+  const table = await readFile('/proc/self/net/dev', 'utf8').catch(() => '');
+  const line = table.split('\n').find((each) => each.trimStart().startsWith(`${device}:`));
+  const counters = line?.slice(line.indexOf(':') + 1).trim().split(/\s+/); // eight of what came, then bytes, packets, errors, drops of what went
+  return counters?.[11] === undefined ? null : Number(counters[11]);
 }
 
 /** What this process and the thread that calls have used so far. */

@@ -21,7 +21,7 @@ import type { ServerStart } from '../keeper/protocol.ts';
 import type { Addon } from '../native/index.ts';
 import { createLog, type Logger } from '../observe/log.ts';
 import { logStatisticsEvery, serveMetrics } from '../observe/reports.ts';
-import { type EngineStatistics, ownUse } from '../observe/statistics.ts';
+import { droppedAtDevice, type EngineStatistics, ownUse } from '../observe/statistics.ts';
 import { SERVER_DEFAULTS } from '../session/types.ts';
 import { Grants } from './grants.ts';
 import { formatIpv4, Leases, parseIpv4 } from './leases.ts';
@@ -118,9 +118,13 @@ class ServerEngine {
   }
 
   async #statistics(): Promise<EngineStatistics> {
-    const shards = await this.#shards.statistics();
+    const [shards, tunDropped] = await Promise.all([
+      this.#shards.statistics(),
+      droppedAtDevice(this.#start.tun.name),
+    ]);
     const now = this.#addon.monotonicMicros();
-    return { ...ownUse(now), assignedAddresses: this.#leases.leased, ages: sessionAges(this.#table, now), shards };
+    const assignedAddresses = this.#leases.leased;
+    return { ...ownUse(now), assignedAddresses, ages: sessionAges(this.#table, now), tunDropped, shards };
   }
 
   #task(shard: number, restarts: number): ServerShardTask {

@@ -6,7 +6,8 @@ const QUIET = { sockets: new Map<number, number>(), devices: new Map<string, num
 function look(control: Record<string, number>): Look {
   const shard = { shard: 0, sessions: 1, online: 1, turns: 1, turnTimes: [], cpuMicros: 1, port: {}, verdicts: {} };
   const rest = { stages: [], trainsIn: [], trainsOut: [] };
-  const statistics = { at: 1, cpuMicros: 1, mainCpuMicros: 1, residentBytes: 1, assignedAddresses: 1, ages: null };
+  const use = { at: 1, cpuMicros: 1, mainCpuMicros: 1, residentBytes: 1 };
+  const statistics = { ...use, assignedAddresses: 1, ages: null, tunDropped: 0 };
   return {
     loader: QUIET,
     server: QUIET,

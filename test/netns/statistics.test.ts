@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createCredentials } from '../../src/lab/credentials.ts';
 import { Lab } from '../../src/lab/hosts.ts';
 import { kill, run } from '../../src/lab/programs.ts';
-import { CLIENT_DEVICE, RINGWAY, ringway, stateFolder, Tunnel } from '../../src/lab/tunnel.ts';
+import { CLIENT_DEVICE, RINGWAY, ringway, SERVER_DEVICE, stateFolder, Tunnel } from '../../src/lab/tunnel.ts';
 import type { Rates } from '../../src/observe/rates.ts';
 import type { EngineStatistics, ShardStatistics } from '../../src/observe/statistics.ts';
 
@@ -67,6 +67,27 @@ describe('the statistics of a tunnel', () => {
     }
   });
 
+  it('have what the kernel drops at the TUN device while nobody reads it', async () => {
+    const { enginePid, engine } = await told('server');
+    expect(engine?.tunDropped).toBe(lab.server.counters(SERVER_DEVICE).droppedOut);
+    const flood = `
+      const socket = require('node:dgram').createSocket('udp4');
+      let left = 2000;
+      for (let i = 0; i < 2000; i++) socket.send('x', 9, '10.125.99.99', () => --left || socket.close());`;
+    expect(kill(enginePid, 'SIGSTOP')).toBe(true);
+    try {
+      await lab.server.run(process.execPath, '-e', flood);
+    } finally {
+      kill(enginePid, 'SIGCONT');
+    }
+    const { droppedOut } = lab.server.counters(SERVER_DEVICE);
+    expect(droppedOut).toBeGreaterThan(engine?.tunDropped ?? 0);
+    expect((await told('server')).engine?.tunDropped).toBe(droppedOut);
+    expect(await ask('server', 'metrics')).toContain(
+      `ringway_tun_device_drops_total{role="server",tun="${SERVER_DEVICE}"} ${droppedOut}`,
+    );
+  });
+
   it('are shown by top while they change, until Ctrl-C', async () => {
     const [json, lines] = [['--json'], []].map((words) =>
       lab.server.start('top', [RINGWAY, 'top', ...words, '--state', stateFolder(lab, 'server')]),
@@ -75,7 +96,7 @@ describe('the statistics of a tunnel', () => {
     const said = [json.lines.length, lines.lines.length];
     expect(await tunnel.ping(20)).toBe(20);
     const look = JSON.parse(await json.line(/"upBitsPerSecond":[1-9]/, 5_000, said[0])) as { rates: Rates };
-    expect(look.rates).toMatchObject({ online: 1, assignedAddresses: 1 });
+    expect(look.rates).toMatchObject({ online: 1, assignedAddresses: 1, tunDroppedPerSecond: 0 });
     expect(look.rates.packetsPerSystemCall).toBeGreaterThan(0);
     expect(look.rates.stages.find(({ stage }) => stage === 'lanes.open')?.entriesPerSecond).toBeGreaterThan(0);
     await lines.line(/^up [1-9].*bit\/s {2}down [1-9]/, 5_000, said[1]);

@@ -44,6 +44,7 @@ export function engineWith(at: number, ...shards: readonly ShardStatistics[]): E
     mainCpuMicros: at / 100,
     residentBytes: 200e6,
     assignedAddresses: 2,
+    tunDropped: at / 100_000,
     ages: { active: [1, 1, 2], standby: [1, 1, 0], pendingRotations: 0 },
     shards,
   };

@@ -38,6 +38,7 @@ describe('exposition', () => {
       'ringway_sessions_opened_total{role="server",tun="lws",shard="0"} 9',
       'ringway_sessions_active{role="server",tun="lws",within="60m"} 2',
       'ringway_assigned_addresses{role="server",tun="lws"} 2',
+      'ringway_tun_device_drops_total{role="server",tun="lws"} 20',
       'ringway_datagrams_total{role="server",tun="lws",shard="0",direction="in"} 100',
       'ringway_drops_total{role="server",tun="lws",shard="0",reason="forged"} 4',
       'ringway_handovers_total{role="server",tun="lws",shard="0",direction="out"} 2',

@@ -47,6 +47,7 @@ describe('ratesBetween', () => {
       drops: { forged: 2 },
       sessions: 3,
       online: 2,
+      tunDroppedPerSecond: 10,
       cpu: 0.25,
       mainCpu: 0.01,
     });
