@@ -73,7 +73,7 @@ export interface EngineStatistics {
   /** Server: inside addresses given away; null on a client. */
   readonly assignedAddresses: number | null;
   readonly ages: SessionAges | null;
-  /** What the kernel has dropped at the TUN device because nobody had read it yet, superpackets once, since there is such a device; null where it does not say. */
+  /** What the kernel has dropped at the TUN device, whose queue was full, superpackets once, since there is such a device; null where it does not say. */
   readonly tunDropped: number | null;
   /** Shards that answered: one that is being started again is left out. */
   readonly shards: readonly ShardStatistics[];
@@ -88,7 +88,10 @@ export function total(statistics: EngineStatistics, figure: (shard: ShardStatist
 export async function droppedAtDevice(device: string): Promise<number | null> {
   const table = await readFile('/proc/self/net/dev', 'utf8').catch(() => '');
   const line = table.split('\n').find((each) => each.trimStart().startsWith(`${device}:`));
-  const counters = line?.slice(line.indexOf(':') + 1).trim().split(/\s+/); // eight of what came, then bytes, packets, errors, drops of what went
+  const counters = line
+    ?.slice(line.indexOf(':') + 1)
+    .trim()
+    .split(/\s+/); // eight of what came, then bytes, packets, errors, drops of what went
   return counters?.[11] === undefined ? null : Number(counters[11]);
 }
 

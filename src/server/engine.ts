@@ -118,10 +118,7 @@ class ServerEngine {
   }
 
   async #statistics(): Promise<EngineStatistics> {
-    const [shards, tunDropped] = await Promise.all([
-      this.#shards.statistics(),
-      droppedAtDevice(this.#start.tun.name),
-    ]);
+    const [shards, tunDropped] = await Promise.all([this.#shards.statistics(), droppedAtDevice(this.#start.tun.name)]);
     const now = this.#addon.monotonicMicros();
     const assignedAddresses = this.#leases.leased;
     return { ...ownUse(now), assignedAddresses, ages: sessionAges(this.#table, now), tunDropped, shards };
