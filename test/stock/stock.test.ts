@@ -4,8 +4,11 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createCredentials } from '../../src/lab/credentials.ts';
-import { Lab } from '../../src/lab/hosts.ts';
-import { type EndOptions, ringway, SERVER_DEVICE, Tunnel } from '../../src/lab/tunnel.ts';
+import { FLOW_PROGRAM, type FlowReceived, type FlowSent } from '../../src/lab/flow.ts';
+import { Lab, NET_ADDRESS } from '../../src/lab/hosts.ts';
+import { run } from '../../src/lab/programs.ts';
+import { type EndOptions, RINGWAY, ringway, SERVER_DEVICE, stateFolder, Tunnel } from '../../src/lab/tunnel.ts';
+import type { ShardStatistics } from '../../src/observe/statistics.ts';
 
 const { RINGWAY_STOCK_SERVER: stockServer, RINGWAY_STOCK_CLIENT: stockClient } = process.env;
 const MODES = [
@@ -14,6 +17,11 @@ const MODES = [
   ['TCP', { mode: 'tcp', expresslane: false }],
 ] as const;
 const TRANSFER_BYTES = 50_000_000;
+/** Megabits a second, bytes of a datagram, datagrams of a burst, seconds: each burst a train, of all that one may hold, and of more than 64. */
+const BURSTS = [
+  ['25', '1200', '40', '1'],
+  ['10', '300', '120', '1'],
+] as const;
 
 const stock = (program: string | undefined): EndOptions => ({ command: [program ?? ''], keys: { log_level: 'warn' } });
 
@@ -39,7 +47,7 @@ for (const [peer, program, ends] of PAIRS) {
       lab = await Lab.create();
       tunnel = await Tunnel.start(lab, { ...options, credentials: await createCredentials(lab.folder), ...ends(lab) });
       // peer: stock server 1.3 loses trains beyond 65,507 bytes (bench/rig/README.md)
-      await lab.server.run('ip', 'link', 'set', SERVER_DEVICE, 'gso_max_size', '60000');
+      if (program === stockServer) await lab.server.run('ip', 'link', 'set', SERVER_DEVICE, 'gso_max_size', '60000');
     });
     afterAll(() => lab?.close());
 
@@ -52,5 +60,24 @@ for (const [peer, program, ends] of PAIRS) {
       const { bytes, sent, received } = await tunnel.transfer(direction, TRANSFER_BYTES, 5);
       expect({ bytes, received }).toEqual({ bytes: TRANSFER_BYTES, received: sent });
     });
+
+    it.runIf(program === stockClient).each(BURSTS)(
+      'loses none of %s Mbit/s down in datagrams of %s bytes, %s at a time',
+      async (...burst) => {
+        const source = lab.net.start('source', [process.execPath, FLOW_PROGRAM, 'serve', '4100', ...burst]);
+        await source.line(/^ready/);
+        const sink = lab.client.start('sink', [process.execPath, FLOW_PROGRAM, 'receive', '4100', NET_ADDRESS]);
+        const { sent } = JSON.parse(await source.line(/^\{/, 60_000)) as FlowSent;
+        const { received } = JSON.parse(await sink.line(/^\{/, 60_000)) as FlowReceived;
+        expect(sent).toBeGreaterThan(2_000);
+        expect(received).toBe(sent);
+        await Promise.all([source.stop(), sink.stop()]);
+        if (options.mode === 'tcp') return;
+        const status = await run([RINGWAY, 'status', '--json', '--all', '--state', stateFolder(lab, 'server')]);
+        const [{ shards }] = JSON.parse(status) as { shards: ShardStatistics[] }[];
+        const long = shards.reduce((all, { trainsOut }) => all + trainsOut.slice(5).reduce((sum, n) => sum + n), 0);
+        expect(long).toBeGreaterThan(10); // they were trains, also outside
+      },
+    );
   });
 }
