@@ -156,10 +156,12 @@ Pass::Next Pass::uplink(double now, uint32_t limit) {
   auto& [port, lanes, trains, packets, superpackets, in, out, joining, max_segments] = parts_;
   words_of()[queued_in] = 0;
   words_of()[answered] = 0;
+  stages_.begin();
   const uint32_t count = port->udp_receive(limit);
   words_of()[received] = count;
   stages_.count(stage::udp_receive, count);
   if (count == 0) return Next::done;
+  stages_.begun();
   const bool all = nodes::locate(*lanes, *trains) == count;
   see(*trains, count, now);
   if (!all) return Next::located;
@@ -224,10 +226,12 @@ void Pass::nothing_to_device() {
 Pass::Next Pass::downlink(double now, uint32_t limit) {
   auto& [port, lanes, trains, packets, to_tun, superpackets, out, joining, max_segments] = parts_;
   words_of()[queued_out] = 0;
+  stages_.begin();
   const uint32_t count = port->tun_receive(limit);
   words_of()[received] = count;
   stages_.count(stage::tun_receive, count);
   if (count == 0) return Next::done;
+  stages_.begun();
   const uint32_t passing = nodes::lookup(*lanes, *superpackets);
   stages_.count(stage::lookup, count);
   see(*superpackets, count, now);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "core/clock.h"
 #include "core/columns.h"
 #include "core/mapping.h"
 
@@ -25,15 +26,26 @@ class Stages {
     auto* numbers = reinterpret_cast<double*>(memory_->data());
     vectors_ = numbers;
     entries_ = vectors_ + stage::count;
-    drops_ = entries_ + 3 * stage::count;
+    timed_entries_ = entries_ + stage::count;
+    timed_micros_ = timed_entries_ + stage::count;
+    drops_ = timed_micros_ + stage::count;
     seen_ = reinterpret_cast<uint32_t*>(drops_ + size_t{stage::count} * verdicts);
     sum_ = seen_ + verdicts;
   }
+
+  // A pass begins: is it one of those that are timed? Then what goes by between two calls of `count` is the second one's.
+  void begin() {
+    timing_ = until_timed_ == 0;
+    if (timing_) since_ = monotonic_micros();
+  }
+  // It had something to work on.
+  void begun() { until_timed_ = timing_ ? timed_every - 1 : until_timed_ - 1; }
 
   // A stage has worked on a vector: what was dropped since the last call is its own.
   void count(uint32_t stage, uint32_t entries) {
     vectors_[stage] += entries > 0;
     entries_[stage] += entries;
+    if (timing_) time(stage, entries);
     uint32_t sum = 0;  // it wraps: only whether it changes matters
     for (uint32_t i = verdict::first_drop; i < verdicts; i++) sum += static_cast<uint32_t>(counters_[i]);
     if (sum != *sum_) attribute(stage, sum);
@@ -42,6 +54,18 @@ class Stages {
   const std::shared_ptr<Mapping>& memory() const { return memory_; }
 
  private:
+  // As TIMED_EVERY of src/datapath/stages.ts. Odd, so that both directions come by where they take turns.
+  static constexpr uint32_t timed_every = 61;
+
+  void time(uint32_t stage, uint32_t entries) {
+    const double now = monotonic_micros();
+    if (entries > 0) {
+      timed_entries_[stage] += entries;
+      timed_micros_[stage] += now - since_;
+    }
+    since_ = now;
+  }
+
   void attribute(uint32_t stage, uint32_t sum) {
     *sum_ = sum;
     for (uint32_t i = verdict::first_drop; i < verdicts; i++) {
@@ -53,8 +77,11 @@ class Stages {
 
   std::shared_ptr<Mapping> memory_;
   const uint64_t* counters_;
-  double *vectors_, *entries_, *drops_;
+  double *vectors_, *entries_, *timed_entries_, *timed_micros_, *drops_;
   uint32_t *seen_, *sum_;
+  bool timing_ = false;
+  uint32_t until_timed_ = timed_every - 1;
+  double since_ = 0;
 };
 
 }  // namespace ringway

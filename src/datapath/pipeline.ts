@@ -259,8 +259,8 @@ export function runDownlink(path: Path, now: Micros, waits: boolean): void {
 }
 
 /** Only the socket has something, and nobody has to look at the clock or at single trains. */
-function mayPassUp({ pass, ready, queuedIn, stages, fair }: Path): boolean {
-  return pass !== undefined && (ready & ~READY.tun) === READY.udp && queuedIn === 0 && !stages.timing && !fair.stamped;
+function mayPassUp({ pass, ready, queuedIn, fair }: Path): boolean {
+  return pass !== undefined && (ready & ~READY.tun) === READY.udp && queuedIn === 0 && !fair.stamped;
 }
 
 function passUp(path: Path, now: Micros): void {
@@ -293,12 +293,11 @@ function finishUp(path: Path, now: Micros, next: number): void {
 }
 
 /** Only the device has something, and no session waits for its turn. */
-function mayPassDown({ pass, ready, queuedOut, stages, paced, turns }: Path): boolean {
+function mayPassDown({ pass, ready, queuedOut, paced, turns }: Path): boolean {
   return (
     pass !== undefined &&
     (ready & (READY.tun | READY.handover | READY.unblocked)) === READY.tun &&
     queuedOut === 0 &&
-    !stages.timing &&
     !paced &&
     !turns.taken
   );
@@ -356,8 +355,8 @@ export function mayRun(path: Path): boolean {
  * @returns whether that was all there was to do for now; else `ready` says what is left, as after any look
  */
 export function runTurns(path: Path, since: Micros, waitUs: number, until: Micros, idleUs: number): boolean {
-  const { addon, pass, stages } = path;
-  if (!pass || until <= since || stages.timing || !runsItself(path)) {
+  const { addon, pass } = path;
+  if (!pass || until <= since || !runsItself(path)) {
     const found = path.found;
     path.ready = addon.wait(path.port, waitUs);
     path.found = (path.ready & READY.udp) !== 0;

@@ -7,11 +7,11 @@ import type { Micros } from '../wire/time.ts';
 import { FIRST_DROP, VERDICTS } from './batch.ts';
 
 /**
- * One turn in so many that JavaScript takes is timed, node by node. Two reads of the clock a stage make up to 2 µs for a turn through eleven stages, where
- * JavaScript's own part takes ten times as long; turns that the addon takes by itself, most of those under load, are not timed. A prime, so that no rhythm
- * of the traffic (a superpacket every other turn) keeps step with it.
+ * One turn in so many is timed, node by node; and one in so many passes of the addon, by the addon (native/pass/stages.h), so that turns of either kind weigh
+ * what they are. Reads of the clock, up to twelve, are 0.3 µs; in a turn that JavaScript takes, 2 µs. A prime, so that no rhythm of the traffic (a
+ * superpacket every other turn, or up and down by turns) keeps step with it.
  */
-export const TIMED_EVERY = 13;
+export const TIMED_EVERY = 61;
 
 /** For `count`: the call was not timed. */
 export const UNTIMED: Micros = -1;
@@ -21,7 +21,7 @@ function stageBytes(stages: number): number {
 }
 
 export class StageCounters {
-  /** This turn's calls are to be timed. */
+  /** This turn's calls are to be timed, but for passes. */
   timing = false;
   readonly #names: readonly string[];
   readonly #vectors: Float64Array;

@@ -3,8 +3,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { FairShare } from '../../src/datapath/fair-share.ts';
 import { SlotState } from '../../src/datapath/layout.ts';
+import { StageCounters, TIMED_EVERY } from '../../src/datapath/stages.ts';
 import { Turns } from '../../src/datapath/turns.ts';
 import { parseIpv4 } from '../../src/server/leases.ts';
+import { MS } from '../../src/wire/time.ts';
 import { addon, backends, namespaceRefusal } from '../io/rig.ts';
 import { build, concat, pattern, TCP, UDP } from '../packet/packets.ts';
 import { CLIENT_INSIDE, NET_ADDRESS, numbered, Rig, RigClient, type RigOptions } from './rig.ts';
@@ -161,6 +163,39 @@ describe.skipIf(refusal !== undefined).each(backends())('a pass over %s', (io) =
       turnTimes.reduce((sum, times) => sum + times, 0) - before.turnTimes.reduce((sum, times) => sum + times, 0);
     expect(timed).toBeGreaterThan(10); // the rig times none of JavaScript's
     expect(turns - before.turns).toBeGreaterThan(timed);
+  });
+
+  it('is timed, stage by stage, one in so many', () => {
+    const rig = start(io, false, true, true);
+    const client = rig.connect(2);
+    rig.settle();
+    const stages = () => rig.shards[0].statistics().stages;
+    const before = stages();
+    vi.spyOn(StageCounters.prototype, 'turn').mockImplementation(() => {}); // so JavaScript times nothing
+    for (let i = 0; i < 3 * TIMED_EVERY; i++) {
+      client.send(upTo(3).map((j) => client.lane(up(3 * i + j))));
+      client.ping();
+      client.flush();
+      rig.inside.send([down(client, i)]);
+      const now = addon.monotonicMicros();
+      for (let turns = 0; turns < 4; turns++) rig.shards[0].turn(now, turns === 0 ? 1_000 : 0, now, now + 1 * MS);
+      rig.inside.receive();
+      client.take();
+    }
+    vi.restoreAllMocks();
+    for (const [i, { stage, entries, timedEntries, timedMicros }] of stages().entries()) {
+      const [all, timed, micros] = [
+        entries - before[i].entries,
+        timedEntries - before[i].timedEntries,
+        timedMicros - before[i].timedMicros,
+      ];
+      if (stage === 'pacer.release') {
+        expect(timed).toBe(0); // nothing waited
+        continue;
+      }
+      expect({ stage, timed: timed > 0, few: timed < all / 10 }).toEqual({ stage, timed: true, few: true });
+      expect({ stage, nanos: micros / timed > 0 }).toEqual({ stage, nanos: true });
+    }
   });
 
   it('is the last one for now when the time is over', () => {

@@ -26,14 +26,14 @@ describe('StageCounters', () => {
     ]);
   });
 
-  it('times one turn in 13', () => {
+  it('times one turn in 61', () => {
     const stages = new StageCounters(['a'], verdicts());
     const timed: number[] = [];
     for (let turn = 1; turn <= 3 * TIMED_EVERY; turn++) {
       stages.turn();
       if (stages.timing) timed.push(turn);
     }
-    expect(timed).toEqual([13, 26, 39]);
+    expect(timed).toEqual([61, 122, 183]);
   });
 
   it('puts a drop down to the stage after which its counter had grown, whichever other drops there are', () => {
