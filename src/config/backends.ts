@@ -102,6 +102,21 @@ export function ownEntries(written: Written | undefined, problems: Problem[]): R
   return written?.entries ?? new Map();
 }
 
+/** What io_uring alone has, where it was ruled out. */
+export function noteRing(
+  values: { readonly io?: string; readonly sqpoll?: boolean; readonly zero_copy?: boolean },
+  origins: Readonly<Record<'sqpoll' | 'zero_copy', Notice['origin']>>,
+): Notice[] {
+  if (values.io !== 'epoll') return [];
+  return (['sqpoll', 'zero_copy'] as const)
+    .filter((name) => values[name] === true)
+    .map((name) => {
+      const key = `${RINGWAY_MAP}.${name}`;
+      const message = `${key} is accepted, without effect: io is epoll, and only io_uring has it`;
+      return { code: 'CONFIG_INERT', key, origin: origins[name], message };
+    });
+}
+
 /** A client has one session, and with it one shard (docs/decisions/0005). */
 export function noteShards(values: { readonly shards?: number | 'auto' }, origin: Notice['origin']): Notice[] {
   if (typeof values.shards !== 'number' || values.shards === 1) return [];

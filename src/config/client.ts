@@ -3,6 +3,7 @@
 import {
   backendKeys,
   noteIpv6,
+  noteRing,
   noteShards,
   ownEntries,
   RINGWAY_MAP,
@@ -35,7 +36,8 @@ export function loadClientConfig(configFile: string, layers: Omit<Layers, 'file'
   const stock = merge(clientKeys, { ...layers, file }, CLIENT_PREFIX);
   const ours = merge(backendKeys, { ...layers, file: own }, RINGWAY_PREFIX, `${RINGWAY_MAP}.`);
   problems.push(...stock.problems, ...ours.problems);
-  const notices = [...stock.notices, ...ours.notices, ...noteShards(ours.values, ours.origins.shards)];
+  const inert = [...noteShards(ours.values, ours.origins.shards), ...noteRing(ours.values, ours.origins)];
+  const notices = [...stock.notices, ...ours.notices, ...inert];
   const { values } = stock;
   const unrouted = values.route_mode === 'noexec' ? 'route_mode: noexec leaves routes alone' : undefined;
   notices.push(...noteIpv6(ours.values, unrouted, ours.origins.ipv6));

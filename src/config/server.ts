@@ -1,6 +1,14 @@
 /** `ringway server`: what its configuration says, read, merged and checked (protocol specification §11.2). */
 
-import { backendKeys, noteIpv6, ownEntries, RINGWAY_MAP, RINGWAY_PREFIX, settleBackends } from './backends.ts';
+import {
+  backendKeys,
+  noteIpv6,
+  noteRing,
+  ownEntries,
+  RINGWAY_MAP,
+  RINGWAY_PREFIX,
+  settleBackends,
+} from './backends.ts';
 import { readYaml, type Written } from './file.ts';
 import { freeze, type Layers, type Merged, merge, type Notice, refuse } from './layers.ts';
 import { logLevelFrom } from './log-level.ts';
@@ -35,6 +43,7 @@ export function loadServerConfig(configFile: string, layers: Omit<Layers, 'file'
     ...stock.notices,
     ...ours.notices,
     ...noteIpv6(ours.values, 'a server leaves routes to you', ours.origins.ipv6),
+    ...noteRing(ours.values, ours.origins),
   ];
   const { values } = stock;
 

@@ -218,6 +218,11 @@ describe('a client is not started with', () => {
     ]);
   });
 
+  it('what only io_uring has, with epoll', () => {
+    const { notices } = load(`${ENOUGH}server_dn: a.example\nringway: {io: epoll, sqpoll: true}\n`);
+    expect(notices.map(({ code, key }) => [code, key])).toEqual([['CONFIG_INERT', 'ringway.sqpoll']]);
+  });
+
   it('a server whose name is not checked', () => {
     const [notice, ...others] = load(ENOUGH).notices;
     expect(others).toEqual([]);

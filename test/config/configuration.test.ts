@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { backendKeys } from '../../src/config/backends.ts';
-import { clientKeys, serverEntryKeys } from '../../src/config/client.ts';
+import { clientKeys, serverEntryKeys } from '../../src/config/client-keys.ts';
 import { asWritten, type Keys } from '../../src/config/keys.ts';
-import { serverKeys } from '../../src/config/server.ts';
+import { serverKeys } from '../../src/config/server-keys.ts';
 import type { ClientConfig, ServerConfig } from '../../src/config/types.ts';
 import { clientDuty, serverDuty } from '../../src/keeper/duty.ts';
 

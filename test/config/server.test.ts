@@ -327,6 +327,25 @@ describe('serverKeys', () => {
   });
 });
 
+describe('what only io_uring has', () => {
+  const said = (lines: string, flags: Record<string, string | boolean> = {}) =>
+    load(lines, flags).notices.map(({ code, key, message }) => [code, key, message.replace(/^.*effect: /, '')]);
+  const word = 'io is epoll, and only io_uring has it';
+
+  it('is accepted with epoll, and said to be without effect', () => {
+    expect(said('ringway: {io: epoll, zero_copy: true}', { sqpoll: true })).toEqual([
+      ['CONFIG_INERT', 'ringway.sqpoll', word],
+      ['CONFIG_INERT', 'ringway.zero_copy', word],
+    ]);
+  });
+
+  it('is said nothing of where it is off, or io_uring may be had', () => {
+    expect(said('ringway: {io: epoll, zero_copy: false, sqpoll: false}')).toEqual([]);
+    for (const io of ['auto', 'io_uring'])
+      expect(said(`ringway: {io: ${io}, sqpoll: true, zero_copy: true}`)).toEqual([]);
+  });
+});
+
 describe('pacing', () => {
   const pacing = (lines: string, flags: Record<string, string> = {}) => {
     const { paceRate, trainSegments, userRates } = load(lines, flags).config;
