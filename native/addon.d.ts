@@ -122,6 +122,8 @@ export interface Addon {
   sendProbe(port: PortHandle, address: Uint8Array, bytes: Uint8Array): number;
   /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_MEMINFO: buffers, each a datagram or a train), wakes, noBuffers, truncated, badVnet, receiveErrors, udpQueued, tunQueued, takenOver, handshakeDrops and strangerDrops (SO_MEMINFO of the doors, and datagrams that were taken there and not chosen);
    * and trains by length: trainsIn1, trainsIn2 (2 to 3 datagrams), trainsIn4, trainsIn8 … trainsIn64 (64 and more), trainsOut1 … trainsOut64. */
+  /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_MEMINFO), wakes, noBuffers, truncated, badVnet, receiveErrors, udpQueued, tunQueued, takenOver, handshakeDrops and strangerDrops (SO_MEMINFO of the doors);
+   * and trains by length: trainsIn1, trainsIn2 (2 to 3 datagrams), trainsIn4, trainsIn8 … trainsIn128 (128 and more), trainsOut1 … trainsOut128. */
   portCounters(port: PortHandle): Record<string, number>;
   /** Test seam: the next transmits on this port fail with these errnos, in order, before the kernel is asked (0 = let it through; -n = it gets the first n bytes of the datagram, train or packet, and so takes no more). */
   injectErrors(port: PortHandle, where: 'udp' | 'tun', errnos: number[]): void;
@@ -147,6 +149,8 @@ export interface Addon {
   }): { descriptor: number; portNumber: number; sendBuffer: number; receiveBuffer: number; gro: boolean };
   /** portNumber 0: as openUdp. */
   openTcpListener(options: { address: string; portNumber: number; reusePort: boolean; backlog: number }): { descriptor: number; portNumber: number };
+  /** Sends so many datagrams (2 to 1,024) of one byte over loopback by one UDP_SEGMENT send. @returns errno, 0 = the kernel took it; EINVAL = more than it takes, or a kernel before 4.18 (ENOPROTOOPT) */
+  tryTrain(segments: number): number;
   createMemfd(name: string, bytes: number): number;
   closeDescriptor(descriptor: number): void;
   /** Another descriptor of the same open file: for an API that closes what it is given. */

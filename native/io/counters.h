@@ -21,8 +21,8 @@ struct PortCounters {
 #define RINGWAY_DECLARE(field, name) uint64_t field = 0;
   RINGWAY_PORT_COUNTERS(RINGWAY_DECLARE)
 #undef RINGWAY_DECLARE
-  // Trains by length: 1, 2 to 3, 4 to 7 ... 64 and more datagrams.
-  static constexpr uint32_t length_buckets = 7;
+  // Trains by length: 1, 2 to 3, 4 to 7 ... 128 and more datagrams.
+  static constexpr uint32_t length_buckets = 8;
   std::array<uint64_t, length_buckets> trains_in{}, trains_out{};
 
   void train_in(uint32_t datagrams) { count(datagrams, udp_trains_in, udp_datagrams_in, trains_in); }

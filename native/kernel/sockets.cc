@@ -1,4 +1,4 @@
-// Sockets: openUdp, openTcpListener.
+// Sockets: openUdp, openTcpListener, tryTrain.
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -14,6 +14,9 @@
 #include "core/values.h"
 #include "kernel/descriptor.h"
 
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
 #ifndef UDP_GRO
 #define UDP_GRO 104
 #endif
@@ -166,7 +169,27 @@ napi_value open_tcp_listener(napi_env env, napi_callback_info info) {
   return result;
 }
 
-const Functions functions{{"openUdp", open_udp}, {"openTcpListener", open_tcp_listener}};
+// A socket's datagrams of one byte, to itself over loopback, in one send. 0 or errno.
+int send_to_self(uint16_t segments) {
+  const Descriptor socket{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+  sockaddr_in self{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  socklen_t bytes = sizeof self;
+  auto* name = reinterpret_cast<sockaddr*>(&self);
+  if (!socket.ok() || bind(socket.get(), name, bytes) != 0 || getsockname(socket.get(), name, &bytes) != 0) return errno;
+  if (!set_option(socket.get(), IPPROTO_UDP, UDP_SEGMENT, 1)) return errno;
+  const std::string train(segments, '\0');
+  return sendto(socket.get(), train.data(), train.size(), MSG_DONTWAIT | MSG_NOSIGNAL, name, bytes) < 0 ? errno : 0;
+}
+
+// tryTrain(segments) -> errno
+napi_value try_train(napi_env env, napi_callback_info info) {
+  Args args{env, info, "tryTrain"};
+  const auto segments = static_cast<uint16_t>(args.integer(0, "segments", 2, 1'024));
+  if (!args.ok()) return nullptr;
+  return to_js(env, int32_t{send_to_self(segments)});
+}
+
+const Functions functions{{"openUdp", open_udp}, {"openTcpListener", open_tcp_listener}, {"tryTrain", try_train}};
 
 }  // namespace
 }  // namespace ringway

@@ -7,7 +7,7 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { encodeAddress } from '../datapath/address.ts';
-import { chooseGro } from '../datapath/backends.ts';
+import { chooseGro, longestTrain } from '../datapath/backends.ts';
 import { PUBLIC_SLOT_BYTES, SECRET_SLOT_BYTES } from '../datapath/layout.ts';
 import type { ShardOptions } from '../datapath/shard.ts';
 import { RingwayError } from '../errors.ts';
@@ -174,7 +174,16 @@ export class Bridge {
     const vnetHeader = tunOffload === 'on';
     return {
       ...{ shard: 0, shards: 1, generation: this.#generation, io, aead, sqpoll: false, zeroCopy: false },
-      ...{ trainSegments: 64, paced: false, handover: undefined, doors: [], single: 0, table, index, vnetHeader },
+      ...{
+        trainSegments: longestTrain(this.#addon),
+        paced: false,
+        handover: undefined,
+        doors: [],
+        single: 0,
+        table,
+        index,
+        vnetHeader,
+      },
       gro: chooseGro(gro, { vnetHeader, offloads: tun[tunOffload].offloads }),
       tun: tun[tunOffload].descriptor,
       udp: udp[gro].descriptor,

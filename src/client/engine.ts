@@ -8,7 +8,7 @@ import type { ClientConfig, ServerEntry } from '../config/types.ts';
 import { Group } from '../crypto/groups.ts';
 import { Suite } from '../crypto/vault.ts';
 import { encodeAddress } from '../datapath/address.ts';
-import { chooseAead, chooseGro } from '../datapath/backends.ts';
+import { chooseAead, chooseGro, chooseTrain } from '../datapath/backends.ts';
 import { createCryptoPool } from '../datapath/crypto-pool.ts';
 import { GENERATIONS_PER_ENGINE, type ShardReport } from '../datapath/host.ts';
 import { SlotState } from '../datapath/layout.ts';
@@ -43,6 +43,8 @@ class ClientEngine {
   readonly #start: ClientStart;
   readonly #config: ClientConfig;
   readonly #log: Logger;
+  /** Datagrams of one send at most. */
+  readonly #trainSegments: number;
   readonly #sessions: SessionTable;
   /** Shards attach by id; it lives as long as its handle is held. */
   readonly #index: ReturnType<Addon['createIndex']>;
@@ -54,6 +56,9 @@ class ClientEngine {
     this.#start = start;
     this.#config = start.config;
     this.#log = createLog('client', start.config);
+    const { segments, note } = chooseTrain(addon, start.config.trainSegments);
+    this.#trainSegments = segments;
+    if (note) this.#log.warn(note);
     const { table } = start.descriptors;
     this.#index = addon.createIndex(table.slots);
     this.#sessions = new SessionTable(addon.openTable(table).public, table.slots);
@@ -161,7 +166,7 @@ class ClientEngine {
         gro: chooseGro(config.gro, tun),
         sqpoll: config.sqpoll,
         zeroCopy: config.zeroCopy,
-        trainSegments: config.trainSegments,
+        trainSegments: this.#trainSegments,
         paced: config.paceRate > 0,
         tun: descriptors.tun[0],
         vnetHeader: tun.vnetHeader,

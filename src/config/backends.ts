@@ -27,8 +27,8 @@ export const RINGWAY_MAP = 'ringway';
 export const RINGWAY_PREFIX = 'RINGWAY_';
 const MOST_SHARDS = 64;
 const MOST_SESSIONS = 2 ** 20;
-/** Datagrams of one UDP_SEGMENT send (UDP_MAX_SEGMENTS of linux/udp.h before 6.9). */
-const MOST_SEGMENTS = 64;
+/** Datagrams of one UDP_SEGMENT send (UDP_MAX_SEGMENTS of linux/udp.h since 6.9). */
+const MOST_SEGMENTS = 128;
 /** Pacing for the internet: no train longer than what shallow buffers were seen to take, and never faster than the usual access link. */
 const INTERNET = { paceRate: 1_000_000, trainSegments: 16 } as const;
 
@@ -67,7 +67,7 @@ export const backendKeys = {
   train_segments: key(
     z.union([integer(1, MOST_SEGMENTS), auto()], { error: () => `a whole number from 1 to ${MOST_SEGMENTS}, or auto` }),
     'auto',
-    'datagrams that leave together at most; auto: as the preset',
+    'datagrams that leave together at most; auto: as the preset, or what the kernel takes',
     { value: 'N|auto' },
   ),
   user_rates: key(optional(path()), null, 'YAML file with a map of user to pace_rate', {
@@ -162,7 +162,7 @@ export function settleBackends(values: Values<typeof backendKeys>, role: 'server
 
 /** What is said of rate and trains goes before the preset. */
 function settlePacing(values: Values<typeof backendKeys>): Pick<Backends, 'paceRate' | 'trainSegments'> {
-  const preset = values.pacing === 'internet' ? INTERNET : { paceRate: 0, trainSegments: MOST_SEGMENTS };
+  const preset = values.pacing === 'internet' ? INTERNET : { paceRate: 0, trainSegments: 0 };
   return {
     paceRate: values.pace_rate === 'auto' ? preset.paceRate : values.pace_rate,
     trainSegments: values.train_segments === 'auto' ? preset.trainSegments : values.train_segments,

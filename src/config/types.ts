@@ -42,7 +42,7 @@ export interface Backends {
   readonly zeroCopy: boolean;
   /** Kilobits a second that a session is sent outside, 0 = as they come. */
   readonly paceRate: number;
-  /** Datagrams of one send, 1 to 64. */
+  /** Datagrams of one send, 1 to 128; 0 = as many as the kernel takes. */
   readonly trainSegments: number;
   /** Server: users with a `paceRate` of their own. */
   readonly userRates: readonly { readonly user: string; readonly paceRate: number }[];

@@ -12,6 +12,29 @@ export function chooseGro(wanted: Gro, tun: { readonly vnetHeader: boolean; read
   return (tun.offloads & USO) === USO ? 'inline' : 'tcp';
 }
 
+/** Datagrams of one UDP_SEGMENT send (UDP_MAX_SEGMENTS of linux/udp.h): since Linux 6.9, and before. */
+export const MOST_SEGMENTS = 128;
+const SEGMENTS_BEFORE = 64;
+
+/** What this kernel takes: tried, as distributions carry changes back. What cannot be tried is not relied on. */
+export function longestTrain(kernel: Pick<Addon, 'tryTrain'>): number {
+  return kernel.tryTrain(MOST_SEGMENTS) === 0 ? MOST_SEGMENTS : SEGMENTS_BEFORE;
+}
+
+/** @param wanted 0: as many as the kernel takes @returns `note`: why it is fewer */
+export function chooseTrain(
+  kernel: Pick<Addon, 'tryTrain'>,
+  wanted: number,
+): { segments: number; note: string | undefined } {
+  if (wanted > 0 && wanted <= SEGMENTS_BEFORE) return { segments: wanted, note: undefined };
+  const segments = Math.min(wanted || MOST_SEGMENTS, longestTrain(kernel));
+  if (segments >= wanted) return { segments, note: undefined };
+  return {
+    segments,
+    note: `this kernel sends ${segments} datagrams at once, not ${wanted}: Linux takes more from 6.9 on`,
+  };
+}
+
 /** AEADs of the native nodes. */
 export type NativeAead = 'ipsec-mb' | 'openssl';
 /** `noble`: the reference nodes, in plain TypeScript (docs/decisions/0002). */

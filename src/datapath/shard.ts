@@ -53,7 +53,7 @@ const LAST_WORDS: Micros = 50 * MS;
 /** A departure so near is waited for in the kernel: the event loop's timers know whole milliseconds. */
 const NEAR: Micros = 2 * MS;
 /** Shortest train of each bucket (TRAIN_BUCKETS), as the port names them. */
-const TRAIN_STARTS = [1, 2, 4, 8, 16, 32, 64];
+const TRAIN_STARTS = [1, 2, 4, 8, 16, 32, 64, 128];
 /** Bits of wait() that bring something for the uplink: socket, handover, doors. */
 const UPLINK = 1 | 4 | 16 | 32;
 /** And for the downlink: device, handover, a blocked transmit that may go on. */
@@ -68,7 +68,7 @@ export interface ShardOptions {
   readonly gro: CoalesceMode;
   readonly sqpoll: boolean;
   readonly zeroCopy: boolean;
-  /** Datagrams of one UDP_SEGMENT send, at most 64 (the kernel's limit before Linux 6.9). */
+  /** Datagrams of one UDP_SEGMENT send at most: `chooseTrain`. */
   readonly trainSegments: number;
   /** Sessions may have a rate (`paceRate` of their slots). */
   readonly paced: boolean;

@@ -1,4 +1,5 @@
 /** Makes a result of what a run left behind at both ends. */
+import { MOST_SEGMENTS } from '../datapath/backends.ts';
 import type { EngineStatistics } from '../observe/statistics.ts';
 import { type Micros, SECOND } from '../wire/time.ts';
 import { summarise } from './buckets.ts';
@@ -9,7 +10,7 @@ import { type Lag, worstLag } from './lag.ts';
 import { balance } from './ledger.ts';
 import { type Look as DropLook, findLosses } from './losses.ts';
 import { type DirectionResult, RESULT_VERSION, type Result } from './result.ts';
-import { describeSizes, type Scenario } from './scenario.ts';
+import { describeSizes, MAX_BURST, type Scenario } from './scenario.ts';
 import { lengthOf, receivedTrains, sentTrains } from './snapshots.ts';
 import { saturatedStage } from './sweep.ts';
 import type { Snapshot } from './traffic.ts';
@@ -149,7 +150,10 @@ function direction(evidence: Evidence, way: 'up' | 'down'): DirectionResult {
   const losses = findLosses(way, before, after, {
     serverPort: evidence.serverPort,
     sinkPort: evidence.sinkPort,
-    trains: { before: lengths(trainSent, scenario.sizes), behind: lengths(trainReceived, scenario.sizes) },
+    trains: {
+      before: lengths(trainSent, scenario.sizes, MAX_BURST),
+      behind: lengths(trainReceived, scenario.sizes, MOST_SEGMENTS),
+    },
     loaderVerdicts: loader.verdicts,
     loaderPort: loader.port,
     sinkPortCounters: sink.port,
@@ -197,10 +201,10 @@ const sumOf = (spent: ReadonlyMap<number, number>) => [...spent.values()].reduce
 const mean = (values: readonly number[]) => values.reduce((sum, each) => sum + each, 0) / Math.max(1, values.length);
 const deliveredBytes = ({ sink, crew }: Mark) => sink.totals.deliveredBytes + crew.totals.deliveredBytes;
 
-/** Mean and longest train: what one kernel call of 65,000 bytes and 64 segments holds. */
-function lengths(average: number | null, sizes: readonly number[]): [number, number] {
+/** Mean and longest train: what one kernel call of 65,000 bytes and `most` segments holds. */
+function lengths(average: number | null, sizes: readonly number[], most: number): [number, number] {
   const sealed = Math.min(...sizes) + 56; // protocol specification §6.5: header, counter and tag of the Expresslane
-  return [Math.max(1, average ?? 1), Math.min(64, Math.floor(65_000 / sealed))];
+  return [Math.max(1, average ?? 1), Math.min(most, Math.floor(65_000 / sealed))];
 }
 
 /** Per shard, what its counters have grown by. */

@@ -64,7 +64,7 @@ const ages = (kind: 'active' | 'standby') => (statistics: EngineStatistics) =>
   );
 
 /** Upper ends of the train length buckets (TRAIN_BUCKETS). */
-const LENGTH_ENDS = ['1', '3', '7', '15', '31', '63', '+Inf'];
+const LENGTH_ENDS = ['1', '3', '7', '15', '31', '63', '127', '+Inf'];
 
 function trainLengths({ shards }: EngineStatistics): Sample[] {
   const name = 'ringway_train_datagrams';
@@ -322,7 +322,7 @@ export const FAMILIES: readonly Family[] = [
   {
     name: 'ringway_stage_timed_entries_total',
     type: 'counter',
-    help: 'Entries in the turns that were timed: one in 13 of those that JavaScript takes',
+    help: 'Entries in the turns and passes that were timed: one in 61',
     samples: perStage('timedEntries'),
   },
   {

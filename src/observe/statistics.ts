@@ -6,8 +6,8 @@
 import { readFile } from 'node:fs/promises';
 import type { Micros } from '../wire/time.ts';
 
-/** Upper ends of the train length buckets but the last, in datagrams: 1, 2 to 3, 4 to 7 ... 64 and more. */
-export const TRAIN_BUCKETS = ['1', '2-3', '4-7', '8-15', '16-31', '32-63', '64+'] as const;
+/** Upper ends of the train length buckets but the last, in datagrams: 1, 2 to 3, 4 to 7 ... 128 and more. */
+export const TRAIN_BUCKETS = ['1', '2-3', '4-7', '8-15', '16-31', '32-63', '64-127', '128+'] as const;
 
 /** Four buckets to a doubling of microseconds, from 0 to a minute: within 19 %. */
 export const TURN_BUCKETS = 104;

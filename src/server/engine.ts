@@ -9,7 +9,7 @@ import { derOf, privateKeyOf } from '../crypto/pem.ts';
 import { schemesOf } from '../crypto/schemes.ts';
 import type { CryptoTask, TaskResult } from '../crypto/tasks.ts';
 import { Suite } from '../crypto/vault.ts';
-import { chooseAead, chooseGro } from '../datapath/backends.ts';
+import { chooseAead, chooseGro, chooseTrain } from '../datapath/backends.ts';
 import { createCryptoPool, patient } from '../datapath/crypto-pool.ts';
 import { GENERATIONS_PER_ENGINE, type Grant, type ShardReport } from '../datapath/host.ts';
 import { SlotState } from '../datapath/layout.ts';
@@ -36,6 +36,8 @@ class ServerEngine {
   readonly #start: ServerStart;
   readonly #config: ServerConfig;
   readonly #log: Logger;
+  /** Datagrams of one send at most. */
+  readonly #trainSegments: number;
   readonly #keeper: Keeper;
   readonly #crypto: Piscina;
   readonly #leases: Leases;
@@ -61,6 +63,9 @@ class ServerEngine {
     this.#start = start;
     this.#config = start.config;
     this.#log = createLog('server', start.config);
+    const { segments, note } = chooseTrain(addon, start.config.trainSegments);
+    this.#trainSegments = segments;
+    if (note) this.#log.warn(note);
     const { config, files, descriptors } = start;
     this.#crypto = createCryptoPool({ role: 'server', ...files });
     this.#leases = new Leases({
@@ -139,7 +144,7 @@ class ServerEngine {
         gro: chooseGro(config.gro, tun),
         sqpoll: config.sqpoll,
         zeroCopy: config.zeroCopy,
-        trainSegments: config.trainSegments,
+        trainSegments: this.#trainSegments,
         paced: config.paceRate > 0 || this.#userRates.size > 0,
         tun: descriptors.tun[shard % descriptors.tun.length], // a device with fewer queues is shared
         vnetHeader: tun.vnetHeader,

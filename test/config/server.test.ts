@@ -353,11 +353,15 @@ describe('pacing', () => {
   };
 
   it('is off unless asked for, and what is said of rate and trains goes before the preset', () => {
-    expect(pacing('')).toEqual({ paceRate: 0, trainSegments: 64, userRates: [] });
+    expect(pacing('')).toEqual({ paceRate: 0, trainSegments: 0, userRates: [] });
     expect(pacing('ringway: { pacing: internet }')).toEqual({ paceRate: 1_000_000, trainSegments: 16, userRates: [] });
     expect(pacing('', { pacing: 'internet', pace_rate: '50M' })).toMatchObject({ paceRate: 50_000, trainSegments: 16 });
     expect(pacing('', { pacing: 'internet', pace_rate: 'off' })).toMatchObject({ paceRate: 0, trainSegments: 16 });
     expect(pacing('', { train_segments: '8' })).toMatchObject({ paceRate: 0, trainSegments: 8 });
+    expect(pacing('', { train_segments: '128' })).toMatchObject({ trainSegments: 128 });
+    expect(problemsOf('', { train_segments: '129' })).toMatchObject([
+      { key: 'ringway.train_segments', advice: expect.stringContaining('from 1 to 128') },
+    ]);
   });
 
   it.each(['fast', '0', '-5M', '1', '63k', ''])('refuses a rate of %j with what it can be', (rate) => {

@@ -10,7 +10,7 @@ import { runTask } from '../../src/crypto/tasks.ts';
 import { Suite } from '../../src/crypto/vault.ts';
 import { encodeAddress } from '../../src/datapath/address.ts';
 import type { ShardAead } from '../../src/datapath/backends.ts';
-import { type Batch, HEADER } from '../../src/datapath/batch.ts';
+import { type Batch, Flag, HEADER } from '../../src/datapath/batch.ts';
 import type { ShardReport } from '../../src/datapath/host.ts';
 import { PASS } from '../../src/datapath/pass.ts';
 import { Shard, type ShardOptions } from '../../src/datapath/shard.ts';
@@ -21,6 +21,9 @@ import { DtlsDrop } from '../../src/dtls/events.ts';
 import { createMemoryProtection } from '../../src/dtls/memory-protection.ts';
 import type { Opened, RecordProtection } from '../../src/dtls/protection.ts';
 import type { Addon, HandoverHandle, IndexHandle, PortHandle } from '../../src/native/index.ts';
+import { fold, writeU16 } from '../../src/packet/checksum.ts';
+import { Protocol, pseudoHeaderSum4, Tcp } from '../../src/packet/ip.ts';
+import { Gso } from '../../src/packet/segment.ts';
 import { FirstHellos } from '../../src/server/first-hellos.ts';
 import { parseIpv4 } from '../../src/server/leases.ts';
 import { ServerRole } from '../../src/server/sessions.ts';
@@ -55,8 +58,9 @@ const FILTERED = filterRefusal() === undefined;
 const FIRST_LEASE = '10.125.0.16';
 /** Where packets come from and go to behind the server's TUN device. */
 export const NET_ADDRESS = parseIpv4('10.126.0.9');
-/** How long the kernel is given to bring what was sent over loopback before all is said to be quiet. */
+/** How long the kernel is given to bring what was sent over loopback before all is said to be quiet; and where a thread of its own has to take it first. */
 const QUIET_US = 1_500;
+const SQPOLL_QUIET_US = 30_000;
 
 function entriesOf({ bytes, offset, length, segmentSize, header }: Batch): Uint8Array[] {
   const found: Uint8Array[] = [];
@@ -196,6 +200,25 @@ export class Inside {
     addon.clear(this.#out.handle);
   }
 
+  /** One that the kernel takes for the segments of so many bytes that it will be cut into. */
+  sendSuperpacket(packet: Uint8Array, segmentSize: number): void {
+    const { batch, handle } = this.#out;
+    addon.put(handle, -1, Gso.tcp4, undefined, packet);
+    batch.segmentSize[0] = segmentSize;
+    batch.flags[0] = Flag.needsChecksum;
+    batch.checksumStart[0] = 20;
+    batch.checksumOffset[0] = Tcp.checksum;
+    batch.headerLength[0] = 40;
+    const at = batch.offset[0];
+    writeU16(
+      batch.bytes,
+      at + 20 + Tcp.checksum,
+      fold(pseudoHeaderSum4(batch.bytes, at, Protocol.tcp, packet.length - 20)),
+    );
+    addon.tunTransmit(this.#port, handle);
+    addon.clear(handle);
+  }
+
   /** Packets of the tunnel that reached the net since the last call; superpackets as they came. */
   receive(): Uint8Array[] {
     const all: Uint8Array[] = [];
@@ -237,6 +260,9 @@ export interface RigOptions {
   readonly pingsInSession?: boolean;
   /** The addon may take turns by itself, a millisecond at a time. */
   readonly runs?: boolean;
+  readonly sqpoll?: boolean;
+  readonly zeroCopy?: boolean;
+  readonly trainSegments?: number;
 }
 
 /** The shards of a server, its engine's main thread played by the test. */
@@ -298,6 +324,7 @@ export class Rig {
   #startShard(shard: number): number {
     const { io, shards, aead = 'openssl', keyUpdateInterval = 900 * SECOND, expresslane = true } = this.#options;
     const { pingsInSession = false, stepwise = pingsInSession } = this.#options;
+    const { sqpoll = false, zeroCopy = false, trainSegments = 64 } = this.#options;
     const report = (each: ShardReport) => this.#reports.push({ shard, report: each });
     const options: ShardOptions = {
       shard,
@@ -306,9 +333,9 @@ export class Rig {
       io,
       aead,
       gro: 'inline',
-      sqpoll: false,
-      zeroCopy: false,
-      trainSegments: 64,
+      sqpoll,
+      zeroCopy,
+      trainSegments,
       paced: false,
       stepwise,
       tun: this.inside.descriptors[shard % this.inside.descriptors.length],
@@ -413,11 +440,12 @@ export class Rig {
   }
 
   #untilQuiet(rest: () => boolean): void {
+    const quietUs = this.#options.sqpoll ? SQPOLL_QUIET_US : QUIET_US;
     for (let quiet = 0; quiet < 2; ) {
       let worked = false;
       for (const shard of this.shards) {
         const now = addon.monotonicMicros();
-        worked = shard.turn(this.now, quiet === 0 ? 0 : QUIET_US, now, this.#options.runs ? now + 1 * MS : 0) || worked;
+        worked = shard.turn(this.now, quiet === 0 ? 0 : quietUs, now, this.#options.runs ? now + 1 * MS : 0) || worked;
       }
       worked = rest() || worked || this.#waitForDoors();
       quiet = worked ? 0 : quiet + 1;

@@ -12,7 +12,7 @@ const before = engineWith(
     port: { systemCalls: 50, udpDatagramsIn: 1_000, udpTrainsIn: 100, tunBytesIn: 5, tunBytesOut: 1_000_000 },
     verdicts: { forged: 3, divert: 10 },
     stages: { 'lanes.open': { vectors: 10, entries: 1_000, timedEntries: 40, timedMicros: 8, drops: { forged: 3 } } },
-    trainsIn: [0, 0, 0, 100, 0, 0, 0],
+    trainsIn: [0, 0, 0, 100, 0, 0, 0, 0],
   }),
 );
 const after = engineWith(
@@ -25,7 +25,7 @@ const after = engineWith(
     port: { systemCalls: 150, udpDatagramsIn: 5_000, udpTrainsIn: 200, tunBytesIn: 5, tunBytesOut: 6_000_000 },
     verdicts: { forged: 7, divert: 20, handedOver: 4 },
     stages: { 'lanes.open': { vectors: 30, entries: 5_000, timedEntries: 140, timedMicros: 28, drops: { forged: 7 } } },
-    trainsIn: [0, 0, 0, 100, 0, 100, 0],
+    trainsIn: [0, 0, 0, 100, 0, 100, 0, 0],
   }),
 );
 
