@@ -253,6 +253,7 @@ export class Shard {
     for (const peer of this.control.peers.values()) if (state.get(peer.slot) === SlotState.online) online++;
     return {
       shard: this.#options.shard,
+      io: this.io,
       sessions: this.control.peers.size,
       online,
       turns: this.#turns + (pass?.state[PASS_STATE.taken] ?? 0),

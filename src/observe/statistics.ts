@@ -35,6 +35,8 @@ export interface StageStatistics {
 
 export interface ShardStatistics {
   readonly shard: number;
+  /** What its packets go through: what `--io auto` has come to. */
+  readonly io: 'io_uring' | 'epoll';
   readonly sessions: number;
   readonly online: number;
   readonly turns: number;

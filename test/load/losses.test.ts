@@ -4,7 +4,17 @@ import { type Ends, findLosses, type Look } from '../../src/load/losses.ts';
 const QUIET = { sockets: new Map<number, number>(), devices: new Map<string, number>() };
 
 function look(control: Record<string, number>): Look {
-  const shard = { shard: 0, sessions: 1, online: 1, turns: 1, turnTimes: [], cpuMicros: 1, port: {}, verdicts: {} };
+  const shard = {
+    shard: 0,
+    io: 'epoll',
+    sessions: 1,
+    online: 1,
+    turns: 1,
+    turnTimes: [],
+    cpuMicros: 1,
+    port: {},
+    verdicts: {},
+  };
   const rest = { stages: [], trainsIn: [], trainsOut: [] };
   const use = { at: 1, cpuMicros: 1, mainCpuMicros: 1, residentBytes: 1 };
   const statistics = { ...use, assignedAddresses: 1, ages: null, tunDropped: 0 };

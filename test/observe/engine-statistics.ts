@@ -22,6 +22,7 @@ export function shardWith({ stages = {}, ...figures }: Figures): ShardStatistics
   const none = { vectors: 0, entries: 0, timedEntries: 0, timedMicros: 0, drops: {} };
   return {
     shard: 0,
+    io: 'epoll',
     sessions: 0,
     online: 0,
     turns: 0,
