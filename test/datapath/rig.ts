@@ -60,7 +60,7 @@ const FIRST_LEASE = '10.125.0.16';
 export const NET_ADDRESS = parseIpv4('10.126.0.9');
 /** How long the kernel is given to bring what was sent over loopback before all is said to be quiet; and where a thread of its own has to take it first. */
 const QUIET_US = 1_500;
-const SQPOLL_QUIET_US = 30_000;
+const SQPOLL_QUIET_US = 5_000;
 
 function entriesOf({ bytes, offset, length, segmentSize, header }: Batch): Uint8Array[] {
   const found: Uint8Array[] = [];
