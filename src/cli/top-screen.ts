@@ -2,6 +2,7 @@
 import { stripVTControlCharacters, styleText } from 'node:util';
 import type { Status } from '../keeper/control.ts';
 import type { Flow, Rates } from '../observe/rates.ts';
+import { TRAIN_BUCKETS } from '../observe/statistics.ts';
 
 const BARS = ' ▁▂▃▄▅▆▇█';
 const NARROW = 80;
@@ -68,11 +69,20 @@ function overview(rates: Rates): string[] {
       `per call  ${decimal(rates.packetsPerSystemCall)} (${amount(rates.systemCallsPerSecond)} calls/s)`,
       `trains    ${decimal(rates.trainIn)} in, ${decimal(rates.trainOut)} out`,
     ),
+    half(`lengths   ${lengths(rates.trainsIn)} in`, `lengths   ${lengths(rates.trainsOut)} out`),
     half(
       `turns     p50 ${micros(rates.turnP50)}, p99 ${micros(rates.turnP99)}`,
       `drops     ${amount(rates.dropsPerSecond)}/s`,
     ),
   ];
+}
+
+/** Trains by length, a bar a bucket, the highest for the one that has most. */
+function lengths(trains: Readonly<Record<string, number>>): string {
+  const counts = TRAIN_BUCKETS.map((bucket) => trains[bucket]);
+  const most = Math.max(...counts);
+  const bars = counts.map((count) => BARS[most === 0 ? 0 : Math.ceil((count / most) * 8)]).join('');
+  return `${TRAIN_BUCKETS[0]} ▕${bars}▏ ${TRAIN_BUCKETS[TRAIN_BUCKETS.length - 1]}`;
 }
 
 const way = (name: string, bitsPerSecond: number) => `${name.padEnd(10)}${styleText('green', bits(bitsPerSecond))}`;

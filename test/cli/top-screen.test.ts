@@ -73,6 +73,7 @@ describe('topScreen', () => {
           port: { systemCalls: 10, udpDatagramsIn: 400, udpTrainsIn: 10, tunBytesOut: 250e6 },
           verdicts: { noRoute: 7, replayed: 1_500 },
           stages: { 'lanes.open': { vectors: 10, entries: 400, timedEntries: 10, timedMicros: 2.5 } },
+          trainsIn: [1, 0, 0, 4, 0, 8, 16, 0],
         }),
       ),
     );
@@ -85,6 +86,7 @@ describe('topScreen', () => {
       'memory    200 MB, 2 addresses',
     ])
       expect(screen).toContain(words);
+    expect(screen).toMatch(/^lengths {3}1 ▕▁ {2}▂ ▄█ ▏ 128\+ in +lengths {3}1 ▕ {8}▏ 128\+ out$/m); // nothing out
     expect(screen).toMatch(/^ {4}0 {3}40 % +1 +2\.00G +0 +400 +40\.0 +40\.0\/– +0$/m);
     expect(screen).toMatch(/^lanes\.open +10 +400 +40\.0 +250 +0 % +0$/m);
     expect(screen).toContain('drops  replayed 1.50 k/s   noRoute 7/s');
