@@ -31,6 +31,7 @@ const TABLE: Readonly<Record<string, Load>> = {
   steering: () => import('./steering.ts'),
   calls: () => import('./calls.ts'),
   idle: () => import('./idle.ts'),
+  top: () => import('./top.ts'),
   allocation: () => import('./allocation.ts'),
 };
 
