@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { arch, release } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { longestTrain } from '../datapath/backends.ts';
 import { RingwayError } from '../errors.ts';
 import { type Addon, launcherPath } from '../native/index.ts';
 import { engineProgram } from './engine-process.ts';
@@ -108,7 +109,7 @@ function* udp(addon: Addon): Generator<Finding> {
   const closing = [socket.descriptor];
   try {
     yield socket.gro
-      ? { state: 'ok', subject: 'udp', words: 'trains in and out (UDP_GRO, UDP_SEGMENT)' }
+      ? { state: 'ok', subject: 'udp', words: `trains in, and out up to ${longestTrain(addon)} (UDP_GRO, UDP_SEGMENT)` }
       : { state: 'slow', subject: 'udp', words: 'datagrams come one by one', advice: 'UDP_GRO came with Linux 5.0' };
     const buffer = `${Math.round(socket.receiveBuffer / 2 ** 20)} MiB`;
     yield socket.receiveBuffer >= BUFFER

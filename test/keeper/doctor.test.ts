@@ -24,6 +24,7 @@ function machine(
     filterUdp: () => ({ map: give() }),
     openPort: () => ({}),
     closePort: () => undefined,
+    tryTrain: () => 0,
     closeDescriptor: (descriptor: number) => void open.delete(descriptor),
   };
   const addon = { ...loadAddon() } as Record<string, unknown>;
@@ -74,6 +75,14 @@ describe('ringway doctor', () => {
       throw new Error('EACCES');
     };
     expect(about(machine({}, {}, hidden).findings)).toMatchObject([{ state: 'slow' }]);
+  });
+
+  it.each([
+    [0, 128],
+    [22, 64],
+  ])('says how long trains may be where the kernel answers %i to a long one', (tryTrain, longest) => {
+    const { findings } = machine({}, { tryTrain });
+    expect(findings.find(({ subject }) => subject === 'udp')?.words).toContain(`out up to ${longest} `);
   });
 
   it('knows a device without superpackets of UDP', () => {
