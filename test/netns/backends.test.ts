@@ -1,6 +1,6 @@
 /**
- * Every pair of backends through whole tunnels, in the real kernel: what the flags of docs/architecture.md choose between works with whatever else is chosen. And what
- * `--io auto` comes to where there is no io_uring.
+ * Every pair of backends through whole tunnels, in the real kernel: what the flags of docs/architecture.md choose between works with
+ * whatever else is chosen. And what `--io auto` comes to where there is no io_uring.
  */
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
