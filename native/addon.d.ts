@@ -112,15 +112,15 @@ export interface Addon {
   /**
    * Sends every entry with verdict pass and kind 0, one sendmsg per entry (UDP_SEGMENT when segmentSize > 0 and length > segmentSize), in order. Entries that cannot leave
    * now (EAGAIN, ENOBUFS) stay queued in the port and go first next time; the batch may be cleared (queued entries keep their blocks). EIO, EINVAL, EMSGSIZE on a
-   * train: replayed datagram by datagram in place; `error` tells the errno so that the caller can turn GSO off for that slot. A single that fails otherwise: verdict sendFailed, counted.
+   * train: replayed datagram by datagram in place; flag `unsegmented`, and `error` the errno of the train, so that the caller can turn GSO off for that slot. What fails otherwise, also in a replay: verdict sendFailed, counted.
    * Of a send that the kernel takes a part of: the datagram that was cut is counted, verdict sendFailed, no `error`; those behind it go next. Other verdicts and kind 1 (stream) are left alone. @returns entries still queued in the port afterwards
    */
   udpTransmit(port: PortHandle, trains: BatchHandle): number;
-  /** Writes every passing entry, one write each, building the vnet header from segmentSize, kind, flags, checksumStart/Offset, headerLength. A refused superpacket (EINVAL…) is replayed segment by segment; what is refused alone, or cut, gets verdict tunRefused and counts by its segments. @returns entries still queued */
+  /** Writes every passing entry, one write each, building the vnet header from segmentSize, kind, flags, checksumStart/Offset, headerLength. A refused superpacket (EINVAL…) is replayed segment by segment, header.refusedTcp or refusedUdp is the errno; what is refused alone, or cut, gets verdict tunRefused and counts by its segments. @returns entries still queued */
   tunTransmit(port: PortHandle, superpackets: BatchHandle): number;
   /** Sends one datagram that no router may fragment (IP_PMTUDISC_PROBE), past whatever is queued. @returns errno, 0 = sent; EMSGSIZE = larger than the interface */
   sendProbe(port: PortHandle, address: Uint8Array, bytes: Uint8Array): number;
-  /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_MEMINFO: buffers, each a datagram or a train), wakes, noBuffers, truncated, badVnet, receiveErrors, udpQueued, tunQueued, takenOver, handshakeDrops and strangerDrops (SO_MEMINFO of the doors, and datagrams that were taken there and not chosen);
+  /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, tunGsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_MEMINFO: buffers, each a datagram or a train), wakes, noBuffers, truncated, badVnet, receiveErrors, udpQueued, tunQueued, takenOver, handshakeDrops and strangerDrops (SO_MEMINFO of the doors, and datagrams that were taken there and not chosen);
    * and trains by length: trainsIn1, trainsIn2 (2 to 3 datagrams), trainsIn4, trainsIn8 … trainsIn128 (128 and more), trainsOut1 … trainsOut128. */
   portCounters(port: PortHandle): Record<string, number>;
   /** Test seam: the next transmits on this port fail with these errnos, in order, before the kernel is asked (0 = let it through; -n = it gets the first n bytes of the datagram, train or packet, and so takes no more). */
@@ -228,11 +228,11 @@ export interface Addon {
    * mode other than 'off': what coalesce would join may be one entry already (docs/contracts.md, assembled entries).
    * Diverted trains (locate) divert raw too. Adds Flag.floating / newId to entries that authenticated. Updates windows, statistics, lastOutside. @returns entries diverted
    */
-  open(lanes: LanesHandle, trains: BatchHandle, packets: BatchHandle, now: number, mode: 'inline' | 'tcp' | 'off'): number;
+  open(lanes: LanesHandle, trains: BatchHandle, packets: BatchHandle, now: number, mode: 'inline' | 'tcp' | 'off' | 'udp'): number;
   /** guard.admit: passing entries: IPv4 shape and lengths, translation per slot, inner header/transport checksum verified → checksumValid (wrong → passes alone, unflagged). @returns passing */
   admit(lanes: LanesHandle, packets: BatchHandle, now: number): number;
   /** gro.coalesce: passing packets, per inner flow, into superpackets (cleared by the caller). Of the arena of `packets`: payloads stay where they are, as pieces (GsoType.piece); of another: they are copied. mode off: one packet, one entry; tcp: the TUN takes no UDP superpackets. Order within a flow is kept. header.consumed of `packets`. @returns superpackets */
-  coalesce(lanes: LanesHandle, packets: BatchHandle, superpackets: BatchHandle, mode: 'inline' | 'tcp' | 'off'): number;
+  coalesce(lanes: LanesHandle, packets: BatchHandle, superpackets: BatchHandle, mode: 'inline' | 'tcp' | 'off' | 'udp'): number;
   /** routes.lookup: inner destination → slot (client: the single one), translation per slot, MSS clamp. noRoute, notOnline, elsewhere … @returns passing */
   lookup(lanes: LanesHandle, superpackets: BatchHandle): number;
   /**
@@ -260,7 +260,7 @@ export interface Addon {
     superpacketsOut: BatchHandle;
     superpacketsIn: BatchHandle;
     trainsOut: BatchHandle;
-    gro: 'inline' | 'tcp' | 'off';
+    gro: 'inline' | 'tcp' | 'off' | 'udp'; // until another one stands in the state
     maxSegments: number;
     loneTurns: number; // so many after a sleep of more than longSleepUs are taken without JavaScript
     longSleepUs: number;
@@ -330,7 +330,7 @@ export interface Addon {
   aeadSealGroup(backend: 'ipsec-mb' | 'openssl', suite: number, key: Uint8Array, bytes: Uint8Array, items: readonly AeadItem[]): void;
   aeadOpenGroup(backend: 'ipsec-mb' | 'openssl', suite: number, key: Uint8Array, bytes: Uint8Array, items: readonly AeadItem[]): boolean[];
   /** What a pass runs between the socket and the device, in one call: locate, then open, admit and coalesce until all trains are through. The superpackets of the last part are left. For bench/nodes.ts. */
-  uplinkNodes(lanes: LanesHandle, trains: BatchHandle, packets: BatchHandle, superpackets: BatchHandle, mode: 'inline' | 'tcp' | 'off', now: number): void;
+  uplinkNodes(lanes: LanesHandle, trains: BatchHandle, packets: BatchHandle, superpackets: BatchHandle, mode: 'inline' | 'tcp' | 'off' | 'udp', now: number): void;
   /** Nanoseconds for a pass over `packets` packets of what no implementation can leave out: AES-256-GCM in place and (`copies`) one copy and one checksum. What bench/nodes.ts compares with. */
   bareCost(backend: 'ipsec-mb' | 'openssl', open: boolean, packetBytes: number, packets: number, copies: boolean): number;
 

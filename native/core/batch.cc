@@ -112,6 +112,8 @@ void Batch::clear() {
   header->consumed = 0;
   header->wanted = 0;
   header->followed = 0;
+  header->refused_tcp = 0;
+  header->refused_udp = 0;
   arena->release(open_block_);
   open_block_ = no_block;
 }

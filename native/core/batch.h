@@ -16,7 +16,7 @@
 namespace ringway {
 
 struct BatchHeader {
-  uint32_t count, capacity, consumed, wanted, followed, unused[11];
+  uint32_t count, capacity, consumed, wanted, followed, refused_tcp, refused_udp, unused[9];
 };
 static_assert(sizeof(BatchHeader) == 64);
 

@@ -25,7 +25,7 @@ static_assert(names.size() == pacer_full + 1);
 }  // namespace verdict
 
 namespace flag {
-inline constexpr uint16_t needs_checksum = 1, checksum_valid = 2, floating = 4, new_id = 8, expresslane = 16;
+inline constexpr uint16_t needs_checksum = 1, checksum_valid = 2, floating = 4, new_id = 8, expresslane = 16, unsegmented = 32;
 }
 namespace kind {
 inline constexpr uint8_t raw = 0, alert = 21, handshake = 22, application = 23, ack = 26;  // packets

@@ -226,7 +226,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
   Octets before(slots * public_slot_bytes);
   std::memcpy(before.data(), &world().table->slot(0), before.size());
-  const auto joining = (mode & 64) != 0 ? nodes::Joining::tcp : nodes::Joining::all;
+  const auto joining = (mode & 64) == 0 ? nodes::Joining::all : (mode & 8) != 0 ? nodes::Joining::udp : nodes::Joining::tcp;
   const Outcome apart = way.run(trains, nodes::Joining::off, joining);
   std::memcpy(&world().table->slot(0), before.data(), before.size());
   std::memset(world().lanes->limits + limit::words, 0, slots * sizeof(Lanes::Arrival));

@@ -143,7 +143,7 @@ void Uplink::deliver(Input& input, bool orderly) {
   if (!orderly) spoil(input, *packets.batch);
   const uint32_t admitted = nodes::admit(lanes, *packets.batch, 1);
   if (!orderly) spoil(input, *packets.batch);
-  const auto joining = static_cast<nodes::Joining>(input.below(3));
+  const auto joining = static_cast<nodes::Joining>(input.below(4));
   uint64_t given = 0;
   for (uint32_t before = UINT32_MAX; packets.batch->header->consumed < packets.batch->count();) {
     if (packets.batch->header->consumed == before) break;
@@ -168,7 +168,7 @@ void Uplink::run(Input& input, bool orderly) {
   world().reset(input);
   lanes.limits[limit::strangers] = input.one_in(3) ? input.below(3) : limit::none;
   add_trains(input);
-  const auto opening = static_cast<nodes::Joining>(input.below(3));
+  const auto opening = static_cast<nodes::Joining>(input.below(4));
   const auto lock = [&] {  // superpackets are assembled in blocks that are free
     if (opening == nodes::Joining::off) trains.lock();
   };

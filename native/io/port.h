@@ -204,6 +204,11 @@ class Port : public Environment::Closing {
     bool singly;
   };
 
+  // The errno of the last superpacket of a kind that the device refused as one; 0: none was.
+  struct Refused {
+    int tcp = 0, udp = 0;
+  };
+
   bool rest();  // armed anew, for the same callback; false: work is there
   bool woken();
   Waker::Stay stay();
@@ -219,7 +224,7 @@ class Port : public Environment::Closing {
   void train_failed(Train& train, const Send& failed, int error, Batch* batch);
   void train_cut(Train& train, const Send& cut, uint32_t bytes, Batch* batch);
   void count_sent(uint32_t length, uint16_t segment);
-  size_t run_packets(std::span<Outgoing> packets, Batch* batch);
+  size_t run_packets(std::span<Outgoing> packets, Batch* batch, Refused& refused);
   void gather_writes(std::span<Outgoing> packets, size_t from);
   int run_singly(Outgoing& packet, Batch* batch);
   void give_part(Write& write, size_t bytes);

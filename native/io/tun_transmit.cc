@@ -25,9 +25,12 @@ bool refuses_superpacket(int error) { return error == EINVAL || error == EMSGSIZ
 }  // namespace
 
 size_t Port::tun_transmit(Batch& batch) {
-  if (!queued_packets_.empty()) unqueue_packets(run_packets(queued_packets_, nullptr));
+  Refused refused;
+  if (!queued_packets_.empty()) unqueue_packets(run_packets(queued_packets_, nullptr, refused));
   collect_packets(batch);
-  const size_t done = queued_packets_.empty() ? run_packets(packets_, &batch) : 0;
+  const size_t done = queued_packets_.empty() ? run_packets(packets_, &batch, refused) : 0;
+  batch.header->refused_tcp = static_cast<uint32_t>(refused.tcp);
+  batch.header->refused_udp = static_cast<uint32_t>(refused.udp);
   queue_packets(done, batch);
   counters_.tun_queued = queued_packets_.size();
   return queued_packets_.size();
@@ -114,7 +117,7 @@ uint32_t Port::lay_out(const Batch& batch, uint32_t entry, std::span<iovec> part
   return length <= max_packet + ip6_header ? static_cast<uint32_t>(length) : 0;
 }
 
-size_t Port::run_packets(std::span<Outgoing> packets, Batch* batch) {
+size_t Port::run_packets(std::span<Outgoing> packets, Batch* batch, Refused& refused) {
   size_t at = 0;
   while (at < packets.size()) {
     int error = 0;
@@ -128,8 +131,8 @@ size_t Port::run_packets(std::span<Outgoing> packets, Batch* batch) {
       gather_writes(packets, at);
       const auto [allowed, injected, given] = injection(injected_tun_, writes_.size());
       if (given > 0) give_part(writes_[allowed - 1], given);
-      const auto [done, refused, _] = allowed == 0 ? Progress{} : write(std::span{writes_}.first(allowed));
-      error = done < allowed ? refused : injected;
+      const auto [done, failed, _] = allowed == 0 ? Progress{} : write(std::span{writes_}.first(allowed));
+      error = done < allowed ? failed : injected;
       taken(injected_tun_, done + (error ? 1 : 0));
       for (const Write& written : std::span{writes_}.first(done)) counters_.tun_bytes_out += written.length;
       counters_.tun_packets_out += done;
@@ -145,7 +148,8 @@ size_t Port::run_packets(std::span<Outgoing> packets, Batch* batch) {
     const bool in_batch = batch && packet.entry != not_in_batch;
     if (in_batch && error != cut) batch->error[packet.entry] = error;
     if (packet.header.gso_type != gso::none && refuses_superpacket(error)) {
-      counters_.gso_refused++;
+      counters_.tun_gso_refused++;
+      (packet.header.gso_type == gso::udp ? refused.udp : refused.tcp) = error;
       packet.singly = true;
       continue;
     }

@@ -114,10 +114,11 @@ void Port::gather_sends(std::span<const Train> trains, size_t from) {
 
 void Port::train_failed(Train& train, const Send& failed, int error, Batch* batch) {
   const bool in_batch = batch && train.entry != not_in_batch;
-  if (in_batch) batch->error[train.entry] = error;
+  if (in_batch && !train.singly) batch->error[train.entry] = error;  // of a train that was refused as one: why that was
   if (failed.segment > 0 && refuses_train(error)) {
     counters_.gso_refused++;
     train.singly = true;
+    if (in_batch) batch->flags[train.entry] |= flag::unsegmented;
     return;
   }
   counters_.send_errors += datagrams_in(failed.length, failed.segment);

@@ -207,7 +207,7 @@ Assembly::Taken Assembly::take_copied(const Sealed& sealed) {
 
 // May others follow it?
 bool Assembly::is_first(uint8_t* packet, uint32_t length) const {
-  const Coalescer::Shape shape = Coalescer::look({packet, length, 0, 0, true}, joining_ == Joining::all);
+  const Coalescer::Shape shape = Coalescer::look({packet, length, 0, 0, true}, joins_tcp(joining_), joins_udp(joining_));
   return shape.fit && shape.flow.version == 4 && shape.header_length <= max_header && checksums_right({packet, length});
 }
 

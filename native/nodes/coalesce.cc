@@ -168,7 +168,7 @@ uint32_t coalesce(Lanes& lanes, Batch& packets, Batch& superpackets, Joining joi
 
   Coalescer& coalescer = lanes.coalescer;
   coalescer.reserve(packets.capacity);
-  coalescer.begin(joining != Joining::off, joining == Joining::all);
+  coalescer.begin(joins_tcp(joining), joins_udp(joining));
   for (const uint32_t entry : lanes.order) {
     const auto bytes = packets.span(entry);
     const auto length = static_cast<uint32_t>(bytes.size());

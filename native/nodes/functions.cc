@@ -24,7 +24,7 @@ napi_value open(napi_env env, napi_callback_info info) {
   auto* trains = args.handle<Batch>(1, "trains");
   auto* packets = args.handle<Batch>(2, "packets");
   const double now = args.number(3, "now", 0, max_now);
-  const auto joining = static_cast<nodes::Joining>(args.choice(4, "mode", {"inline", "tcp", "off"}));
+  const auto joining = static_cast<nodes::Joining>(args.choice(4, "mode", {"inline", "tcp", "off", "udp"}));
   if (!args.ok()) return nullptr;
   if (packets->arena != trains->arena || packets == trains) return args.refuse_range("packets", "must be another batch of the arena of trains");
   if (packets->capacity < nodes::max_records) return args.refuse_range("packets", "must have a capacity of at least 32: a datagram may hold as many records");
@@ -47,7 +47,7 @@ napi_value coalesce(napi_env env, napi_callback_info info) {
   Lanes* lanes = lanes_of(args, 0);
   auto* packets = args.handle<Batch>(1, "packets");
   auto* superpackets = args.handle<Batch>(2, "superpackets");
-  const auto joining = static_cast<nodes::Joining>(args.choice(3, "mode", {"inline", "tcp", "off"}));
+  const auto joining = static_cast<nodes::Joining>(args.choice(3, "mode", {"inline", "tcp", "off", "udp"}));
   if (!args.ok()) return nullptr;
   if (packets == superpackets) return args.refuse_range("superpackets", "must be another batch than packets");
   return to_js(env, nodes::coalesce(*lanes, *packets, *superpackets, joining));
@@ -60,7 +60,7 @@ napi_value uplink_nodes(napi_env env, napi_callback_info info) {
   auto* trains = args.handle<Batch>(1, "trains");
   auto* packets = args.handle<Batch>(2, "packets");
   auto* superpackets = args.handle<Batch>(3, "superpackets");
-  const auto joining = static_cast<nodes::Joining>(args.choice(4, "mode", {"inline", "tcp", "off"}));
+  const auto joining = static_cast<nodes::Joining>(args.choice(4, "mode", {"inline", "tcp", "off", "udp"}));
   const double now = args.number(5, "now", 0, max_now);
   if (!args.ok()) return nullptr;
   if (packets->arena != trains->arena || packets == trains) return args.refuse_range("packets", "must be another batch of the arena of trains");

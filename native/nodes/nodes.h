@@ -8,7 +8,9 @@
 
 namespace ringway::nodes {
 
-enum class Joining : uint8_t { all, tcp, off };
+enum class Joining : uint8_t { all, tcp, off, udp };  // as addon.d.ts names them: inline, tcp, off, udp
+inline bool joins_tcp(Joining joining) { return joining == Joining::all || joining == Joining::tcp; }
+inline bool joins_udp(Joining joining) { return joining == Joining::all || joining == Joining::udp; }
 
 uint32_t locate(Lanes& lanes, Batch& trains);
 // Joining::off: every packet is an entry.

@@ -26,15 +26,15 @@ void Coalescer::reserve(uint32_t capacity) {
   runs_.reserve(capacity);
 }
 
-void Coalescer::begin(bool join, bool udp) {
-  join_ = join;
+void Coalescer::begin(bool tcp, bool udp) {
+  tcp_ = tcp;
   udp_ = udp;
   count_ = 0;
   runs_.clear();
   open_count_ = 0;
 }
 
-Coalescer::Shape Coalescer::look(const InnerPacket& packet, bool udp_too) {
+Coalescer::Shape Coalescer::look(const InnerPacket& packet, bool tcp_too, bool udp_too) {
   Shape shape{};
   const uint8_t* ip = packet.bytes;
   const uint32_t length = packet.length;
@@ -67,7 +67,7 @@ Coalescer::Shape Coalescer::look(const InnerPacket& packet, bool udp_too) {
   if (!plain || !packet.checksum_valid) return shape;
 
   if (is_tcp) {
-    if (left < tcp::min_header) return shape;
+    if (!tcp_too || left < tcp::min_header) return shape;
     const uint32_t header = (transport[tcp::data_offset] >> 4) * 4u;
     if (header < tcp::min_header || header >= left) return shape;
     if ((transport[tcp::data_offset] & 15) != 0) return shape;
@@ -165,14 +165,15 @@ void Coalescer::add(const uint8_t* bytes, uint32_t length, int32_t slot, bool ch
   packet.segment_size = segment_size;
   packet.checksum_valid = checksum_valid;
   next_[index] = none;
-  if (!join_ && segment_size == 0) {
+  if (!tcp_ && !udp_ && segment_size == 0) {
     begin_run(index, nullptr);
     return;
   }
   for (size_t i = open_count_; i-- > 0;) {
     if (plainly_continues(open_[i], packet)) return extend(open_[i], index, open_[i].payload, 1, false);
   }
-  const Shape shape = look(packet, udp_);
+  const bool made = segment_size != 0;  // a superpacket stays one, whatever is joined by now
+  const Shape shape = look(packet, tcp_ || made, udp_ || made);
 
   if (!shape.has_ports) {  // cannot be told from the flows between these addresses: none of them may go on past it
     for (size_t i = open_count_; i-- > 0;) {

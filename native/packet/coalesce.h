@@ -1,6 +1,6 @@
 // GRO in userspace: which packets of a vector join into which superpacket, and the bytes of it. The rules are in docs/contracts.md.
 //
-//   coalescer.begin(udp_too);
+//   coalescer.begin(tcp, udp);
 //   for each packet, or superpacket that has been assembled already (nodes/assembly.h), in order: coalescer.add(bytes, length, slot, checksum_valid, segment_size);
 //   for (const Run& run : coalescer.runs()) coalescer.write(run, to);
 //
@@ -41,8 +41,8 @@ class Coalescer {
  public:
   // Room for `capacity` packets: nothing allocates after that.
   void reserve(uint32_t capacity);
-  // `join` false: every packet stands alone. `udp`: the TUN takes UDP superpackets.
-  void begin(bool join, bool udp);
+  // Which superpackets the TUN takes; neither: every packet stands alone.
+  void begin(bool tcp, bool udp);
   // Values, not an InnerPacket: one put together by its caller would be copied before it has left the store buffer.
   void add(const uint8_t* bytes, uint32_t length, int32_t slot, bool checksum_valid, uint32_t segment_size = 0);
   const std::vector<Run>& runs() const { return runs_; }
@@ -70,7 +70,7 @@ class Coalescer {
     uint16_t ip_length, header_length;
     uint32_t payload;
   };
-  static Shape look(const InnerPacket& packet, bool udp);
+  static Shape look(const InnerPacket& packet, bool tcp, bool udp);
 
  private:
   static constexpr size_t max_open = 16;
@@ -90,7 +90,7 @@ class Coalescer {
   static void make_superpacket(Run& run, const Flow& flow, uint32_t payload);
   void close(size_t open);
 
-  bool join_ = true, udp_ = true;
+  bool tcp_ = true, udp_ = true;
   std::vector<InnerPacket> packets_;  // the first count_; so next_
   std::vector<uint32_t> next_;
   uint32_t count_ = 0;

@@ -27,7 +27,7 @@ napi_value create_pass(napi_env env, napi_callback_info info) {
   parts.superpackets_out = options.shared<Batch>("superpacketsOut");
   parts.superpackets_in = options.shared<Batch>("superpacketsIn");
   parts.trains_out = options.shared<Batch>("trainsOut");
-  parts.joining = static_cast<nodes::Joining>(options.choice("gro", {"inline", "tcp", "off"}));
+  parts.joining = static_cast<nodes::Joining>(options.choice("gro", {"inline", "tcp", "off", "udp"}));
   parts.max_segments = static_cast<uint32_t>(options.integer("maxSegments", 1, 128));
   const Pass::Calls calls{static_cast<uint32_t>(options.integer("loneTurns", 0, max_lone_turns)),
                           static_cast<double>(options.integer("longSleepUs", 0, max_long_sleep_us)),

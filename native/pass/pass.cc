@@ -10,6 +10,14 @@
 #include "steering/floors.h"
 
 namespace ringway {
+namespace {
+
+// A word that JavaScript has written.
+nodes::Joining joining_of(double word) {
+  return word == 0 ? nodes::Joining::all : word == 1 ? nodes::Joining::tcp : word == 3 ? nodes::Joining::udp : nodes::Joining::off;
+}
+
+}  // namespace
 
 std::shared_ptr<Pass> Pass::create(Parts parts, Calls calls) {
   auto state = Mapping::anonymous(words * sizeof(double));
@@ -17,6 +25,7 @@ std::shared_ptr<Pass> Pass::create(Parts parts, Calls calls) {
   if (!state || !memory) return nullptr;
   Stages stages{std::move(memory), parts.lanes->counters};
   auto pass = std::shared_ptr<Pass>{new Pass{std::move(parts), calls, std::move(state), std::move(stages)}};
+  pass->words_of()[joining] = static_cast<double>(pass->parts_.joining);
   pass->parts_.port->set_sleeper(pass.get());
   return pass;
 }
@@ -136,7 +145,8 @@ bool Pass::turn(double now, uint32_t ready) {
   if (ready & ready::udp) {
     const Next where = uplink(now, vector);
     const bool full = words_of()[queued_in] > 0 || (words_of()[answered] > 0 && words_of()[queued_out] > 0);
-    if (where != Next::done || full) return stopped(woken_up, where);
+    const bool refused = words_of()[refused_tcp] != 0 || words_of()[refused_udp] != 0;
+    if (where != Next::done || full || refused) return stopped(woken_up, where);
   }
   if (ready & ready::tun) {
     const Next where = downlink(now, vector);
@@ -153,9 +163,10 @@ bool Pass::stopped(uint32_t direction, Next where) {
 }
 
 Pass::Next Pass::uplink(double now, uint32_t limit) {
-  auto& [port, lanes, trains, packets, superpackets, in, out, joining, max_segments] = parts_;
-  words_of()[queued_in] = 0;
-  words_of()[answered] = 0;
+  auto& [port, lanes, trains, packets, superpackets, in, out, how, max_segments] = parts_;
+  double* state = words_of();
+  state[queued_in] = state[answered] = state[refused_tcp] = state[refused_udp] = 0;
+  parts_.joining = joining_of(state[joining]);
   stages_.begin();
   const uint32_t count = port->udp_receive(limit);
   words_of()[received] = count;
@@ -167,7 +178,7 @@ Pass::Next Pass::uplink(double now, uint32_t limit) {
   if (!all) return Next::located;
   while (trains->header->consumed < count) {
     packets->clear();
-    nodes::open(*lanes, *trains, *packets, now, joining);
+    nodes::open(*lanes, *trains, *packets, now, how);
     publish_floors(*lanes, *trains);
     stages_.count(stage::open, packets->count() + packets->header->followed);
     const double before = words_of()[answered];
@@ -211,8 +222,15 @@ void Pass::to_device(double now) {
     stages_.count(stage::coalesce, consumed - before + std::exchange(followed, 0));
     words_of()[queued_in] = static_cast<double>(parts_.port->tun_transmit(superpackets));
     stages_.count(stage::tun_transmit, made);
+    note_refused(*superpackets.header);
     superpackets.clear();
   }
+}
+
+// What the device has refused as one, for JavaScript to remember.
+void Pass::note_refused(const BatchHeader& header) {
+  if (header.refused_tcp != 0) words_of()[refused_tcp] = header.refused_tcp;
+  if (header.refused_udp != 0) words_of()[refused_udp] = header.refused_udp;
 }
 
 // The vector was answered, all of it.

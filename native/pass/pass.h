@@ -25,10 +25,10 @@ class Pass final : public Port::Sleeper {
     looked_up,    // downlink: not all superpackets pass; they have not been sealed
     transmitted,  // downlink: streams, or refused sends, are among what was to leave; superpackets may be left to be sealed
   };
-  // Words of state(), each an f64. JavaScript sets `alone` and `due` before it sleeps, or goes on. From `times` on, how many turns took how long, as turnBucket() of
+  // Words of state(), each an f64. JavaScript sets `alone` and `due` before it sleeps, or goes on, and `joining`. From `times` on, how many turns took how long, as turnBucket() of
   // src/observe/statistics.ts says.
   static constexpr uint32_t queued_in = 0, queued_out = 1, received = 2, alone = 3, woken = 4, next = 5, taken = 6, ready = 7, drained = 8, began = 9, down = 10,
-                            empty = 11, answered = 12, pings = 13, worked = 14, rested = 15, due = 16, times = 20;
+                            empty = 11, answered = 12, pings = 13, worked = 14, rested = 15, due = 16, joining = 17, refused_tcp = 18, refused_udp = 19, times = 20;
   static constexpr uint32_t buckets = 104, words = times + buckets;
   // What `woken` says: which direction `next` is of.
   static constexpr uint32_t woken_up = 1, woken_down = 2;
@@ -37,7 +37,7 @@ class Pass final : public Port::Sleeper {
     std::shared_ptr<Port> port;
     std::shared_ptr<Lanes> lanes;
     std::shared_ptr<Batch> trains_in, packets, superpackets_out, superpackets_in, trains_out;
-    nodes::Joining joining;
+    nodes::Joining joining;  // of the vector under way
     uint32_t max_segments;
   };
   // When JavaScript is called.
@@ -90,6 +90,7 @@ class Pass final : public Port::Sleeper {
 
   bool answer_pings();
   void to_device(double now);
+  void note_refused(const BatchHeader& header);
   void nothing_to_device();
   bool leave();
   double* words_of() const { return reinterpret_cast<double*>(state_memory_->data()); }

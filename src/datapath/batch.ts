@@ -37,9 +37,17 @@ export const COLUMNS = [
 export const BATCH_HEADER_BYTES = 64;
 /**
  * Header words (u32): entries in use; capacity; how many input entries the last node consumed; packets: entries that session.control has to look at,
- * and packets that are in the entry of another one.
+ * and packets that are in the entry of another one; superpackets to the TUN: errno of the last one of TCP, and of UDP, that it refused as one, or 0.
  */
-export const HEADER = { count: 0, capacity: 1, consumed: 2, wanted: 3, followed: 4 } as const;
+export const HEADER = {
+  count: 0,
+  capacity: 1,
+  consumed: 2,
+  wanted: 3,
+  followed: 4,
+  refusedTcp: 5,
+  refusedUdp: 6,
+} as const;
 
 /** Layout of one `address` element. Bytes not used by the family are zero, so that equal addresses are equal bytes. */
 export const ADDRESS = {
@@ -57,6 +65,7 @@ export const Flag = {
   floating: 4, // came from an address that is not the session's own
   newId: 8, // header carried an id that is not the session's current one
   expresslane: 16, // opened by (or to be sealed by) the Expresslane
+  unsegmented: 32, // trains, by transmit: refused as one (`error` says why), its datagrams have gone one by one
 } as const;
 
 /** What an entry of `packets` is. Content types are those of TLS (RFC 8446 §5.1, RFC 9147 §5.2). */

@@ -3,13 +3,12 @@
  * peer they belong to, strangers to the acceptor, deadlines to whom they are due; what comes out is put into the batches.
  */
 
-import { getSystemErrorName } from 'node:util';
 import type { CryptoTask, TaskResult } from '../crypto/tasks.ts';
 import type { Addon, IndexHandle, LanesHandle } from '../native/index.ts';
 import type { NetworkConfig } from '../session/types.ts';
 import type { Auth } from '../wire/frames.ts';
 import { HEADER_SIZE } from '../wire/header.ts';
-import { type Micros, SECOND } from '../wire/time.ts';
+import type { Micros } from '../wire/time.ts';
 import { formatAddress, ipv4Key, parseIpv4 } from './address.ts';
 import { Backlog, type Job } from './backlog.ts';
 import { ADDRESS, type Batch, Flag, HEADER, Kind, Verdict, wantsControl } from './batch.ts';
@@ -18,10 +17,11 @@ import { createControlCounters } from './control-counters.ts';
 import { ControlShare, STRANGERS_SHARE } from './control-share.ts';
 import { Deadlines } from './deadlines.ts';
 import { GENERATIONS_PER_ENGINE, type Grant, type Peer, type PeerHost, type ReportSender } from './host.ts';
-import { SlotFlag, SlotState } from './layout.ts';
+import { SlotState } from './layout.ts';
 import { Looks } from './looks.ts';
 import { cutOversized } from './oversized.ts';
 import type { ControlNode } from './path.ts';
+import { Refusals } from './refusals.ts';
 import { Rejects } from './rejects.ts';
 import type { Role } from './role.ts';
 import { packetsIn } from './stream-peer.ts';
@@ -33,7 +33,6 @@ import { Unproven } from './unproven.ts';
 const MAX_WAITING = 4_096;
 /** Among deadlines of slots: that of the looks. */
 const LOOKS = -1;
-const GSO_RETRY: Micros = 60 * SECOND;
 /** Questions of one life of a shard, so many that all lives of an engine have their own numbers below 2^53. */
 const ASKS_PER_LIFE = 2 ** 44;
 
@@ -68,6 +67,7 @@ export class Control implements ControlNode, PeerHost {
   strangersFrom = Number.POSITIVE_INFINITY;
   fromDoors = 0;
   readonly peers = new Map<number, Peer>();
+  readonly refusals: Refusals;
   readonly addon: Addon;
   readonly lanes: LanesHandle;
   readonly index: IndexHandle;
@@ -84,8 +84,6 @@ export class Control implements ControlNode, PeerHost {
   readonly #asked = new Map<number, { peer: Peer; id: number }>();
   readonly #streams = new Map<number, StreamWriter>();
   readonly #freed: number[] = [];
-  /** Reasons to refuse UDP_SEGMENT that the log knows. */
-  readonly #refusals = new Set<number>();
   #datagrams: Waiting[] = [];
   #packets: Waiting[] = [];
   /** Numbers of questions to the engine: never a predecessor's, or the answer to its question would log in somebody else. */
@@ -107,6 +105,7 @@ export class Control implements ControlNode, PeerHost {
     this.#sendProbe = options.sendProbe;
     this.#cleared = options.cleared;
     this.strangers = options.doors ? new ControlShare(STRANGERS_SHARE) : this.handshakes;
+    this.refusals = new Refusals(this.table, this.counters, this.#report);
     this.#unproven = new Unproven(this, this.#batches, this.#backlog);
     this.#nextAsk = (options.generation % GENERATIONS_PER_ENGINE) * ASKS_PER_LIFE;
   }
@@ -191,19 +190,6 @@ export class Control implements ControlNode, PeerHost {
     else if (!write(bytes)) this.counters.streamFull += packetsIn(bytes);
   }
 
-  gsoRefused(slot: number, errno: number): void {
-    this.counters.gsoRefused++;
-    const { flags, remote } = this.table.fields;
-    if (!this.#refusals.has(errno)) {
-      this.#refusals.add(errno);
-      const peer = formatAddress(remote.view(slot), ADDRESS.remote);
-      const text = `UDP_SEGMENT to ${peer} refused (${getSystemErrorName(-errno)}): datagrams go one by one for a minute (said once)`;
-      this.#report({ type: 'note', text });
-    }
-    flags.set(slot, flags.get(slot) | SlotFlag.noGso);
-    setTimeout(() => flags.set(slot, flags.get(slot) & ~SlotFlag.noGso), GSO_RETRY / 1000).unref();
-  }
-
   // ---- the shard's clock ----------------------------------------------------------------------------------------
 
   /** What waits for `work`. */
@@ -218,6 +204,7 @@ export class Control implements ControlNode, PeerHost {
 
   /** Does what is due, and of what waits as much as there is time for; the rest stays as it is. @param until by `now()` */
   work(now: Micros, until = Number.POSITIVE_INFINITY): void {
+    this.refusals.advance(now);
     while (this.#advanceOne(now) && this.now() < until);
     if (this.#backlog.size > 0) this.#backlog.run(now, until, this.now);
     this.#reclaim();
@@ -239,7 +226,8 @@ export class Control implements ControlNode, PeerHost {
   }
 
   nextDeadline(): Micros | undefined {
-    return this.#deadlines.next();
+    const [deadline, retry] = [this.#deadlines.next(), this.refusals.nextDeadline()];
+    return retry === undefined || (deadline ?? retry) < retry ? deadline : retry;
   }
 
   get hasOutput(): boolean {
@@ -276,6 +264,7 @@ export class Control implements ControlNode, PeerHost {
 
   clearSlot(slot: number): void {
     this.addon.clearSlot(this.lanes, slot);
+    this.refusals.forget(slot);
     this.#cleared?.(slot);
   }
 

@@ -3,7 +3,7 @@ import type { Micros } from '../wire/time.ts';
 import { HEADER, Verdict } from './batch.ts';
 import { nativeBatch } from './batches.ts';
 import type { Path } from './path.ts';
-import { STAGES } from './pipeline.ts';
+import { STAGES, written } from './pipeline.ts';
 import { UNTIMED } from './stages.ts';
 
 const ADMIT = STAGES.indexOf('guard.admit');
@@ -20,11 +20,12 @@ export function injectPackets(path: Path, now: Micros): void {
   const count = controlPackets.header[HEADER.count];
   for (let before = -1; before < count; ) {
     addon.clear(nativeBatch(superpacketsOut));
-    const superpackets = nodes.coalesce(controlPackets, superpacketsOut, path.gro);
+    const superpackets = nodes.coalesce(controlPackets, superpacketsOut, path.joining);
     const consumed = controlPackets.header[HEADER.consumed];
     path.stages.count(COALESCE, consumed - Math.max(before, 0), UNTIMED);
     path.queuedIn = addon.tunTransmit(path.port, nativeBatch(superpacketsOut));
     path.stages.count(TUN_TRANSMIT, superpackets, UNTIMED);
+    written(path, now);
     if (consumed === before) {
       nodes.counters[Verdict.noBlock] += BigInt(count - consumed);
       break;

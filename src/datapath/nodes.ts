@@ -6,8 +6,9 @@ import type { Addon, BatchHandle, LanesHandle } from '../native/index.ts';
 import type { Micros } from '../wire/time.ts';
 import type { Batch } from './batch.ts';
 
-/** `tcp`: for a TUN device that refuses UDP superpackets. */
-export type CoalesceMode = 'inline' | 'tcp' | 'off';
+/** Which packets are joined: `inline` all that may be, `tcp` or `udp` for a TUN device that refuses the other kind. In the order of the addon. */
+export const COALESCE_MODES = ['inline', 'tcp', 'off', 'udp'] as const;
+export type CoalesceMode = (typeof COALESCE_MODES)[number];
 
 export interface Nodes<B extends Batch = Batch> {
   /** Per verdict. */

@@ -36,6 +36,9 @@ export const PASS_STATE = {
   worked: 14, // not 0: JavaScript is wanted by turns that went on without it, one less than this
   rested: 15, // when the port began to rest, before the last wake
   due: 16, // set before the shard sleeps or goes on: JavaScript is wanted then
+  joining: 17, // set between vectors: index of COALESCE_MODES
+  refusedTcp: 18, // errno of the last superpacket of TCP, and of UDP, that the device has refused in the last uplink, or 0
+  refusedUdp: 19,
 } as const;
 /** Behind those: turns without JavaScript by how long they took, by `turnBucket`. */
 const TIMES = 20;

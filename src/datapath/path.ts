@@ -7,6 +7,7 @@ import type { FairShare } from './fair-share.ts';
 import type { CoalesceMode, Nodes } from './nodes.ts';
 import type { Pacer } from './pacer.ts';
 import type { Pass } from './pass.ts';
+import type { Refusals } from './refusals.ts';
 import type { StageCounters } from './stages.ts';
 import type { Turns } from './turns.ts';
 
@@ -33,8 +34,7 @@ export interface ControlNode {
   answered(answers: number, micros: Micros): void;
   /** A train of plain Data frames for a TCP session. */
   stream(slot: number, bytes: Uint8Array): void;
-  /** UDP_SEGMENT was refused for this session with this errno. */
-  gsoRefused(slot: number, errno: number): void;
+  readonly refusals: Refusals;
 }
 
 export interface Path {
@@ -47,6 +47,8 @@ export interface Path {
   readonly control: ControlNode;
   readonly doors: Doors;
   readonly gro: CoalesceMode;
+  /** What of that the device does not refuse; the same for all that is done with a vector. */
+  joining: CoalesceMode;
   readonly maxSegments: number;
   /** False in TCP mode: only streams leave. */
   readonly hasUdp: boolean;

@@ -7,9 +7,10 @@
  * the pipeline until the socket takes it.
  */
 import type { Micros } from '../wire/time.ts';
-import { type Batch, HEADER, Verdict } from './batch.ts';
+import { type Batch, Flag, HEADER, Verdict } from './batch.ts';
 import { nativeBatch, VECTOR } from './batches.ts';
 import { LIMIT } from './limits.ts';
+import { COALESCE_MODES } from './nodes.ts';
 import { PACER_STATE } from './pacer.ts';
 import { PASS, PASS_STATE, type Pass, WOKEN } from './pass.ts';
 import type { Path } from './path.ts';
@@ -30,7 +31,7 @@ const udp = {
     return false;
   },
 
-  transmit: (path: Path) => {
+  transmit: (path: Path, now: Micros) => {
     const { addon, port, batches, control } = path;
     const { trainsOut } = batches;
     const answers = control.fill();
@@ -39,21 +40,21 @@ const udp = {
     if (path.hasUdp) path.queuedOut = addon.udpTransmit(port, nativeBatch(trainsOut));
     if (answers > 0) control.answered(answers, ((addon.monotonicMicros() - began) * answers) / count);
     path.entries = count;
-    transmitted(path);
+    transmitted(path, now);
     return false;
   },
 };
 
 /** The socket has had its trains; what is left are streams, and refusals. */
-function transmitted({ addon, batches, control }: Path): void {
+function transmitted({ addon, batches, control }: Path, now: Micros): void {
   const { trainsOut } = batches;
   const count = trainsOut.header[HEADER.count];
   for (let i = 0; i < count; i++) {
     if (trainsOut.kind[i] === 1 && trainsOut.verdict[i] === Verdict.pass) {
       const at = trainsOut.offset[i];
       control.stream(trainsOut.slot[i], trainsOut.bytes.subarray(at, at + trainsOut.length[i]));
-    } else if (trainsOut.error[i] !== 0 && trainsOut.slot[i] >= 0) {
-      control.gsoRefused(trainsOut.slot[i], trainsOut.error[i]);
+    } else if ((trainsOut.flags[i] & Flag.unsegmented) !== 0 && trainsOut.slot[i] >= 0) {
+      control.refusals.train(trainsOut.slot[i], trainsOut.error[i], now);
     }
   }
   addon.clear(nativeBatch(trainsOut));
@@ -96,7 +97,7 @@ function openSome(path: Path, now: Micros): boolean {
   const { addon, batches, nodes } = path;
   const { trainsIn, packets } = batches;
   addon.clear(nativeBatch(packets));
-  nodes.open(trainsIn, packets, now, path.gro);
+  nodes.open(trainsIn, packets, now, path.joining);
   path.entries = packets.header[HEADER.count] + packets.header[HEADER.followed];
   return isHeld(trainsIn);
 }
@@ -137,7 +138,7 @@ const gro = {
     const count = packets.header[HEADER.count];
     const before = packets.header[HEADER.consumed];
     addon.clear(nativeBatch(superpacketsOut));
-    path.outgoing = nodes.coalesce(packets, superpacketsOut, path.gro);
+    path.outgoing = nodes.coalesce(packets, superpacketsOut, path.joining);
     const consumed = packets.header[HEADER.consumed];
     path.entries = consumed - before + (before === 0 && consumed > 0 ? packets.header[HEADER.followed] : 0);
     if (consumed === before && consumed < count) nodes.counters[Verdict.noBlock] += BigInt(count - consumed); // the device is full
@@ -159,13 +160,35 @@ const tun = {
     return false;
   },
 
-  transmit: (path: Path) => {
+  transmit: (path: Path, now: Micros) => {
     const { superpacketsOut } = path.batches;
     path.entries = path.outgoing;
     path.queuedIn = path.addon.tunTransmit(path.port, nativeBatch(superpacketsOut));
+    written(path, now);
     return false;
   },
 };
+
+/** The device has had its superpackets. */
+export function written({ batches, control }: Path, now: Micros): void {
+  const { header } = batches.superpacketsOut;
+  refused(control, header[HEADER.refusedTcp], header[HEADER.refusedUdp], now);
+}
+
+/** Errnos, or 0. */
+function refused({ refusals }: Path['control'], tcp: number, udp: number, now: Micros): void {
+  if (tcp !== 0) refusals.superpackets('TCP', tcp, now);
+  if (udp !== 0) refusals.superpackets('UDP', udp, now);
+}
+
+/** Between vectors: packets are joined for the device as far as it does not refuse that. */
+export function join(path: Path): void {
+  const { control, gro, pass } = path;
+  const joining = control.refusals.joined(gro);
+  if (joining === path.joining) return;
+  path.joining = joining;
+  if (pass) pass.state[PASS_STATE.joining] = COALESCE_MODES.indexOf(joining);
+}
 
 const routes = {
   lookup: (path: Path, now: Micros) => {
@@ -274,9 +297,10 @@ function passUp(path: Path, now: Micros): void {
 function finishUp(path: Path, now: Micros, next: number): void {
   const { pass, batches, control } = path as Path & { pass: Pass };
   path.queuedIn = pass.state[PASS_STATE.queuedIn];
+  refused(control, pass.state[PASS_STATE.refusedTcp], pass.state[PASS_STATE.refusedUdp], now);
   if (pass.state[PASS_STATE.answered] > 0) {
     path.queuedOut = pass.state[PASS_STATE.queuedOut];
-    transmitted(path); // if any was refused
+    transmitted(path, now); // if any was refused
   }
   if (next === PASS.done) return;
   if (next === PASS.located) {
@@ -324,7 +348,7 @@ function finishDown(path: Path, now: Micros, next: number): void {
   }
   path.queuedOut = pass.state[PASS_STATE.queuedOut];
   if (next !== PASS.transmitted) return;
-  transmitted(path);
+  transmitted(path, now);
   if (isHeld(batches.superpacketsIn)) run(downlink, path, now, SEAL);
 }
 

@@ -20,7 +20,7 @@ import { openPort } from './open-port.ts';
 import { createNativePacer, PACER_STATE, type Pacer } from './pacer.ts';
 import { createPass, PASS_STATE } from './pass.ts';
 import type { Path } from './path.ts';
-import { called, isHeld, mayRun, runDownlink, runTurns, runUplink, STAGES } from './pipeline.ts';
+import { called, isHeld, join, mayRun, runDownlink, runTurns, runUplink, STAGES } from './pipeline.ts';
 import { PORT_DROPS, withPortDrops } from './port-drops.ts';
 import type { ReferenceBatch } from './reference/memory.ts';
 import { createNoblePath, type NobleOptions } from './reference/nodes.ts';
@@ -177,6 +177,7 @@ export class Shard {
       control: this.control,
       doors: new Doors(addon, port, options.doors.length > 0 ? [this.control.handshakes, this.control.strangers] : []),
       gro: options.gro,
+      joining: options.gro,
       maxSegments: options.trainSegments,
       hasUdp: options.udp >= 0,
       ...AT_REST,
@@ -284,6 +285,7 @@ export class Shard {
     const path = this.#path;
     const { control } = this;
     path.stages.turn();
+    join(path);
     path.doors.begin(control.backlog === 0);
     if (runTurns(path, since, waitUs, until, idleUs)) return true;
     this.#turns++;

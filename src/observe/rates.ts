@@ -27,6 +27,9 @@ export interface Flow {
   readonly trainOut: number | null;
   readonly handoversPerSecond: number;
   readonly dropsPerSecond: number;
+  /** Trains that UDP_SEGMENT was refused for, and superpackets that the TUN device refused: sent again in pieces. */
+  readonly gsoRefusedPerSecond: number;
+  readonly tunGsoRefusedPerSecond: number;
 }
 
 export interface ShardRates extends Flow {
@@ -196,6 +199,8 @@ function flow(role: 'server' | 'client', seconds: number, pairs: readonly Pair[]
     trainOut: trainsOut > 0 ? datagramsOut / trainsOut : null,
     handoversPerSecond: rate((shard) => shard.verdicts.handedOver),
     dropsPerSecond: rate((shard) => Object.values(dropsOf(shard)).reduce((all, times) => all + times, 0)),
+    gsoRefusedPerSecond: rate(portFigure('gsoRefused')),
+    tunGsoRefusedPerSecond: rate(portFigure('tunGsoRefused')),
   };
 }
 

@@ -5,7 +5,7 @@
 import { deepEqual, equal, ok } from 'node:assert/strict';
 import { constants } from 'node:os';
 import { afterAll, afterEach, beforeAll, describe, it } from 'vitest';
-import { Flag, GsoType, Verdict } from '../../src/datapath/batch.ts';
+import { Flag, GsoType, HEADER, Verdict } from '../../src/datapath/batch.ts';
 import type { PortHandle } from '../../src/native/index.ts';
 import { addon, backends, createPool, type Io, namespaceRefusal, PACKET_BLOCK, type Pool, run } from './rig.ts';
 
@@ -202,7 +202,15 @@ describe.skipIf(refusal !== undefined)('tun port', () => {
         );
         equal(out.batch.error[0], EINVAL);
         equal(out.batch.verdict[0], Verdict.pass);
-        equal(addon.portCounters(near.port).gsoRefused, 1);
+        const { gsoRefused, tunGsoRefused } = addon.portCounters(near.port);
+        deepEqual([gsoRefused, tunGsoRefused], [0, 1]);
+        const { refusedTcp, refusedUdp } = HEADER;
+        deepEqual(
+          [out.batch.header[refusedTcp], out.batch.header[refusedUdp]],
+          protocol === 'udp' ? [0, EINVAL] : [EINVAL, 0],
+        );
+        equal(addon.tunTransmit(near.port, out.handle), 0);
+        deepEqual([out.batch.header[refusedTcp], out.batch.header[refusedUdp]], [0, 0]);
       },
     );
 
@@ -261,7 +269,7 @@ describe.skipIf(refusal !== undefined)('tun port', () => {
       const unaided = readAll(far, 6).map((one) => one.bytes);
       equal(kernels.length, 6);
       deepEqual([ours, unaided], [kernels, kernels]);
-      equal(addon.portCounters(near.port).gsoRefused, 1);
+      equal(addon.portCounters(near.port).tunGsoRefused, 1);
     });
 
     it('holds every block of what waits for the device, and goes on with the very segment that met EAGAIN', () => {

@@ -1,7 +1,7 @@
 import { deepEqual, equal, ok } from 'node:assert/strict';
 import { constants } from 'node:os';
 import { afterEach, describe, it } from 'vitest';
-import { ADDRESS, Verdict } from '../../src/datapath/batch.ts';
+import { ADDRESS, Flag, Verdict } from '../../src/datapath/batch.ts';
 import type { PortHandle } from '../../src/native/index.ts';
 import {
   addon,
@@ -179,7 +179,8 @@ describe.each(backends())('udp port over %s', (io) => {
     equal(addon.udpTransmit(sender, out.handle), 0);
     deepEqual(numbers(receiveAll(receiver, received, 4)), [0, 2, 3, 4]);
     equal(out.batch.verdict[refused], Verdict.sendFailed);
-    equal(out.batch.error[refused], EMSGSIZE);
+    equal(out.batch.error[refused], EIO); // why it was replayed
+    equal(out.batch.flags[refused] & Flag.unsegmented, Flag.unsegmented);
     equal(addon.portCounters(sender).sendErrors, 1);
   });
 
@@ -191,6 +192,7 @@ describe.each(backends())('udp port over %s', (io) => {
     equal(addon.udpTransmit(sender, out.handle), 0);
     deepEqual(numbers(receiveAll(receiver, received, 2)), upTo(2));
     deepEqual([out.batch.verdict[refused], out.batch.error[refused]], [Verdict.sendFailed, EPERM]);
+    equal(out.batch.flags[refused], 0);
     equal(addon.portCounters(sender).sendErrors, 3);
   });
 

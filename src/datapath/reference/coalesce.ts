@@ -110,7 +110,8 @@ class Joining {
     const { bytes, offset, length, flags } = this.#packets;
     if ((flags[packet] & Flag.checksumValid) === 0) return undefined;
     const piece = pieceOf(bytes, offset[packet], length[packet]);
-    return piece && (this.#mode === 'inline' || piece.protocol === Protocol.tcp) ? piece : undefined;
+    const mode = piece?.protocol === Protocol.tcp ? 'tcp' : 'udp';
+    return this.#mode === 'inline' || this.#mode === mode ? piece : undefined;
   }
 
   #begin(open: OpenRun): void {
