@@ -68,7 +68,7 @@ uint32_t lookup(Lanes& lanes, Batch& superpackets) {
     if (superpackets.verdict[i] != verdict::pass) continue;
     const uint8_t result = look_up(lanes, superpackets, i);
     if (result != verdict::pass) {
-      lanes.judge(superpackets, i, result);
+      judge_superpacket(lanes, superpackets, i, result);
     } else {
       passing++;
     }

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/batch.h"
+#include "packet/segment.h"
 #include "table/lanes.h"
 
 namespace ringway::nodes {
@@ -24,6 +25,35 @@ uint32_t seal(Lanes& lanes, Batch& superpackets, Batch& trains, uint32_t max_seg
 inline uint32_t packets_in(const Batch& packets, uint32_t entry) {
   const uint32_t segment = packets.segment_size[entry], length = packets.length[entry], header = packets.header_length[entry];
   return segment == 0 || length <= header ? 1 : (length - header + segment - 1) / segment;
+}
+
+// Of those from `header->consumed` on that pass, assembled ones as many as they stand for.
+inline uint32_t packets_left(const Batch& packets) {
+  uint32_t all = 0;
+  for (uint32_t i = packets.header->consumed; i < packets.count(); i++) all += packets.verdict[i] == verdict::pass ? packets_in(packets, i) : 0;
+  return all;
+}
+
+// What the virtio-net header of a superpacket from the TUN says of it.
+inline SuperpacketHints hints_of(const Batch& superpackets, uint32_t entry) {
+  return {
+    .kind = superpackets.kind[entry],
+    .segment_size = superpackets.segment_size[entry],
+    .needs_checksum = (superpackets.flags[entry] & flag::needs_checksum) != 0,
+    .checksum_start = superpackets.checksum_start[entry],
+    .checksum_offset = superpackets.checksum_offset[entry],
+  };
+}
+
+// Packets that such a superpacket stands for; 1 where it cannot be cut.
+inline uint32_t segments_in(const Batch& superpackets, uint32_t entry) {
+  Segmenter segmenter;
+  return segmenter.begin(superpackets.span(entry), hints_of(superpackets, entry)) ? segmenter.segments() : 1;
+}
+
+// A drop counts as many packets as it is of.
+inline void judge_superpacket(Lanes& lanes, Batch& superpackets, uint32_t entry, uint8_t result) {
+  lanes.judge(superpackets, entry, result, result >= verdict::first_drop ? segments_in(superpackets, entry) : 1);
 }
 
 inline constexpr uint32_t max_records = 32;  // of a datagram; `packets` must have room for as many

@@ -42,6 +42,12 @@ struct Cursor {
   const Segmenter& segmenter() const { return jobs[job].segmenter; }
   bool is_long() const { return segmenter().length(0) > longest_copied; }
   uint32_t left() const { return segmenter().segments() - segment; }
+  // Packets from here on.
+  uint32_t rest() const {
+    uint32_t all = done() ? 0 : left();
+    for (uint32_t i = done() ? job : jobs[job].next; i != SealJob::last; i = jobs[i].next) all += jobs[i].segmenter.segments();
+    return all;
+  }
   void advance() {
     if (++segment < jobs[job].segmenter.segments()) return;
     segment = 0;
@@ -66,7 +72,7 @@ class Sealer {
   uint32_t most_of(const PublicSlot& slot) const { return (slot.flags & slot_flag::no_gso) != 0 ? 1 : max_segments_; }
   uint32_t take();
   void chain(SealJob job);
-  bool seal_slot(uint32_t first_job, double now);
+  uint32_t seal_slot(uint32_t first_job, double now);
   TrainPlan plan_train(Cursor cursor) const;
   void seal_train(Cursor& cursor, const TrainPlan& plan, uint8_t* to, uint32_t entry);
   void seal_lane(Cursor& cursor, const TrainPlan& plan, uint8_t* to, uint64_t counter);
@@ -115,14 +121,7 @@ uint8_t Sealer::plan(uint32_t entry, SealJob* job) const {
   if (open.state != slot_state::online) return verdict::not_online;
   Path path;
   if (!path_of(static_cast<uint32_t>(slot), &path)) return verdict::no_key;
-  const SuperpacketHints hints{
-    .kind = superpackets_.kind[entry],
-    .segment_size = superpackets_.segment_size[entry],
-    .needs_checksum = (superpackets_.flags[entry] & flag::needs_checksum) != 0,
-    .checksum_start = superpackets_.checksum_start[entry],
-    .checksum_offset = superpackets_.checksum_offset[entry],
-  };
-  if (!job->segmenter.begin(superpackets_.span(entry), hints)) return verdict::bad_gso;
+  if (!job->segmenter.begin(superpackets_.span(entry), hints_of(superpackets_, entry))) return verdict::bad_gso;
 
   const uint32_t segments = job->segmenter.segments(), largest = job->segmenter.length(0);
   if (!fits(path, largest)) return verdict::too_large;
@@ -161,7 +160,7 @@ uint32_t Sealer::take() {
     if (superpackets_.verdict[at] != verdict::pass) continue;
     SealJob job;
     if (const uint8_t wrong = plan(at, &job); wrong != verdict::pass) {
-      lanes_.judge(superpackets_, at, wrong);
+      judge_superpacket(lanes_, superpackets_, at, wrong);
       continue;
     }
     if (job.entries > entries || job.bytes > bytes) break;
@@ -330,8 +329,8 @@ void Sealer::seal_train(Cursor& cursor, const TrainPlan& plan, uint8_t* to, uint
   }
 }
 
-// False when a key could not be expanded: nothing was sealed.
-bool Sealer::seal_slot(uint32_t first_job, double now) {
+// @returns how many packets were not sealed: all when a key could not be expanded, the rest where a train has no block
+uint32_t Sealer::seal_slot(uint32_t first_job, double now) {
   number_ = lanes_.jobs[first_job].slot;
   slot_ = &lanes_.table->slot(number_);
   secret_ = &lanes_.table->secret(number_);
@@ -339,13 +338,13 @@ bool Sealer::seal_slot(uint32_t first_job, double now) {
   key_ = path_ == Path::lane     ? lanes_.keys->lane(number_, KeyPlace::lane_send(), secret_->lane_send)
          : path_ == Path::record ? lanes_.keys->record(number_, KeyPlace::send_record(slot_->send_epoch), secret_->send_record[slot_->send_epoch & 3])
                                  : nullptr;
-  if (path_ != Path::stream && !key_) return false;
-  slot_->last_inside = now;
   Cursor cursor{.jobs = lanes_.jobs.data(), .job = first_job};
+  if (path_ != Path::stream && !key_) return cursor.rest();
+  slot_->last_inside = now;
   while (!cursor.done()) {
     const TrainPlan plan = plan_train(cursor);
     uint8_t* to = trains_.full() ? nullptr : trains_.reserve(plan.bytes);
-    if (!to) return false;  // take() left room: only an arena whose blocks are smaller than a train comes here
+    if (!to) return cursor.rest();  // take() left room: only an arena whose blocks are smaller than a train comes here
     const uint32_t entry = trains_.commit(plan.bytes);
     trains_.slot[entry] = static_cast<int32_t>(number_);
     std::memcpy(trains_.address_of(entry), slot_->remote, address::size);
@@ -354,14 +353,13 @@ bool Sealer::seal_slot(uint32_t first_job, double now) {
     slot_->bytes_sealed += plan.inner;
     seal_train(cursor, plan, to, entry);
   }
-  return true;
+  return 0;
 }
 
 void Sealer::run(double now) {
   const uint32_t taken = take();
   for (const uint32_t first_job : lanes_.order) {
-    if (seal_slot(first_job, now)) continue;
-    for (uint32_t job = first_job; job != SealJob::last; job = lanes_.jobs[job].next) lanes_.count(verdict::no_block);
+    lanes_.counters[verdict::no_block] += seal_slot(first_job, now);
   }
   superpackets_.header->consumed = taken;
 }

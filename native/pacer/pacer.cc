@@ -76,13 +76,7 @@ void Pacer::arrive(Batch& superpackets, uint32_t entry) {
   Session& session = sessions_[slot];
   const Rate rate = rate_of(lanes_->table->slot(static_cast<uint32_t>(slot)));
   if (session.count == 0 && rate.micros_per_byte == 0 && !limited_) return;
-  const SuperpacketHints hints{
-    .kind = superpackets.kind[entry],
-    .segment_size = superpackets.segment_size[entry],
-    .needs_checksum = (superpackets.flags[entry] & flag::needs_checksum) != 0,
-    .checksum_start = superpackets.checksum_start[entry],
-    .checksum_offset = superpackets.checksum_offset[entry],
-  };
+  const SuperpacketHints hints = nodes::hints_of(superpackets, entry);
   Segmenter segmenter;
   if (!segmenter.begin(superpackets.span(entry), hints)) return;  // seal says why
   if (session.count == 0 && passes(session, rate, segmenter, superpackets.length[entry])) return;

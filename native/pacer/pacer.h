@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/batch.h"
+#include "nodes/nodes.h"
 #include "packet/segment.h"
 #include "table/lanes.h"
 

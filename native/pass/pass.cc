@@ -215,7 +215,7 @@ void Pass::to_device(double now) {
     const uint32_t made = nodes::coalesce(*parts_.lanes, packets, superpackets, parts_.joining);
     const uint32_t consumed = packets.header->consumed;
     if (consumed == before) {  // no block is free for it: the device is full
-      parts_.lanes->counters[verdict::no_block] += count - consumed;
+      parts_.lanes->counters[verdict::no_block] += nodes::packets_left(packets);
       stages_.count(stage::coalesce, 0);
       return;
     }

@@ -190,3 +190,8 @@ export function viewBatch(buffer: ArrayBuffer, capacity: number, bytes: Uint8Arr
     address: new Uint8Array(buffer, offsets.address, capacity * ADDRESS.size),
   };
 }
+
+/** A train of no bytes is one empty datagram. */
+export function datagramsOf({ length, segmentSize }: Batch, train: number): number {
+  return segmentSize[train] === 0 ? 1 : Math.max(1, Math.ceil(length[train] / segmentSize[train]));
+}

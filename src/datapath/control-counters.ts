@@ -1,7 +1,7 @@
 /** What session.control counts beside the verdicts of packets: one number an event. */
 export interface ControlCounters {
   strangers: number;
-  /** Trains from outside; packets for a stream that is gone. */
+  /** Trains from outside; packets for a session or stream that is gone. */
   unknownSlot: number;
   wrongAddress: number;
   rejectsSent: number;

@@ -2,6 +2,7 @@
 import type { Micros } from '../wire/time.ts';
 import { HEADER, Verdict } from './batch.ts';
 import { nativeBatch } from './batches.ts';
+import { packetsLeft } from './inner-packets.ts';
 import type { Path } from './path.ts';
 import { STAGES, written } from './pipeline.ts';
 import { UNTIMED } from './stages.ts';
@@ -27,7 +28,7 @@ export function injectPackets(path: Path, now: Micros): void {
     path.stages.count(TUN_TRANSMIT, superpackets, UNTIMED);
     written(path, now);
     if (consumed === before) {
-      nodes.counters[Verdict.noBlock] += BigInt(count - consumed);
+      nodes.counters[Verdict.noBlock] += BigInt(packetsLeft(controlPackets));
       break;
     }
     before = consumed;

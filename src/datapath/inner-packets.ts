@@ -2,7 +2,7 @@
 import { checksumOf, sumWords, writeU16 } from '../packet/checksum.ts';
 import { Ipv4, Ipv6, Protocol } from '../packet/ip.ts';
 import { type Cut, Gso, planCut, segmentLength, writeSegment } from '../packet/segment.ts';
-import { type Batch, Flag } from './batch.ts';
+import { type Batch, Flag, HEADER, Verdict } from './batch.ts';
 
 /** How an entry is to be cut: undefined for a packet that goes as it is, `false` when its hints do not fit its bytes (verdict badGso). */
 export function cutOf(superpackets: Batch, entry: number): Cut | undefined | false {
@@ -11,6 +11,23 @@ export function cutOf(superpackets: Batch, entry: number): Cut | undefined | fal
   if (kind[entry] === Gso.none)
     return partial && checksumStart[entry] + checksumOffset[entry] + 2 > length[entry] ? false : undefined;
   return planCut(bytes, offset[entry], length[entry], kind[entry], segmentSize[entry], partial) ?? false;
+}
+
+/** Packets that a superpacket from the device stands for; 1 where it cannot be cut. */
+export function segmentsIn(superpackets: Batch, entry: number): number {
+  const cut = cutOf(superpackets, entry);
+  return cut ? cut.segments : 1;
+}
+
+/** Of those from `consumed` on that pass, assembled ones as many as they stand for. */
+export function packetsLeft({ header, verdict, length, segmentSize, headerLength }: Batch): number {
+  let all = 0;
+  for (let i = header[HEADER.consumed]; i < header[HEADER.count]; i++) {
+    if (verdict[i] !== Verdict.pass) continue;
+    const payload = length[i] - headerLength[i];
+    all += segmentSize[i] === 0 || payload <= 0 ? 1 : Math.ceil(payload / segmentSize[i]);
+  }
+  return all;
 }
 
 /** Copies. @param cut what `cutOf` said of the entry */

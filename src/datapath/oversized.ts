@@ -20,7 +20,7 @@ export function cutOversized(
     const peer = peers.get(slot[i]);
     const cut = cutOf(superpackets, i);
     if (!(peer instanceof UdpPeer) || cut === false) {
-      counters.unknownSlot++;
+      counters.unknownSlot += cut ? cut.segments : 1;
       continue;
     }
     for (const packet of innerPackets(superpackets, i, cut)) peer.sendLong(now, packet);

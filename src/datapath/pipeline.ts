@@ -7,8 +7,9 @@
  * the pipeline until the socket takes it.
  */
 import type { Micros } from '../wire/time.ts';
-import { type Batch, Flag, HEADER, Verdict } from './batch.ts';
+import { type Batch, datagramsOf, Flag, HEADER, Verdict } from './batch.ts';
 import { nativeBatch, VECTOR } from './batches.ts';
+import { packetsLeft, segmentsIn } from './inner-packets.ts';
 import { LIMIT } from './limits.ts';
 import { COALESCE_MODES } from './nodes.ts';
 import { PACER_STATE } from './pacer.ts';
@@ -141,7 +142,7 @@ const gro = {
     path.outgoing = nodes.coalesce(packets, superpacketsOut, path.joining);
     const consumed = packets.header[HEADER.consumed];
     path.entries = consumed - before + (before === 0 && consumed > 0 ? packets.header[HEADER.followed] : 0);
-    if (consumed === before && consumed < count) nodes.counters[Verdict.noBlock] += BigInt(count - consumed); // the device is full
+    if (consumed === before && consumed < count) nodes.counters[Verdict.noBlock] += BigInt(packetsLeft(packets)); // the device is full
     return consumed < count && consumed > before;
   },
 };
@@ -240,8 +241,11 @@ function handOver({ addon, handover, lanes, nodes }: Path, batch: Batch, kind: '
   if (!handover) return;
   addon.handOver(handover, lanes, nativeBatch(batch), kind);
   const { verdict, header } = batch;
-  for (let i = 0; i < header[HEADER.count]; i++)
-    if (verdict[i] === Verdict.handedOver || verdict[i] === Verdict.handoverFull) nodes.counters[verdict[i]]++;
+  for (let i = 0; i < header[HEADER.count]; i++) {
+    if (verdict[i] === Verdict.handedOver) nodes.counters[Verdict.handedOver]++;
+    else if (verdict[i] === Verdict.handoverFull)
+      nodes.counters[Verdict.handoverFull] += BigInt(kind === 'udp' ? datagramsOf(batch, i) : segmentsIn(batch, i));
+  }
 }
 
 /** What the stages are called, uplink first: as the lists above say. */

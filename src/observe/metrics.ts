@@ -235,7 +235,7 @@ export const FAMILIES: readonly Family[] = [
   {
     name: 'ringway_port_events_total',
     type: 'counter',
-    help: 'What a port met: refused trains (gsoRefused) and superpackets (tunGsoRefused), full sockets (eagain), wake-ups, a receive ring without free blocks, receive errors',
+    help: 'What a port met: refused trains (gsoRefused), superpackets (tunGsoRefused), full sockets (eagain), wake-ups, no free receive blocks, receive errors',
     stock: ['udp_send_batch_blocked', 'gso_send_failed'],
     samples: fromPort('event', [
       ['gsoRefused', 'gsoRefused'],

@@ -55,11 +55,14 @@ export interface WorldOptions {
   readonly single?: number;
   readonly capacity?: number;
   readonly blocks?: number;
+  /** Bytes of a block of `sealed`. */
+  readonly sealedBlock?: number;
   /** Native nodes: what goes to the TUN is copied into blocks of its own; else it stays in those it came in, as in a shard. */
   readonly copies?: boolean;
 }
 
-export function createReferenceWorld({ single = -1, capacity = CAPACITY, blocks = BLOCKS }: WorldOptions = {}): World {
+export function createReferenceWorld(options: WorldOptions = {}): World {
+  const { single = -1, capacity = CAPACITY, blocks = BLOCKS, sealedBlock = BLOCK_BYTES } = options;
   const table = new SessionTable(new ArrayBuffer(SLOTS * PUBLIC_SLOT_BYTES), SLOTS);
   const secrets = new SecretTable(new ArrayBuffer(SLOTS * SECRET_SLOT_BYTES));
   const index = new IndexMap();
@@ -78,22 +81,19 @@ export function createReferenceWorld({ single = -1, capacity = CAPACITY, blocks 
     packets: create(received),
     toTun: create(),
     fromTun: create(),
-    sealed: create(),
+    sealed: create(new MemoryArena(sealedBlock, sealedBlocks(blocks, sealedBlock))),
     released,
     createPacer: (trainSegments) => new ReferencePacer(lanes, released, trainSegments) as Pacer,
   };
 }
 
-export function createNativeWorld(
-  addon: Addon,
-  aead: 'ipsec-mb' | 'openssl',
-  { single = -1, capacity = CAPACITY, blocks = BLOCKS, copies = false }: WorldOptions = {},
-): World {
+export function createNativeWorld(addon: Addon, aead: 'ipsec-mb' | 'openssl', options: WorldOptions = {}): World {
+  const { single = -1, capacity = CAPACITY, blocks = BLOCKS, copies = false, sealedBlock = BLOCK_BYTES } = options;
   const opened = openTable(addon);
   const index = addon.createIndex(SLOTS).handle;
   const made = { table: opened.handle, index, shard: 0, shards: 2, generation: GENERATION, aead };
   const lanes = addon.createLanes(single >= 0 ? { ...made, single } : made);
-  const createArena = (count: number) => addon.createArena(BLOCK_BYTES, count);
+  const createArena = (count: number, size = BLOCK_BYTES) => addon.createArena(size, count);
   const create = (arena = createArena(blocks)) => {
     const batch = addon.createBatch(arena.handle, capacity);
     return viewBatch(batch.buffer, capacity, new Uint8Array(arena.buffer), batch.handle);
@@ -111,7 +111,7 @@ export function createNativeWorld(
     packets: create(received),
     toTun: copies ? create() : create(received),
     fromTun: create(),
-    sealed: create(),
+    sealed: create(createArena(sealedBlocks(blocks, sealedBlock), sealedBlock)),
     released,
     createPacer: (trainSegments) => createNativePacer(addon, lanes.handle, released, trainSegments),
   };
@@ -119,7 +119,7 @@ export function createNativeWorld(
 
 /** The reference nodes over the addon's memory, table and index: what `--aead noble` runs. */
 export function createNobleWorld(addon: Addon, options: WorldOptions = {}): World {
-  const { single = -1, capacity = CAPACITY, blocks = BLOCKS } = options;
+  const { single = -1, capacity = CAPACITY, blocks = BLOCKS, sealedBlock = BLOCK_BYTES } = options;
   const opened = openTable(addon);
   const index = addon.createIndex(SLOTS).handle;
   const table = new SessionTable(opened.public, SLOTS);
@@ -134,11 +134,12 @@ export function createNobleWorld(addon: Addon, options: WorldOptions = {}): Worl
     generation: GENERATION,
     single,
   });
-  const create = () => {
-    const arena = addon.createArena(BLOCK_BYTES, blocks);
+  const create = (blockSize = BLOCK_BYTES) => {
+    const blockCount = sealedBlocks(blocks, blockSize);
+    const arena = addon.createArena(blockSize, blockCount);
     const batch = addon.createBatch(arena.handle, capacity);
     const view = viewBatch(batch.buffer, capacity, new Uint8Array(arena.buffer), batch.handle);
-    return wrapNativeBatch(addon, view, { handle: arena.handle, blockSize: BLOCK_BYTES, blockCount: blocks });
+    return wrapNativeBatch(addon, view, { handle: arena.handle, blockSize, blockCount });
   };
   const released = create();
   return {
@@ -152,11 +153,14 @@ export function createNobleWorld(addon: Addon, options: WorldOptions = {}): Worl
     packets: create(), // in an arena of its own: what is opened is copied
     toTun: create(),
     fromTun: create(),
-    sealed: create(),
+    sealed: create(sealedBlock),
     released,
     createPacer: (trainSegments) => new ReferencePacer(lanes, released, trainSegments) as Pacer,
   };
 }
+
+/** So many that there is room for as much as ever. */
+const sealedBlocks = (blocks: number, size: number) => Math.ceil((blocks * BLOCK_BYTES) / size);
 
 function openTable(addon: Addon) {
   const descriptors = {

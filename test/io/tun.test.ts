@@ -272,6 +272,18 @@ describe.skipIf(refusal !== undefined)('tun port', () => {
       equal(addon.portCounters(near.port).tunGsoRefused, 1);
     });
 
+    it.each(shapes)('counts a %s superpacket that is refused for good by its packets', (_, protocol, version, gso) => {
+      const near = openEnd(io, 81, { vnetHeader: true, offload: true });
+      const [whole, pieces] = [createPool(PACKET_BLOCK, 4), createPool(SMALL_BLOCK, 64)];
+      const made = packet(protocol, version, 5 * 900 + 123);
+      putPacket(whole, made, gso, 900);
+      putPieces(pieces, made, gso, 900);
+      addon.injectErrors(near.port, 'tun', [EIO, EIO]);
+      for (const { handle } of [whole, pieces]) equal(addon.tunTransmit(near.port, handle), 0);
+      deepEqual([whole.batch.verdict[0], pieces.batch.verdict[0]], [Verdict.tunRefused, Verdict.tunRefused]);
+      equal(addon.portCounters(near.port).tunErrors, 2 * 6);
+    });
+
     it('holds every block of what waits for the device, and goes on with the very segment that met EAGAIN', () => {
       const near = openEnd(io, 81, { vnetHeader: true, offload: true });
       const far = openEnd(io, 82, { vnetHeader: true, offload: false });

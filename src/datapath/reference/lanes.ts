@@ -1,6 +1,7 @@
 /** What the reference nodes of one shard share: the counterpart of the addon's lanes. */
-import { type Batch, VERDICTS, Verdict } from '../batch.ts';
+import { type Batch, FIRST_DROP, VERDICTS, Verdict } from '../batch.ts';
 import type { IndexKind } from '../index-map.ts';
+import { segmentsIn } from '../inner-packets.ts';
 import { SlotState } from '../layout.ts';
 import { createLimits } from '../limits.ts';
 import type { SessionTable } from '../table.ts';
@@ -39,6 +40,11 @@ export function count(lanes: ReferenceLanes, verdict: number, by = 1): void {
 export function decide(lanes: ReferenceLanes, batch: Batch, entry: number, verdict: number, by = 1): void {
   batch.verdict[entry] = verdict;
   count(lanes, verdict, by);
+}
+
+/** The same for a superpacket: a drop counts as many packets as it is of. */
+export function decideSuperpacket(lanes: ReferenceLanes, batch: Batch, entry: number, verdict: number): void {
+  decide(lanes, batch, entry, verdict, verdict >= FIRST_DROP ? segmentsIn(batch, entry) : 1);
 }
 
 /** The entry's slot, or −1 when it is none of the table. */

@@ -1,4 +1,4 @@
-import { ADDRESS, type Batch, Flag, HEADER, Verdict } from '../batch.ts';
+import { ADDRESS, type Batch, datagramsOf, Flag, HEADER, Verdict } from '../batch.ts';
 import { ARRIVAL, LIMIT, type Limits, NO_LIMIT, PAIL_BYTES } from '../limits.ts';
 import { decide, occupied, passing, type ReferenceLanes } from './lanes.ts';
 import { isEmptyId, judgeHeader, Lightway } from './lightway.ts';
@@ -89,9 +89,4 @@ function judgeFirst({ bytes, offset, length, segmentSize }: Batch, train: number
 function slotOfId(lanes: ReferenceLanes, { bytes, offset }: Batch, train: number): number {
   const at = offset[train] + Lightway.id;
   return occupied(lanes, lanes.index.get('id', bytes.subarray(at, at + 8)));
-}
-
-/** A train of no bytes is one empty datagram. */
-export function datagramsOf({ length, segmentSize }: Batch, train: number): number {
-  return segmentSize[train] === 0 ? 1 : Math.max(1, Math.ceil(length[train] / segmentSize[train]));
 }

@@ -4,7 +4,7 @@ import { Gso } from '../../packet/segment.ts';
 import { clampMss, rewriteAddress } from '../../packet/translate.ts';
 import { type Batch, Flag, HEADER, Verdict } from '../batch.ts';
 import { checkIpv4 } from './admit.ts';
-import { decide, isOnline, isSuperseded, occupied, type ReferenceLanes } from './lanes.ts';
+import { decideSuperpacket, isOnline, isSuperseded, occupied, type ReferenceLanes } from './lanes.ts';
 
 /**
  * routes.lookup: inner destination → session, then translation and the MSS clamp. A superpacket is looked at once, however many
@@ -17,7 +17,7 @@ export function lookup(lanes: ReferenceLanes, superpackets: Batch): number {
     if (superpackets.verdict[i] !== Verdict.pass) continue;
     superpackets.slot[i] = -1;
     const verdict = route(lanes, superpackets, i);
-    if (verdict !== Verdict.pass) decide(lanes, superpackets, i, verdict);
+    if (verdict !== Verdict.pass) decideSuperpacket(lanes, superpackets, i, verdict);
     else passing++;
   }
   return passing;

@@ -10,7 +10,7 @@ import { type Batch, Flag, HEADER, Kind, Verdict } from '../batch.ts';
 import { cutOf, innerPackets } from '../inner-packets.ts';
 import { SlotFlag } from '../layout.ts';
 import { aeadSeal, TAG_LENGTH } from './aead.ts';
-import { count, decide, isOnline, isSuperseded, type ReferenceLanes, slotOf } from './lanes.ts';
+import { count, decideSuperpacket, isOnline, isSuperseded, type ReferenceLanes, slotOf } from './lanes.ts';
 import { LIGHTWAY_HEADER, Lightway } from './lightway.ts';
 import type { ReferenceBatch } from './memory.ts';
 import { RECORD_HEADER, sealRecord } from './records.ts';
@@ -89,11 +89,11 @@ function takeable(
     const job = plan(lanes, superpackets, i);
     const need = typeof job === 'number' ? undefined : needOf(lanes, superpackets, job, maxSegments);
     if (typeof job === 'number' || need === undefined) {
-      decide(lanes, superpackets, i, typeof job === 'number' ? job : Verdict.tooLarge);
+      decideSuperpacket(lanes, superpackets, i, typeof job === 'number' ? job : Verdict.tooLarge);
       continue;
     }
     if (need.entries > trains.capacity || need.bytes > trains.memory.totalBytes / 2) {
-      decide(lanes, superpackets, i, Verdict.tooLarge);
+      decideSuperpacket(lanes, superpackets, i, Verdict.tooLarge);
       continue;
     }
     if (need.entries > entries || need.bytes > room) break;
@@ -210,7 +210,7 @@ function sealTrain(lanes: ReferenceLanes, trains: ReferenceBatch, train: Train):
   });
   const entry = trains.header[HEADER.count];
   if (!trains.memory.put(slot, path.kind === 'stream' ? 1 : 0, table.fields.remote.view(slot), sealed))
-    return count(lanes, Verdict.noBlock); // larger than a block
+    return count(lanes, Verdict.noBlock, packets.length); // larger than a block
   trains.segmentSize[entry] = packets.length > 1 && path.kind !== 'stream' ? size : 0;
   trains.counter[entry] = first;
   trains.epoch[entry] = path.kind === 'record' ? path.secret.epoch : 0;
