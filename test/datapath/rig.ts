@@ -111,6 +111,13 @@ export class Socket {
     this.#flush();
   }
 
+  /** Datagrams of one length, in one train. */
+  sendTrain(to: Uint8Array, datagrams: readonly Uint8Array[]): void {
+    addon.put(this.#out.handle, -1, 0, to, Buffer.concat(datagrams));
+    this.#out.batch.segmentSize[0] = datagrams[0].length;
+    this.#flush();
+  }
+
   /** What has come since the last call. */
   receive(): Uint8Array[] {
     const all = this.#spare;
@@ -250,6 +257,8 @@ export interface RigOptions {
   readonly steered?: boolean;
   /** Queues of the TUN device: fewer than shards when it was there before. */
   readonly queues?: number;
+  /** Of each ring between shards. */
+  readonly handoverBytes?: number;
   readonly aead?: ShardAead;
   readonly slots?: number;
   readonly keyUpdateInterval?: Micros;
@@ -296,7 +305,7 @@ export class Rig {
 
   constructor(options: RigOptions) {
     this.#options = options;
-    const { shards, steered = true, queues = shards, slots = 64 } = options;
+    const { shards, steered = true, queues = shards, slots = 64, handoverBytes = 4 << 20 } = options;
     const { sockets, address } = openGroup(shards, steered);
     this.#sockets = sockets;
     const entries = FEWEST_ENTRIES;
@@ -306,7 +315,7 @@ export class Rig {
     this.memory = createMemory(slots);
     this.table = new SessionTable(addon.openTable(this.memory).public, slots);
     this.#index = addon.createIndex(slots);
-    this.#handover = shards > 1 ? addon.createHandover(shards, 4 << 20) : undefined;
+    this.#handover = shards > 1 ? addon.createHandover(shards, handoverBytes) : undefined;
     this.inside = new Inside(queues, steered && queues > 1);
     this.start();
   }
@@ -733,6 +742,10 @@ export class RigClient {
 
   send(datagrams: readonly Uint8Array[]): void {
     this.socket.send(this.#rig.address, datagrams);
+  }
+
+  sendTrain(datagrams: readonly Uint8Array[]): void {
+    this.socket.sendTrain(this.#rig.address, datagrams);
   }
 
   /** Continues from another port of the same host, or of another. */

@@ -103,6 +103,24 @@ describe.skipIf(refusal !== undefined).each(flavours())('two shards over %s with
     expect(counted).toEqual({ elsewhere: takenOver, handedOver: takenOver });
   });
 
+  it('count every datagram of the trains that the other one has no room for', () => {
+    const rig = start({ io, aead, shards: 2, steered: false, handoverBytes: 8_192 });
+    const client = rig.connect(2);
+    rig.inside.receive();
+    let delivered = 0;
+    const hosts = Array.from({ length: 20 }, (_, i) => 3 + i); // the kernel brings each to either shard: not all to the right one
+    const { handoverFull } = rig.counted(() => {
+      for (const host of hosts) {
+        client.move(host);
+        for (let train = 0; train < 4; train++) client.sendTrain(upTo(20).map((i) => client.lane(up(i))));
+        rig.settle();
+        delivered += numbersOf(rig.inside.receive()).length;
+      }
+    });
+    expect(handoverFull).toBeGreaterThan(0);
+    expect(delivered + handoverFull).toBe(hosts.length * 80);
+  });
+
   it('hand over what a client that moved sends, until and after its new address is known', () => {
     const rig = start({ io, aead, shards: 2, steered: false });
     const client = rig.connect(2);
