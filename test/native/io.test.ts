@@ -1,4 +1,5 @@
 /** The port tests once more, for the build with sanitizers: this folder runs under it (bin/test-native.sh). */
+import '../io/doors.test.ts';
 import '../io/handover.test.ts';
 import '../io/kernel.test.ts';
 import '../io/memory.test.ts';
