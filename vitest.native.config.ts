@@ -7,6 +7,7 @@ export default defineConfig({
       'test/native/**/*.test.ts',
       'test/wycheproof/groups.test.ts',
       'test/datapath/pass.test.ts',
+      'test/datapath/trains.test.ts',
       'test/datapath/pings.test.ts',
     ],
     pool: 'forks',
