@@ -1,7 +1,9 @@
 /**
  * What an established session carries while somebody floods the server's port, against the same flood aimed at the port beside it, in rounds
- * that take turns: spoofed first ClientHellos, garbage, replays and forged packets, each as fast as one core can send. Needs root.
- * Every datagram that reached the port must be in a counter. At the end, how many strangers can log in meanwhile.
+ * that take turns: spoofed first ClientHellos, garbage, replays and forged packets, plaintext from the session's own address, and ids that nobody has,
+ * each as fast as one core can send. Needs root. At the end, how many strangers can log in meanwhile.
+ * Every datagram that reached the port must be in a counter, and is looked for there: those that the kernel says it gave to sockets, or dropped at them,
+ * among what the shards have read, or know to be dropped; and those that were read among entries of lanes.open, rejects and drops.
  *
  * Replays and forged packets of both kinds come a second time where the server's outside device joins what comes into trains (GRO) for 20 µs, as network
  * cards do by themselves and veth does not. Only what has a checksum, one length and an IP identification that does not jump is joined: that is the
@@ -34,6 +36,8 @@ const KINDS = process.env.RINGWAY_BENCH_ATTACKS?.split(',').filter((each) => eac
   'replay',
   'forged',
   'near',
+  'plain',
+  'unknown',
 ];
 const WITH_LOGINS = process.env.RINGWAY_BENCH_ATTACKS?.includes('logins') ?? true;
 const DEVICES = process.env.RINGWAY_BENCH_GRO?.split(',') ?? ['off', 'on'];
@@ -41,6 +45,10 @@ const ROUNDS = Number(process.env.RINGWAY_BENCH_ROUNDS ?? 7);
 /** Attacks from one address, which GRO may join. */
 const FROM_ONE = ['replay', 'forged', 'near'];
 const STORM = fileURLToPath(new URL('storm.ts', import.meta.url));
+/** What may be under way while counters are read, shard by shard; and of a hundred what may not be found. */
+const [UNDER_WAY, PERCENT] = [4_096, 0.1];
+/** What is dropped at the sockets, as the shards know. */
+const AT_SOCKETS = ['socketDrops', 'filtered', 'garbage', 'handshakeDrops', 'strangerDrops'];
 /** Clients that log in during a flood, one every tenth of a second, and how long they try. */
 const [LOGINS, PATIENCE] = [20, 10];
 
@@ -72,17 +80,52 @@ interface Figures {
     readonly verdicts: Record<string, number>;
     readonly control: Record<string, number>;
     readonly port: Record<string, number>;
+    readonly stages: readonly { stage: string; entries: number; drops: Record<string, number> }[];
   }[];
 }
 
-async function countersOf(lab: Lab): Promise<Record<string, number>> {
+interface Counted {
+  readonly counters: Record<string, number>;
+  /** Trains that sockets were given, or that were dropped there: as the kernel counts them, and as the shards do. */
+  readonly delivered: number;
+  readonly known: number;
+  /** Datagrams that shards have read, and what became of them. */
+  readonly read: number;
+  readonly ended: number;
+}
+
+const total = (counts: Record<string, number>) => Object.values(counts).reduce((sum, by) => sum + by, 0);
+
+async function countersOf(lab: Lab): Promise<Counted> {
   const text = await lab.server.run(RINGWAY, 'status', '--json', '--state', stateFolder(lab, 'server'));
-  const sum: Record<string, number> = {};
+  const kernel = await lab.server.run('cat', '/proc/net/snmp');
+  const [names, values] = kernel.split('\n').filter((line) => line.startsWith('Udp:'));
+  const ofKernel = (name: string) => Number(values.split(' ')[names.split(' ').indexOf(name)]);
+  const counters: Record<string, number> = {};
+  let [known, read, ended] = [0, 0, 0];
   // what a port drops is among the verdicts, too
-  for (const { port, control, verdicts } of (JSON.parse(text) as Figures[]).flatMap(({ shards }) => shards))
+  for (const { port, control, verdicts, stages } of (JSON.parse(text) as Figures[]).flatMap(({ shards }) => shards)) {
     for (const [name, by] of Object.entries({ ...port, ...control, ...verdicts }))
-      if (typeof by === 'number') sum[name] = (sum[name] ?? 0) + by;
-  return sum;
+      if (typeof by === 'number') counters[name] = (counters[name] ?? 0) + by;
+    read += port.udpDatagramsIn;
+    known += port.udpTrainsIn + AT_SOCKETS.reduce((sum, name) => sum + (port[name] ?? 0), 0);
+    ended += verdicts.reject + (port.truncated ?? 0);
+    for (const { stage, entries, drops } of stages) if (stage === 'lanes.open') ended += entries + total(drops);
+  }
+  return { counters, delivered: ofKernel('InDatagrams') + ofKernel('InErrors'), known, read, ended };
+}
+
+/** @throws Error when something is in no counter, or in more than one */
+function checkSum(kind: string, before: Counted, after: Counted): void {
+  const check = (what: string, from: number, found: number) => {
+    console.log(`  ${what}: ${from}, found in the counters: ${found}`);
+    const missing = from - found;
+    if (Math.abs(missing) <= UNDER_WAY + (from * PERCENT) / 100) return;
+    const where = missing > 0 ? 'no counter' : 'more than one';
+    throw new Error(`under ${kind}, of ${from} ${what} ${Math.abs(missing)} are in ${where}`);
+  };
+  check('trains brought to the sockets', after.delivered - before.delivered, after.known - before.known);
+  check('datagrams read', after.read - before.read, after.ended - before.ended);
 }
 
 export async function bench(quick: boolean): Promise<void> {
@@ -143,11 +186,11 @@ export async function bench(quick: boolean): Promise<void> {
       const where = FROM_ONE.includes(kind) ? `, gro ${device}` : '';
       show(`Under ${kind}${where}, ${(perSecond / 1e3).toFixed(0)} thousand a second`, 'Mbit/s', results, rounds);
       const after = await countersOf(lab);
-      const changed = Object.keys(after).filter((name) => after[name] !== (before[name] ?? 0));
+      const by = (name: string) => after.counters[name] - (before.counters[name] ?? 0);
+      const changed = Object.keys(after.counters).filter((name) => by(name) !== 0);
       const aimed = floods.filter((_, i) => i % 2 === 1).reduce((sum, each) => sum + each, 0);
-      console.log(
-        `  ${aimed} aimed at us; ${changed.map((name) => `${name} ${after[name] - (before[name] ?? 0)}`).join(', ')}`,
-      );
+      console.log(`  ${aimed} aimed at us; ${changed.map((name) => `${name} ${by(name)}`).join(', ')}`);
+      checkSum(kind, before, after);
     }
     await lab.server.run('ethtool', '-K', 's0', 'gro', 'off');
     for (const aim of !WITH_LOGINS ? [] : quick ? [PORT_NUMBER] : [PORT_NUMBER + 1, PORT_NUMBER]) {

@@ -7,6 +7,8 @@
 // replay    datagrams that were seen to leave through DEVICE for PORT, once more, from the address they came from
 // forged    the same, with a number 2^24 further and other bytes behind it: who does so has seen the session, and does not follow it
 // near      the same, 2^21 further, which is a number that might be the next one
+// plain     handshake records in plaintext behind the header of such datagrams, from the address they came from; every other one is a ClientHello
+// unknown   Expresslane packets of 100 bytes with random ids, from random addresses
 //
 // They go to ADDRESS and AIM, which is PORT or one beside it. SUMS 0: without a checksum, of the lengths that come; a device that joins what comes into
 // trains (GRO) leaves those alone. SUMS 1: with one, of one length, and one IP identification with DF, so that it can. Prints how many left.
@@ -58,6 +60,19 @@ static void sum_up(uint8_t* packet, size_t length) {
   put16(udp + 6, folded ? folded : 0xffff);
 }
 
+// A handshake message of a type, 1 for ClientHello, in a record without protection (RFC 9147 §4) behind a Lightway header. @returns bytes of the whole packet
+static size_t write_plain(uint8_t* packet, uint8_t type) {
+  static const uint8_t record[] = {22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 80};
+  uint8_t* body = packet + headers + lightway;
+  packet[headers + 5] = 0;  // not by the Expresslane
+  memcpy(body, record, sizeof record);
+  memset(body + sizeof record, 0, 80);
+  body[sizeof record] = type;
+  const size_t length = headers + lightway + sizeof record + 80;
+  put16(packet + 24, length - 20);
+  return length;
+}
+
 // IP and UDP header; the kernel fills in lengths and checksum of IP.
 static void write_headers(uint8_t* packet, size_t payload, uint32_t source, uint16_t from, uint32_t destination, uint16_t aim) {
   memset(packet, 0, headers);
@@ -94,7 +109,8 @@ int main(int argc, char** argv) {
   const uint16_t port = atoi(argv[4]), aim = atoi(argv[5]);
   const double seconds = atof(argv[6]);
   const int sums = atoi(argv[7]);
-  const int spoofed = !strcmp(kind, "hello") || !strcmp(kind, "garbage"), near = !strcmp(kind, "near"), forged = near || !strcmp(kind, "forged");
+  const int unknown = !strcmp(kind, "unknown"), plain = !strcmp(kind, "plain");
+  const int spoofed = !strcmp(kind, "hello") || !strcmp(kind, "garbage") || unknown, near = !strcmp(kind, "near"), forged = near || !strcmp(kind, "forged");
   static uint8_t packets[kept][most], out[vector][most];
   size_t lengths[kept];
   int count = 1;
@@ -123,12 +139,18 @@ int main(int argc, char** argv) {
   for (const double end = now() + seconds; now() < end;) {
     for (int i = 0; i < vector; i++) {
       const int which = (int)(next_random() % count);
-      const size_t length = lengths[which];
+      size_t length = lengths[which];
       memcpy(out[i], packets[which], length);
+      if (plain) length = write_plain(out[i], 1 + (i & 1));
       if (spoofed) {
         const uint64_t random = next_random();
         write_headers(out[i], length - headers, htonl(0xc6120000 | (random & 0x1ffff)), 1024 + (random >> 20 & 0x7fff), address, aim);
         for (size_t at = headers; kind[0] == 'g' && at + 8 <= length; at += 8) memcpy(out[i] + at, (uint64_t[]){next_random()}, 8);
+        if (unknown) {
+          static const uint8_t header[] = {0x48, 0x65, 1, 3, 0, 1, 0, 0};
+          memcpy(out[i] + headers, header, sizeof header);
+          memcpy(out[i] + headers + sizeof header, (uint64_t[]){next_random()}, 8);
+        }
       } else {
         put16(out[i] + 22, aim), put16(out[i] + 26, 0);
         if (forged) {
