@@ -126,7 +126,7 @@ function* udp(addon: Addon): Generator<Finding> {
     });
     yield tried('socket filter', FILTER, () => {
       closing.push(addon.filterUdp([socket.descriptor], [], FILTER_ENTRIES).map);
-      return 'replays and garbage are dropped at the socket (eBPF)';
+      return 'replays, garbage and numbers far ahead are dropped at the socket (eBPF)';
     });
     yield tried('io_uring', RING, () => {
       const { handle: arena } = addon.createArena(UDP_BLOCK, 8);
@@ -151,7 +151,8 @@ function namespaces(): Finding {
 }
 
 const STEERING = 'packets are handed over between shards instead; give CAP_BPF or run as root';
-const FILTER = 'shards read and refuse replays and garbage themselves, at 1 to 2 µs each; give CAP_BPF or run as root';
+const FILTER =
+  'shards read and refuse replays, garbage and numbers far ahead themselves, at 1 to 2 µs each; give CAP_BPF or run as root';
 const RING =
   'epoll is used instead; needs Linux 6.0, sysctl kernel.io_uring_disabled=0, and a container that allows it';
 

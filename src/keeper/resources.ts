@@ -218,15 +218,17 @@ class Opened {
     return { map: steered.map, entries };
   }
 
-  /** The programs that drop replays and garbage at the sockets. Where the kernel refuses them, shards read and refuse what comes. */
+  /** The programs that drop replays, garbage and numbers far ahead at the sockets. Where the kernel refuses them, shards read and refuse what comes. */
   filter(
     config: ServerConfig,
     udp: readonly number[],
     doors: readonly number[],
   ): { map: number; entries: number } | null {
     const entries = filterEntries(config.sessions, udp.length);
-    const filtered = this.#try('filter sockets', 'a flood of replays or garbage costs the shards more', () =>
-      this.#kernel.filterUdp(udp, doors.slice(udp.length), entries),
+    const filtered = this.#try(
+      'filter sockets',
+      'a flood of replays, garbage or numbers far ahead costs the shards more',
+      () => this.#kernel.filterUdp(udp, doors.slice(udp.length), entries),
     );
     if (!filtered) return null;
     this.#descriptors.push(filtered.map);
