@@ -219,12 +219,12 @@ export interface Addon {
   laneReceiveValid(lanes: LanesHandle, slot: number): boolean;
 
   // ---- native/nodes: the pipeline (rules in docs/contracts.md); each reads its input batch's header.count ---------------------------------------------
-  /** lanes.open, first half: which session each train belongs to. Known outside address → its slot; else id → slot with Flag.floating; EMPTY id from a stranger → divert; else reject. Slots of other shards → elsewhere. @returns trains still passing */
+  /** lanes.open, first half: which session each train belongs to. Known outside address → its slot; else id → slot with Flag.floating; EMPTY id from a stranger → divert; else reject, or unknownId beyond limits.rejects. Slots of other shards → elsewhere. @returns trains still passing */
   locate(lanes: LanesHandle, trains: BatchHandle): number;
   /**
    * lanes.open: fills `packets` (same arena, cleared by the caller) with one entry per inner packet or diverted record, opened in place; stops when `packets` is full (header.consumed of
    * `trains` = trains consumed; call again). Expresslane: preview, open (current, then previous key), commit; DTLS: number decryption, window, open,
-   * padding; application records that are exactly one Data frame pass as packets, all others divert with their content type; epoch 0 and 2 and anything of a slot not linkUp/online diverts raw (Kind.raw, whole datagram after the Lightway header).
+   * padding; application records that are exactly one Data frame pass as packets, all others divert with their content type; epoch 0 and 2 of a slot in linkUp, some ClientHellos of one that is online, and anything of a slot not linkUp/online divert raw (Kind.raw, whole datagram after the Lightway header).
    * mode other than 'off': what coalesce would join may be one entry already (docs/contracts.md, assembled entries).
    * Diverted trains (locate) divert raw too. Adds Flag.floating / newId to entries that authenticated. Updates windows, statistics, lastOutside. @returns entries diverted
    */

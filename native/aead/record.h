@@ -59,6 +59,19 @@ inline RecordShape look_at_record(std::span<const uint8_t> bytes) {
   return shape;
 }
 
+// Bytes of a record in plaintext (RFC 9147 §4: `type | version u16 | epoch u16 | number u48 | length u16`); 0 when it does not end within `bytes`.
+inline constexpr size_t plaintext_header = 13;
+inline size_t plaintext_bytes(std::span<const uint8_t> bytes) {
+  if (bytes.size() < plaintext_header) return 0;
+  const size_t length = plaintext_header + load16(&bytes[plaintext_header - 2]);
+  return length <= bytes.size() ? length : 0;
+}
+
+// Whether a datagram begins with a ClientHello, or a piece of one, as isClientHello() of src/dtls/records.ts has it.
+inline bool is_client_hello(std::span<const uint8_t> bytes) {
+  return bytes.size() > plaintext_header && bytes[0] == content_type::handshake && bytes[3] == 0 && bytes[4] == 0 && bytes[plaintext_header] == 1;
+}
+
 // The number closest to `expected` that ends with `low` (RFC 9147 §4.2.2; contracts.md says how ties fall). May exceed max_record_number.
 inline uint64_t reconstruct(uint64_t expected, uint32_t low, uint8_t bytes) {
   const uint64_t size = uint64_t{1} << (8 * bytes), half = size / 2;

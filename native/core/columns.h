@@ -12,16 +12,16 @@ enum : uint8_t {
   pass, divert, elsewhere, handed_over, reject, held, answered,
   too_short, bad_magic, bad_version, version_mismatch, rejected_id, not_online, replayed, forged, no_key, malformed, not_ipv4,
   bad_inner_checksum, no_route, too_large, bad_gso, superseded, handover_full, no_block, send_failed, tun_refused, overload,
-  truncated, pacer_full,
+  truncated, pacer_full, unprotected, unknown_id,
 };
 inline constexpr uint8_t first_drop = too_short;
 inline constexpr std::array names{
   "pass", "divert", "elsewhere", "handedOver", "reject", "held", "answered",
   "tooShort", "badMagic", "badVersion", "versionMismatch", "rejectedId", "notOnline", "replayed", "forged", "noKey", "malformed", "notIpv4",
   "badInnerChecksum", "noRoute", "tooLarge", "badGso", "superseded", "handoverFull", "noBlock", "sendFailed", "tunRefused", "overload",
-  "truncated", "pacerFull",
+  "truncated", "pacerFull", "unprotected", "unknownId",
 };
-static_assert(names.size() == pacer_full + 1);
+static_assert(names.size() == unknown_id + 1);
 }  // namespace verdict
 
 namespace flag {

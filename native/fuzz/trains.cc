@@ -167,6 +167,7 @@ void Uplink::run(Input& input, bool orderly) {
   Lanes& lanes = *world().lanes;
   world().reset(input);
   lanes.limits[limit::strangers] = input.one_in(3) ? input.below(3) : limit::none;
+  lanes.limits[limit::rejects] = input.one_in(3) ? input.below(3) : limit::none;
   add_trains(input);
   const auto opening = static_cast<nodes::Joining>(input.below(4));
   const auto lock = [&] {  // superpackets are assembled in blocks that are free

@@ -25,12 +25,12 @@ int32_t named(const Lanes& lanes, int32_t known, std::span<const uint8_t> datagr
   return other < 0 ? known : other;
 }
 
-// Strangers have a limit, as each may cost a cookie.
-bool takes_stranger(Lanes& lanes, uint32_t datagrams) {
-  uint32_t& left = lanes.limits[limit::strangers];
+// Strangers have a limit, as each may cost a cookie, and so have answers to unknown ids.
+bool takes(Lanes& lanes, uint32_t which, uint32_t some) {
+  uint32_t& left = lanes.limits[which];
   if (left == limit::none) return true;
-  if (left < datagrams) return false;
-  left -= datagrams;
+  if (left < some) return false;
+  left -= some;
   return true;
 }
 
@@ -79,12 +79,12 @@ uint32_t locate(Lanes& lanes, Batch& trains) {
       }
       const uint8_t* id = first.data() + lightway::id;
       if (load_native<uint64_t>(id) == lightway::empty_id) {
-        lanes.judge(trains, i, takes_stranger(lanes, datagrams) ? verdict::divert : verdict::overload, datagrams);
+        lanes.judge(trains, i, takes(lanes, limit::strangers, datagrams) ? verdict::divert : verdict::overload, datagrams);
         continue;
       }
       slot = living(lanes, Index::Kind::id, id);
       if (slot < 0) {
-        lanes.judge(trains, i, verdict::reject, datagrams);
+        lanes.judge(trains, i, takes(lanes, limit::rejects, 1) ? verdict::reject : verdict::unknown_id, datagrams);
         continue;
       }
       trains.flags[i] |= flag::floating;
@@ -101,6 +101,11 @@ uint32_t locate(Lanes& lanes, Batch& trains) {
     passing++;
   }
   return passing;
+}
+
+bool leaves_any(const Batch& trains) {
+  return std::any_of(trains.verdict, trains.verdict + trains.count(),
+                     [](uint8_t each) { return each == verdict::divert || each == verdict::elsewhere || each == verdict::reject; });
 }
 
 }  // namespace ringway::nodes

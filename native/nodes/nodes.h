@@ -14,6 +14,8 @@ inline bool joins_tcp(Joining joining) { return joining == Joining::all || joini
 inline bool joins_udp(Joining joining) { return joining == Joining::all || joining == Joining::udp; }
 
 uint32_t locate(Lanes& lanes, Batch& trains);
+// After locate: is there a train that session.control or the handover has to see? All others pass, or are counted.
+bool leaves_any(const Batch& trains);
 // Joining::off: every packet is an entry.
 uint32_t open(Lanes& lanes, Batch& trains, Batch& packets, double now, Joining joining);
 uint32_t admit(Lanes& lanes, Batch& packets, double now);

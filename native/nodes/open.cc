@@ -154,36 +154,51 @@ bool Opener::take_records(std::span<uint8_t> body) {
   return true;
 }
 
-// Whatever is not one record.
+// Whatever is not one record. Of a session that is Online nothing is left to session.control but ClientHellos, some of them: what else is in plaintext, or of an
+// epoch without keys, is of no use to it.
 bool Opener::take_several_records(std::span<uint8_t> body) {
+  const bool online = slot_->state == slot_state::online;
+  if (online && begins_anew(body)) {
+    if (lanes_.hears_hello(static_cast<uint32_t>(number_), now_)) divert_raw(body.data(), body.size());
+    else lanes_.count(verdict::overload);
+    return true;
+  }
   RecordShape shapes[max_records];
-  uint32_t records = 0;
-  bool rest_malformed = false;
-  for (std::span<uint8_t> rest = body; !rest.empty(); rest = rest.subspan(shapes[records - 1].total())) {
-    if (records == max_records) {
-      rest_malformed = true;
+  uint8_t* starts[max_records];
+  uint32_t records = 0, walked = 0;
+  uint8_t wrong = verdict::pass;  // with what is not opened: the first thing
+  const auto note = [&wrong](uint8_t verdict) { wrong = wrong == verdict::pass ? verdict : wrong; };
+  for (std::span<uint8_t> rest = body; !rest.empty(); walked++) {
+    const RecordShape shape = walked < max_records ? look_at_record(rest) : RecordShape{RecordShape::Is::malformed, 0, 0, 0, 0};
+    size_t length = shape.total();
+    const bool plain = shape.is == RecordShape::Is::plain;
+    if (plain || (shape.number_bytes != 0 && slot_->receive_epochs[shape.epoch_bits] == 0)) {
+      if (!online) {
+        divert_raw(body.data(), body.size());
+        return true;
+      }
+      note(plain ? verdict::unprotected : verdict::no_key);
+      if (plain) length = plaintext_bytes(rest);
+      if (length == 0 || shape.is == RecordShape::Is::malformed) break;
+    } else if (shape.is == RecordShape::Is::malformed) {
+      note(verdict::malformed);
       break;
+    } else {
+      starts[records] = rest.data();
+      shapes[records++] = shape;
     }
-    const RecordShape shape = look_at_record(rest);
-    const bool unknown = shape.is == RecordShape::Is::plain || (shape.number_bytes != 0 && slot_->receive_epochs[shape.epoch_bits] == 0);
-    if (unknown) {
-      divert_raw(body.data(), body.size());
-      return true;
-    }
-    if (shape.is == RecordShape::Is::malformed) {
-      rest_malformed = true;
-      break;
-    }
-    shapes[records++] = shape;
+    rest = rest.subspan(length);
   }
   if (!has_room(records)) return false;
-  uint8_t* record = body.data();
-  for (uint32_t i = 0; i < records; i++) {
-    take_one_record(record, shapes[i]);
-    record += shapes[i].total();
-  }
-  if (rest_malformed) lanes_.count(verdict::malformed);
+  for (uint32_t i = 0; i < records; i++) take_one_record(starts[i], shapes[i]);
+  if (wrong != verdict::pass) lanes_.count(wrong);
   return true;
+}
+
+// Does a client begin anew, from the address of the session it had?
+bool Opener::begins_anew(std::span<const uint8_t> body) const {
+  if ((slot_->flags & slot_flag::client) != 0 || (flags_ & flag::floating) != 0) return false;
+  return is_client_hello(body);
 }
 
 void Opener::take_one_record(uint8_t* record, RecordShape shape) {

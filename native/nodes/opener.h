@@ -31,6 +31,7 @@ class Opener {
   void take_expresslane(std::span<uint8_t> datagram);
   bool take_records(std::span<uint8_t> body);
   bool take_several_records(std::span<uint8_t> body);
+  bool begins_anew(std::span<const uint8_t> body) const;
   void take_one_record(uint8_t* record, RecordShape shape);
   void divert_raw(const uint8_t* bytes, size_t length);
 

@@ -175,7 +175,7 @@ Pass::Next Pass::uplink(double now, uint32_t limit) {
   stages_.begun();
   const bool all = nodes::locate(*lanes, *trains) == count;
   see(*trains, count, now);
-  if (!all) return Next::located;
+  if (!all && nodes::leaves_any(*trains)) return Next::located;
   while (trains->header->consumed < count) {
     packets->clear();
     nodes::open(*lanes, *trains, *packets, now, how);

@@ -20,7 +20,7 @@ class Pass final : public Port::Sleeper {
   // src/datapath/pass.ts has the same.
   enum class Next : uint32_t {
     done,         // the vector is through
-    located,      // uplink: not all trains pass; they have not been opened
+    located,      // uplink: a train is diverted, to be rejected, or another shard's; none has been opened
     control,      // uplink: session.control has entries to look at, or answers were refused by the socket; trains may be left to be opened
     looked_up,    // downlink: not all superpackets pass; they have not been sealed
     transmitted,  // downlink: streams, or refused sends, are among what was to leave; superpackets may be left to be sealed

@@ -82,7 +82,7 @@ std::shared_ptr<Lanes> Lanes::create(const Options& options) {
   if (!lanes->aead || !lanes->counters_memory || !lanes->limits_memory) return nullptr;
   lanes->counters = reinterpret_cast<uint64_t*>(lanes->counters_memory->data());
   lanes->limits = reinterpret_cast<uint32_t*>(lanes->limits_memory->data());
-  lanes->limits[limit::strangers] = lanes->limits[limit::rate] = limit::none;
+  lanes->limits[limit::strangers] = lanes->limits[limit::rate] = lanes->limits[limit::rejects] = limit::none;
   lanes->arrivals = reinterpret_cast<Arrival*>(lanes->limits + limit::words);
   lanes->tail.resize(lanes->table->count());
   lanes->keys = std::make_unique<KeyCache>(*lanes->aead);

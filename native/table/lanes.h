@@ -115,8 +115,9 @@ struct Guess {
 
 // The words of Lanes::limits, and the value that means: as many as come.
 namespace limit {
-inline constexpr uint32_t strangers = 0, interval = 1, tick = 2, rate = 3, words = 16;
+inline constexpr uint32_t strangers = 0, interval = 1, tick = 2, rate = 3, rejects = 4, words = 16;
 inline constexpr uint32_t pail_bytes = 2 * 65'536;
+inline constexpr uint32_t hello_every = 200, hello_burst = 16;  // of an Online session: milliseconds, and how many at once
 inline constexpr uint32_t none = UINT32_MAX;
 }  // namespace limit
 
@@ -143,6 +144,17 @@ class Lanes final : public Shards {
   }
   void count(uint8_t verdict) { counters[verdict]++; }
 
+  // May session.control hear a ClientHello for this slot, whose session is Online?
+  bool hears_hello(uint32_t slot, double now) {
+    const auto tick = static_cast<uint32_t>(static_cast<uint64_t>(now / 1'000));
+    uint32_t& due = arrivals[slot].hello_due;
+    uint32_t ahead = due - tick;  // modulo 2^32
+    if (ahead > limit::hello_every * limit::hello_burst) ahead = 0;  // it lies in the past
+    if (ahead > limit::hello_every * (limit::hello_burst - 1)) return false;
+    due = tick + ahead + limit::hello_every;
+    return true;
+  }
+
   // Numbers that must never repeat: the first of `count` fresh ones.
   static uint64_t claim_lane(PublicSlot& slot, uint32_t count) { return std::atomic_ref(slot.lane_send_counter).fetch_add(count, std::memory_order_acq_rel) + 1; }
   static uint64_t claim_record(PublicSlot& slot, uint16_t epoch, uint32_t count) {
@@ -163,6 +175,7 @@ class Lanes final : public Shards {
   struct Arrival {
     uint32_t interval, bytes;  // what came in the interval
     uint32_t tick, pail;       // the pail leaks limit::rate a tick; what would make it overflow is dropped
+    uint32_t hello_due;        // when, in ticks, as many hellos were due as have been heard
   };
   Arrival* arrivals;  // per slot
   Coalescer coalescer;

@@ -190,7 +190,7 @@ napi_value create_lanes(napi_env env, napi_callback_info info) {
   const napi_value buffer = to_array_buffer(env, lanes->counters_memory, verdict::names.size() * sizeof(uint64_t));
   napi_value counters = nullptr;
   if (!buffer || napi_create_typedarray(env, napi_biguint64_array, verdict::names.size(), buffer, 0, &counters) != napi_ok) return nullptr;
-  const size_t arrivals_words = 4 * size_t{lanes->table->count()};
+  const size_t arrivals_words = sizeof(Lanes::Arrival) / sizeof(uint32_t) * lanes->table->count();
   const napi_value limits_buffer = to_array_buffer(env, lanes->limits_memory, (limit::words + arrivals_words) * sizeof(uint32_t));
   napi_value limits = nullptr, arrivals = nullptr;
   if (!limits_buffer || napi_create_typedarray(env, napi_uint32_array, limit::words, limits_buffer, 0, &limits) != napi_ok ||

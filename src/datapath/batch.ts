@@ -115,6 +115,8 @@ export const VERDICTS = [
   'overload',
   'truncated',
   'pacerFull', // its session has too much waiting at the pacer already
+  'unprotected', // plaintext for a session that is Online
+  'unknownId', // unknown session, and the answers of this second are used up
 ] as const;
 
 export type VerdictName = (typeof VERDICTS)[number];

@@ -5,12 +5,11 @@ export interface ControlCounters {
   unknownSlot: number;
   wrongAddress: number;
   rejectsSent: number;
-  rejectsHeld: number;
   /** Keepalives, and probes of the path, that the addon has answered. */
   pings: number;
   floats: number;
   idMismatch: number;
-  /** Plaintext for established sessions, not heard because strangers had used up their share; and what found too much waiting before it. */
+  /** ClientHellos from addresses of established sessions, not heard because strangers had used up their share; and what found too much waiting before it. */
   overload: number;
   outputLost: number;
   /** Packets for a peer over TCP that does not read. */
@@ -28,7 +27,6 @@ export function createControlCounters(): ControlCounters {
     unknownSlot: 0,
     wrongAddress: 0,
     rejectsSent: 0,
-    rejectsHeld: 0,
     pings: 0,
     floats: 0,
     idMismatch: 0,

@@ -1,6 +1,6 @@
 /**
  * What nobody has proved has a share of a shard's time, so that floods cannot starve packets, nor packets those who want to log in: datagrams
- * without a session, and plaintext for sessions that are established. Opened records always get through, and so do handshakes under way, which
+ * without a session, and hellos from the addresses of those established. Opened records always get through, and so do handshakes under way, which
  * a cookie has let in. Where strangers have a door of their own (doors.ts), first ClientHellos have a smaller share for themselves.
  *
  * It holds whether or not the shard looks busy: where a flood and a shard take turns on one CPU, the socket is found empty after every burst.

@@ -31,14 +31,17 @@ import { Unproven } from './unproven.ts';
 
 /** Control datagrams and packets that may wait for a block; a peer that makes more than fit loses them, counted. */
 const MAX_WAITING = 4_096;
-/** Among deadlines of slots: that of the looks. */
+/** Among deadlines of slots: that of the looks, and the end of a second of rejects. */
 const LOOKS = -1;
+const REJECTS = -2;
 /** Questions of one life of a shard, so many that all lives of an engine have their own numbers below 2^53. */
 const ASKS_PER_LIFE = 2 ** 44;
 
 export interface ControlOptions {
   readonly addon: Addon;
   readonly lanes: LanesHandle;
+  /** Of the lanes: what `locate` may let through. */
+  readonly limits: Uint32Array;
   readonly index: IndexHandle;
   readonly table: SessionTable;
   readonly pool: SlotPool;
@@ -91,7 +94,7 @@ export class Control implements ControlNode, PeerHost {
   #logins = 0;
   /** Entries of `trainsOut` that answer Pings. */
   #pongs = 0;
-  readonly #rejects = new Rejects(this.counters);
+  readonly #rejects: Rejects;
   role!: Role;
 
   constructor(options: ControlOptions) {
@@ -104,6 +107,7 @@ export class Control implements ControlNode, PeerHost {
     this.#report = options.report;
     this.#sendProbe = options.sendProbe;
     this.#cleared = options.cleared;
+    this.#rejects = new Rejects(this.counters, options.limits);
     this.strangers = options.doors ? new ControlShare(STRANGERS_SHARE) : this.handshakes;
     this.refusals = new Refusals(this.table, this.counters, this.#report);
     this.#unproven = new Unproven(this, this.#batches, this.#backlog);
@@ -126,7 +130,9 @@ export class Control implements ControlNode, PeerHost {
   /** Opened records first, then handshakes under way, then strangers. */
   vector(now: Micros): number {
     const { trainsIn, packets } = this.#batches;
-    let taken = this.#rejects.answer(now, trainsIn, this.transmitTo) + this.#answerPings();
+    const rejected = this.#rejects.answer(now, trainsIn, this.transmitTo);
+    if (rejected > 0) this.#deadlines.set(REJECTS, this.#rejects.deadline);
+    let taken = rejected + this.#answerPings();
     const { verdict, flags, slot, train } = packets;
     const count = packets.header[HEADER.wanted] > 0 ? packets.header[HEADER.count] : 0; // most vectors are bulk data alone
     let raw = 0;
@@ -213,6 +219,10 @@ export class Control implements ControlNode, PeerHost {
   #advanceOne(now: Micros): boolean {
     const slot = this.#deadlines.due(now);
     if (slot === undefined) return false;
+    if (slot === REJECTS) {
+      this.#rejects.refill();
+      return true;
+    }
     if (slot === LOOKS) {
       this.#looks.look(now, (peer) => this.#deadlines.set(peer.slot, now));
       this.#deadlines.set(LOOKS, this.#looks.deadline);

@@ -11,7 +11,7 @@ import type { CoalesceMode } from './nodes.ts';
 /** Where a pass has stopped. */
 export const PASS = {
   done: 0, // the vector is through
-  located: 1, // uplink: not all trains pass; they have not been opened
+  located: 1, // uplink: a train is diverted, to be rejected, or another shard's; none has been opened
   control: 2, // uplink: session.control has entries to look at, or answers were refused by the socket; trains may be left to be opened
   lookedUp: 3, // downlink: not all superpackets pass; they have not been sealed
   transmitted: 4, // downlink: streams, or refused sends, are among what was to leave; superpackets may be left to be sealed

@@ -157,6 +157,7 @@ export class Shard {
     this.control = new Control({
       addon,
       lanes: lanes.handle,
+      limits: lanes.limits,
       index: this.#index,
       table,
       pool: new SlotPool(table, shard, shards),
@@ -476,12 +477,17 @@ function createPath(
   addon: Addon,
   batches: Batches,
   lanes: ReturnType<Addon['createLanes']>,
-  options: Omit<NobleOptions, 'counters' | 'secret'>,
+  options: Omit<NobleOptions, 'counters' | 'secret' | 'limits'>,
   secret: ArrayBuffer | undefined,
 ): { nodes: Nodes; pacer: Pacer } {
   const { handle, counters } = lanes;
   if (secret)
-    return createNoblePath(addon, batches as Batches<ReferenceBatch>, { ...options, secret, counters }) as {
+    return createNoblePath(addon, batches as Batches<ReferenceBatch>, {
+      ...options,
+      secret,
+      counters,
+      limits: lanes,
+    }) as {
       nodes: Nodes;
       pacer: Pacer;
     };

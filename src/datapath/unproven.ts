@@ -106,7 +106,9 @@ export class Unproven {
     const again = isClientHello(content) ? this.#stranger(packets, i, content) : undefined;
     return (now) => {
       if (this.#control.peers.get(slot) !== peer) {
-        this.#control.counters.unknownSlot++; // it has ended meanwhile
+        // it has ended meanwhile: perhaps by the hello before, of which this is the next piece
+        if (again) this.#control.role.stranger(now, again);
+        else this.#control.counters.unknownSlot++;
         return;
       }
       if (again) this.#control.role.helloAgain(now, peer, again);

@@ -143,7 +143,8 @@ class Loader {
       if (message.type === 'task') this.#say({ type: 'task', id: message.id, task: message.task });
     };
     const pool = new SlotPool(table, 0, 1);
-    const shared = { addon, lanes: lanes.handle, index, table, pool, batches: this.#batches, report };
+    const { handle, limits } = lanes;
+    const shared = { addon, lanes: handle, limits, index, table, pool, batches: this.#batches, report };
     this.#control = new Control({ ...shared, generation: 1, doors: false });
     this.#clients = this.#createClients();
     this.#control.role = this.#clients;

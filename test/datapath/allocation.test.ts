@@ -8,8 +8,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DOOR_VECTOR } from '../../src/datapath/batches.ts';
 import { parseIpv4 } from '../../src/server/leases.ts';
 import { encodeFrame } from '../../src/wire/frames.ts';
+import { encodeHeader, VERSION_1_3 } from '../../src/wire/header.ts';
 import { backends, namespaceRefusal } from '../io/rig.ts';
-import { build, UDP } from '../packet/packets.ts';
+import { build, bytesOf, concat, UDP } from '../packet/packets.ts';
 import { CLIENT_INSIDE, NET_ADDRESS, numbered, Rig, RigClient, Socket } from './rig.ts';
 
 const refusal = namespaceRefusal();
@@ -17,11 +18,14 @@ if (refusal) console.warn(`skipped: ${refusal}`);
 
 /** At most, and on the average of a run (issue: allocation-free pipelines). */
 const BYTES_A_TURN = 200;
+/** At most for what is counted, and no more: plaintext from a session's own address, ids that nobody has. */
+const BYTES_A_DROP = 20;
 /** At most for a first ClientHello of a stranger: what a turn takes, shared by those that came together. */
 const BYTES_A_HELLO = 40;
 const HELLOS = 96_000;
 const HELLOS_AT_ONCE = 1_600;
 const WARM_TURNS = 12_000;
+const WARM_FLOODS = 100;
 const ROUNDS = 40;
 /** Packets of a round, each way: what fits the sockets and the device at once. */
 const UP = 400;
@@ -110,6 +114,58 @@ describe.skipIf(refusal !== undefined).each(backends())('the turns of a warm sha
     );
     expect(each).toBeLessThan(BYTES_A_TURN);
     expect(rig.counters().pings - before).toBeGreaterThanOrEqual(ROUNDS * UP);
+  }, 60_000);
+
+  /** Floods. @returns heap a datagram, with turns and all, in the median round, and in how many passes JavaScript had to go on */
+  function flooded(verdict: string, send: () => void): { each: number; stopped: number } {
+    const [shard] = rig.shards;
+    const { now } = rig;
+    const dropped = () => rig.counters()[verdict] ?? 0;
+    const flood = () => {
+      send();
+      for (let quiet = 0; quiet < 2; ) quiet = shard.turn(now, quiet === 0 ? 0 : QUIET_US) ? 0 : quiet + 1;
+    };
+    for (let i = 0; i < WARM_FLOODS; i++) {
+      flood();
+      forget();
+    }
+    const first = dropped();
+    const [through] = rig.passes;
+    const passes = () => rig.passes.reduce((sum, times) => sum + times, 0);
+    const before = passes();
+    const grown: number[] = [];
+    for (let round = 0; round < ROUNDS; round++) {
+      send();
+      collect();
+      const nothing = process.memoryUsage().heapUsed;
+      const used = process.memoryUsage().heapUsed;
+      const asking = used - nothing;
+      for (let quiet = 0; quiet < 2; ) quiet = shard.turn(now, quiet === 0 ? 0 : QUIET_US) ? 0 : quiet + 1;
+      grown.push((process.memoryUsage().heapUsed - used - asking) / UP);
+      forget();
+    }
+    expect(dropped() - first).toBe(ROUNDS * UP);
+    return { each: grown.sort((a, b) => a - b)[ROUNDS / 2], stopped: passes() - before - (rig.passes[0] - through) };
+  }
+
+  it('drop plaintext from the address of a session with at most 20 bytes of heap each, and stop no pass for it', () => {
+    const header = encodeHeader({ version: VERSION_1_3, aggressive: false, expresslane: false, sessionId: client.id });
+    const content = new Uint8Array(100).fill(2);
+    const plain = concat(header, bytesOf('u8', 22, 'u16', 0xfefd, 'u16', 0, 'u48', 9, 'u16', content.length), content);
+    const many = Array.from({ length: UP }, () => plain);
+    const { each, stopped } = flooded('unprotected', () => client.send(many));
+    expect(each).toBeLessThan(BYTES_A_DROP);
+    expect(stopped).toBe(0);
+  }, 60_000);
+
+  it('drop ids that nobody has with at most 20 bytes of heap each, and stop no pass for them', () => {
+    const header = encodeHeader({ version: VERSION_1_3, aggressive: false, expresslane: true, sessionId: 77n });
+    const socket = new Socket('127.0.0.63');
+    const many = Array.from({ length: UP }, () => concat(header, new Uint8Array(100)));
+    const { each, stopped } = flooded('unknownId', () => socket.send(rig.address, many));
+    socket.close();
+    expect(each).toBeLessThan(BYTES_A_DROP);
+    expect(stopped).toBe(0);
   }, 60_000);
 
   it('answer 96,000 first ClientHellos with at most 40 bytes of heap each, and no object for any', () => {

@@ -180,13 +180,13 @@ const forged: Attack[] = [
     name: 'a record of an epoch that is not installed',
     from: Slot.records,
     datagram: dtls(Slot.records, bytesOf('u8', 0x2e, 'u16', 9, 'u16', 60), pattern(60)),
-    verdict: 'divert',
+    verdict: 'noKey',
   },
   {
     name: 'a plaintext record from a session',
     from: Slot.records,
     datagram: dtls(Slot.records, bytesOf('u8', 22), pattern(60)),
-    verdict: 'divert',
+    verdict: 'unprotected',
   },
   { name: 'nothing behind the header', from: Slot.records, datagram: dtls(Slot.records), verdict: 'tooShort' },
 ];

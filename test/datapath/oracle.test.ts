@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Batch, GsoType, HEADER } from '../../src/datapath/batch.ts';
+import { ARRIVAL } from '../../src/datapath/limits.ts';
 import type { CoalesceMode } from '../../src/datapath/nodes.ts';
 import { addon, nativeBackends } from './backends.ts';
 import {
@@ -40,6 +41,7 @@ const NODE_VERDICTS = [
     'notOnline',
   ],
   ...['overload', 'replayed', 'forged', 'malformed', 'notIpv4', 'noRoute', 'badGso', 'superseded'],
+  ...['noKey', 'unprotected', 'unknownId'],
 ];
 const RUNS = Number(process.env.RINGWAY_ORACLE_RUNS ?? 120); // a longer look: RINGWAY_ORACLE_RUNS=5000
 const SEED = Number(process.env.RINGWAY_ORACLE_SEED ?? 0);
@@ -160,13 +162,15 @@ describe.each(nativeBackends)('$name', ({ create }) => {
       interval: fc.nat(3),
       pail: fc.integer({ min: 120_000, max: 131_072 }),
       rate: fc.nat(9_000),
+      rejects: fc.nat(2),
     });
     fc.assert(
-      fc.property(bursts(), limits, (all, { strangers, interval, pail, rate }) => {
+      fc.property(bursts(), limits, (all, { strangers, interval, pail, rate, rejects }) => {
         for (const world of both) {
           setUp(world);
-          world.limits.limits.set([strangers, interval, 4, rate]);
-          for (let slot = 0; slot < SLOTS; slot++) world.limits.arrivals.set([slot & 3, 100, slot, pail], 4 * slot);
+          world.limits.limits.set([strangers, interval, 4, rate, rejects]);
+          for (let slot = 0; slot < SLOTS; slot++)
+            world.limits.arrivals.set([slot & 3, 100, slot, pail], ARRIVAL.words * slot);
         }
         uplink(both, all, 'off');
         const [reference, native] = both.map(({ limits: each }) => [[...each.limits], [...each.arrivals]]);

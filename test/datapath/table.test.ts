@@ -140,7 +140,7 @@ describe('layout check', () => {
     refuses({ tableLayout: () => shifted }, /table\.public\.flags: 12 here, 16 there/);
     const { snapshot: _, ...shorter } = addon.tableLayout().public;
     refuses({ tableLayout: () => ({ ...addon.tableLayout(), public: shorter }) }, /snapshot.*undefined there/);
-    refuses({ verdicts: () => VERDICTS.slice(0, -1) }, /verdicts\.29: pacerFull here/);
+    refuses({ verdicts: () => VERDICTS.slice(0, -1) }, /verdicts\.31: unknownId here/);
     refuses({ batchLayout: (capacity) => batchLayout(capacity + 8) }, /batch\.0/);
   });
 });

@@ -130,7 +130,11 @@ const records = (slot: number) =>
 
 const handshakeRecord = fc.constantFrom(
   bytesOf('u8', 22, 'u16', 0xfefd, 'u16', 0, 'u48', 1, 'u16', 4, 'u32', 0x01000000),
+  bytesOf('u8', 22, 'u16', 0xfefd, 'u16', 0, 'u48', 1, 'u16', 4, 'u32', 0x02000000), // a ServerHello
+  bytesOf('u8', 21, 'u16', 0xfefd, 'u16', 0, 'u48', 1, 'u16', 2, 'u16', 0x0100),
+  bytesOf('u8', 22, 'u16', 0xfefd, 'u16', 0, 'u48', 1, 'u16', 400, 'u32', 0x02000000), // says that it is longer
   concat(Uint8Array.of(0x2e), pattern(40)), // epoch 2
+  concat(bytesOf('u8', 0x2e, 'u16', 1, 'u16', 20), pattern(20)), // with a length
 );
 
 const dtls = (slot: number, version: readonly [number, number], headerId: Uint8Array) =>

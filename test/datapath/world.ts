@@ -218,7 +218,7 @@ export function setUp(world: World): void {
   world.table.bytes.fill(0);
   world.nodes.counters.fill(0n);
   world.limits.arrivals.fill(0);
-  world.limits.limits.set([NO_LIMIT, 0, 0, NO_LIMIT]);
+  world.limits.limits.set([NO_LIMIT, 0, 0, NO_LIMIT, NO_LIMIT]);
   const { trains, packets, toTun, fromTun, sealed, released } = world;
   for (const batch of [trains, packets, toTun, fromTun, sealed, released]) world.nodes.clear(batch);
   for (let slot = 0; slot < SLOTS; slot++) {

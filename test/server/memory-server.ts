@@ -107,6 +107,7 @@ export class MemoryServer {
     this.control = new Control({
       addon,
       lanes: lanes.handle,
+      limits: lanes.limits,
       index,
       table,
       pool: new SlotPool(table, 0, 1),

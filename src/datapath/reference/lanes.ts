@@ -1,9 +1,10 @@
 /** What the reference nodes of one shard share: the counterpart of the addon's lanes. */
+import { type Micros, MS } from '../../wire/time.ts';
 import { type Batch, FIRST_DROP, VERDICTS, Verdict } from '../batch.ts';
 import type { IndexKind } from '../index-map.ts';
 import { segmentsIn } from '../inner-packets.ts';
 import { SlotState } from '../layout.ts';
-import { createLimits } from '../limits.ts';
+import { ARRIVAL, createLimits, HELLOS } from '../limits.ts';
 import type { SessionTable } from '../table.ts';
 import type { SecretTable } from './secrets.ts';
 
@@ -72,4 +73,15 @@ export function passing(batch: Batch, entries: number): number {
   let found = 0;
   for (let i = 0; i < entries; i++) if (batch.verdict[i] === Verdict.pass) found++;
   return found;
+}
+
+/** May session.control hear a ClientHello for this slot, whose session is Online? */
+export function hearsHello({ arrivals }: ReferenceLanes, slot: number, now: Micros): boolean {
+  const at = slot * ARRIVAL.words + ARRIVAL.helloDue;
+  const tick = Math.floor(now / MS) >>> 0;
+  let ahead = (arrivals[at] - tick) >>> 0; // modulo 2^32
+  if (ahead > HELLOS.every * HELLOS.burst) ahead = 0; // it lies in the past
+  if (ahead > HELLOS.every * (HELLOS.burst - 1)) return false;
+  arrivals[at] = tick + ahead + HELLOS.every;
+  return true;
 }

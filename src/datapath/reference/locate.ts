@@ -50,10 +50,10 @@ export function isWithinShare({ limits, arrivals }: Limits, slot: number, bytes:
   return fits;
 }
 
-function takesStranger({ limits }: ReferenceLanes, datagrams: number): boolean {
-  if (limits[LIMIT.strangers] === NO_LIMIT) return true;
-  if (limits[LIMIT.strangers] < datagrams) return false;
-  limits[LIMIT.strangers] -= datagrams;
+function takes({ limits }: ReferenceLanes, which: number, some: number): boolean {
+  if (limits[which] === NO_LIMIT) return true;
+  if (limits[which] < some) return false;
+  limits[which] -= some;
   return true;
 }
 
@@ -72,9 +72,9 @@ function placeById(lanes: ReferenceLanes, trains: Batch, train: number): number 
   const verdict = judgeFirst(trains, train);
   if (verdict !== Verdict.pass) return verdict;
   if (isEmptyId(trains.bytes, trains.offset[train]))
-    return takesStranger(lanes, datagramsOf(trains, train)) ? Verdict.divert : Verdict.overload;
+    return takes(lanes, LIMIT.strangers, datagramsOf(trains, train)) ? Verdict.divert : Verdict.overload;
   const slot = slotOfId(lanes, trains, train);
-  if (slot < 0) return Verdict.reject;
+  if (slot < 0) return takes(lanes, LIMIT.rejects, 1) ? Verdict.reject : Verdict.unknownId;
   trains.slot[train] = slot;
   trains.flags[train] |= Flag.floating;
   return Verdict.pass;

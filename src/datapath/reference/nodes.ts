@@ -1,6 +1,7 @@
 /** The reference nodes as a pipeline takes them: the oracle of the native ones, and `--aead noble`. */
 import type { Addon, IndexHandle } from '../../native/index.ts';
 import type { Batches } from '../batches.ts';
+import type { Limits } from '../limits.ts';
 import type { Nodes } from '../nodes.ts';
 import type { Pacer } from '../pacer.ts';
 import type { SessionTable } from '../table.ts';
@@ -41,6 +42,8 @@ export interface NobleOptions {
   readonly trainSegments: number;
   /** Those of the addon's lanes, which handover counts with. */
   readonly counters: BigUint64Array;
+  /** Likewise: what session.control writes. */
+  readonly limits: Limits;
 }
 
 /** The reference nodes and pacer on the table, the index and the batches of a real shard: batches must be of `createBatches(addon, true)`. */
@@ -59,7 +62,8 @@ export function createNoblePath(
     generation,
     single,
   });
-  const lanes = { ...made, counters };
+  const { limits, arrivals } = options.limits;
+  const lanes = { ...made, counters, limits, arrivals };
   return {
     nodes: createReferenceNodes(lanes),
     pacer: new ReferencePacer(lanes, batches.released, options.trainSegments),

@@ -6,6 +6,7 @@
  *
  * What the walk cannot open here goes to session.control as it came.
  */
+import { isClientHello } from '../../dtls/records.ts';
 import { readU16 } from '../../packet/checksum.ts';
 import { DATA_FLAG_ENCODED, DataOffset } from '../../wire/expresslane.ts';
 import type { Micros } from '../../wire/time.ts';
@@ -13,7 +14,7 @@ import { Flag, HEADER, Kind, Verdict, wantsControl } from '../batch.ts';
 import { SlotFlag, SlotState } from '../layout.ts';
 import { isSound } from './admit.ts';
 import { aeadOpen } from './aead.ts';
-import { count, isOnline, isSuperseded, type ReferenceLanes, slotOf } from './lanes.ts';
+import { count, hearsHello, isOnline, isSuperseded, type ReferenceLanes, slotOf } from './lanes.ts';
 import { isEmptyId, judgeHeader, LIGHTWAY_HEADER, Lightway } from './lightway.ts';
 import type { ReferenceBatch } from './memory.ts';
 import { isWhole, openRecord, type RecordPlace, walkRecords } from './records.ts';
@@ -167,17 +168,29 @@ class Opening {
 
   #openRecords(datagram: Datagram): boolean {
     const { receiveEpochs } = this.#lanes.table.fields;
+    const online = isOnline(this.#lanes, datagram.slot);
+    if (online && this.#beginsAnew(datagram)) {
+      if (hearsHello(this.#lanes, datagram.slot, this.#now)) return this.#divertRaw(datagram, true);
+      return this.#drop(Verdict.overload);
+    }
     const from = datagram.at + LIGHTWAY_HEADER;
-    const walk = walkRecords(this.#trains.bytes, from, datagram.at + datagram.length, (bits) =>
+    const { records, wrong } = walkRecords(this.#trains.bytes, from, datagram.at + datagram.length, (bits) =>
       receiveEpochs.get(datagram.slot, bits),
     );
-    if (walk.foreign) return this.#divertRaw(datagram, true);
-    if (this.#free < walk.records.length) return false;
-    for (const record of walk.records) {
+    if (!online && (wrong === 'unprotected' || wrong === 'noKey')) return this.#divertRaw(datagram, true);
+    if (this.#free < records.length) return false;
+    for (const record of records) {
       const verdict = this.#openRecord(datagram, record);
       if (verdict !== Verdict.pass) this.#drop(verdict);
     }
-    return walk.malformed ? this.#drop(Verdict.malformed) : true;
+    return wrong ? this.#drop(Verdict[wrong]) : true;
+  }
+
+  /** A client begins anew, from the address of the session it had. */
+  #beginsAnew({ at, length, slot, flags }: Datagram): boolean {
+    if ((this.#lanes.table.fields.flags.get(slot) & SlotFlag.client) !== 0 || (flags & Flag.floating) !== 0)
+      return false;
+    return isClientHello(this.#trains.bytes.subarray(at + LIGHTWAY_HEADER, at + length));
   }
 
   /** @returns pass when it gave an entry, else why it is dropped */

@@ -3,6 +3,7 @@
  *
  *   0 0 1 C S L E E | number u8 or u16 (masked) | length u16, if L | content ‖ type ‖ zeros, sealed
  */
+import { PLAINTEXT_HEADER } from '../../dtls/records.ts';
 import { readU16, writeU16 } from '../../packet/checksum.ts';
 import { aeadOpen, aeadSeal, numberMask, recordNonce, TAG_LENGTH } from './aead.ts';
 import type { RecordSecret } from './secrets.ts';
@@ -35,10 +36,8 @@ export interface RecordPlace {
 
 export interface RecordWalk {
   readonly records: readonly RecordPlace[];
-  /** Something behind the last record is none. */
-  readonly malformed: boolean;
-  /** Holds a plaintext record, or one of an epoch that is not installed: the whole datagram is session.control's. */
-  readonly foreign: boolean;
+  /** What is wrong with the rest, the first thing: records in plaintext, or of an epoch that is not installed, and what is behind the last record and none. */
+  readonly wrong: 'malformed' | 'unprotected' | 'noKey' | undefined;
 }
 
 /** @param installed epoch (low bits in, full one out, 0 = none) */
@@ -49,20 +48,33 @@ export function walkRecords(
   installed: (bits: number) => number,
 ): RecordWalk {
   const records: RecordPlace[] = [];
-  for (let at = from; at < end; ) {
-    if (records.length === MAX_RECORDS) return { records, malformed: true, foreign: false };
+  let wrong: RecordWalk['wrong'];
+  for (let at = from, walked = 0; at < end; walked++) {
     const first = bytes[at];
-    if (first >= PLAINTEXT.first && first <= PLAINTEXT.last) return { records: [], malformed: false, foreign: true };
-    if ((first & FORM_MASK) !== FORM || (first & CONNECTION_ID) !== 0)
-      return { records, malformed: true, foreign: false };
+    if (walked < MAX_RECORDS && first >= PLAINTEXT.first && first <= PLAINTEXT.last) {
+      wrong ??= 'unprotected';
+      const length = plaintextLength(bytes, at, end);
+      if (length === 0) break;
+      at += length;
+      continue;
+    }
+    if (walked === MAX_RECORDS || (first & FORM_MASK) !== FORM || (first & CONNECTION_ID) !== 0)
+      return { records, wrong: wrong ?? 'malformed' };
     const epoch = installed(first & EPOCH_BITS);
-    if (epoch === 0) return { records: [], malformed: false, foreign: true };
+    if (epoch === 0) wrong ??= 'noKey';
     const place = measure(bytes, at, end, epoch);
-    if (!place) return { records, malformed: true, foreign: false };
-    records.push(place);
+    if (!place) return { records, wrong: wrong ?? 'malformed' };
+    if (epoch !== 0) records.push(place);
     at += place.headerLength + place.sealedLength;
   }
-  return { records, malformed: false, foreign: false };
+  return { records, wrong };
+}
+
+/** Bytes of a plaintext record with its header; 0 when it does not end in time. */
+function plaintextLength(bytes: Uint8Array, at: number, end: number): number {
+  if (at + PLAINTEXT_HEADER > end) return 0;
+  const length = PLAINTEXT_HEADER + readU16(bytes, at + PLAINTEXT_HEADER - 2);
+  return at + length <= end ? length : 0;
 }
 
 function measure(bytes: Uint8Array, at: number, end: number, epoch: number): RecordPlace | undefined {
