@@ -210,7 +210,7 @@ export class Control implements ControlNode, PeerHost {
 
   /** Does what is due, and of what waits as much as there is time for; the rest stays as it is. @param until by `now()` */
   work(now: Micros, until = Number.POSITIVE_INFINITY): void {
-    this.refusals.advance(now);
+    if (this.refusals.any) this.refusals.advance(now);
     while (this.#advanceOne(now) && this.now() < until);
     if (this.#backlog.size > 0) this.#backlog.run(now, until, this.now);
     this.#reclaim();
@@ -236,7 +236,9 @@ export class Control implements ControlNode, PeerHost {
   }
 
   nextDeadline(): Micros | undefined {
-    const [deadline, retry] = [this.#deadlines.next(), this.refusals.nextDeadline()];
+    const deadline = this.#deadlines.next();
+    if (!this.refusals.any) return deadline;
+    const retry = this.refusals.nextDeadline();
     return retry === undefined || (deadline ?? retry) < retry ? deadline : retry;
   }
 

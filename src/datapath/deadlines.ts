@@ -20,6 +20,10 @@ export class Deadlines {
     if (this.#heap.length > 64 + 4 * this.#of.size) this.#rebuild();
   }
 
+  get size(): number {
+    return this.#of.size;
+  }
+
   /** The earliest deadline, or undefined. */
   next(): Micros | undefined {
     this.#prune();

@@ -4,6 +4,7 @@
  * (max-min: what those below leave over is divided equally among those above) lose the excess unopened. The level follows how long
  * datagrams wait, so that the socket is neither empty nor long: the kernel stamps arrivals while the socket is never found empty, and only then.
  */
+import type { Addon, PortHandle } from '../native/index.ts';
 import type { Micros } from '../wire/time.ts';
 import { ARRIVAL, LIMIT, type Limits, NO_LIMIT } from './limits.ts';
 
@@ -188,4 +189,13 @@ export class FairShare {
     }
     return count;
   }
+}
+
+/** Of a shard that receives at this port. */
+export function fairShareOf(addon: Addon, lanes: ReturnType<Addon['createLanes']>, port: PortHandle): FairShare {
+  return new FairShare(lanes, {
+    lost: () => addon.portCounters(port).socketDrops,
+    stamp: (on) => addon.stampArrivals(port, on),
+    delay: () => addon.arrivalDelay(port),
+  });
 }

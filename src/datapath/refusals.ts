@@ -33,6 +33,11 @@ export class Refusals {
     this.#report = report;
   }
 
+  /** Whether anything is refused: asked in every turn. */
+  get any(): boolean {
+    return this.#retries.size > 0;
+  }
+
   /** The session sends one datagram a call for a minute. */
   train(slot: number, errno: number, now: Micros): void {
     this.#counters.gsoRefused++;

@@ -11,7 +11,7 @@ import { VERDICTS } from './batch.ts';
 import { type Batches, createBatches } from './batches.ts';
 import { Control } from './control.ts';
 import { Doors } from './doors.ts';
-import { FairShare } from './fair-share.ts';
+import { fairShareOf } from './fair-share.ts';
 import type { ReportSender, ShardStatistics } from './host.ts';
 import { injectPackets } from './inject.ts';
 import { SlotState } from './layout.ts';
@@ -139,7 +139,7 @@ export class Shard {
       shard,
       shards,
       generation,
-      aead: options.aead === 'noble' ? chooseAead(addon, 'auto') : options.aead, // control records at least
+      aead: isNoble ? chooseAead(addon, 'auto') : options.aead, // control records at least
       ...(options.single === undefined ? {} : { single: options.single }),
     });
     const batches = isNoble ? createBatches(addon, true) : createBatches(addon);
@@ -177,17 +177,13 @@ export class Shard {
       nodes,
       control: this.control,
       doors: new Doors(addon, port, options.doors.length > 0 ? [this.control.handshakes, this.control.strangers] : []),
-      gro: options.gro,
-      joining: options.gro,
-      maxSegments: options.trainSegments,
+      gro,
+      joining: gro,
+      maxSegments,
       hasUdp: options.udp >= 0,
       ...AT_REST,
       limits: lanes.limits,
-      fair: new FairShare(lanes, {
-        lost: () => addon.portCounters(port).socketDrops,
-        stamp: (on) => addon.stampArrivals(port, on),
-        delay: () => addon.arrivalDelay(port),
-      }),
+      fair: fairShareOf(addon, lanes, port),
       pacer,
       mixed: options.doors.length === 0 && options.single === undefined,
       paced: options.paced,

@@ -102,7 +102,7 @@ describe('topScreen', () => {
 describe('topLine', () => {
   it('is one line', () => {
     expect(topLine(STATUS, busiest(2))).toBe(
-      'up 800 Gbit/s  down 800 Gbit/s  395 M packets/s  160 packets/call  trains 98.8 in 98.8 out  32766 online  cpu 25 %  drops 5.68 M/s',
+      'up 800 Gbit/s  down 800 Gbit/s  395 M packets/s  160 packets/call  trains 98.8 in 98.8 out  32766 online  cpu 25 %  drops 6.17 M/s',
     );
   });
 });
