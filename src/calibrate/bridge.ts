@@ -21,6 +21,9 @@ export interface Combination {
   readonly aead: 'ipsec-mb' | 'openssl' | 'noble';
   readonly gro: 'inline' | 'off';
   readonly tunOffload: 'on' | 'off';
+  /** Both of io_uring alone. */
+  readonly sqpoll: 'on' | 'off';
+  readonly zeroCopy: 'on' | 'off';
 }
 
 export interface Carried extends Received {
@@ -169,11 +172,12 @@ export class Bridge {
     return (await answer)[0] as EndReport;
   }
 
-  #options(name: EndName, { io, aead, gro, tunOffload }: Combination): ShardOptions {
+  #options(name: EndName, { io, aead, gro, tunOffload, sqpoll, zeroCopy }: Combination): ShardOptions {
     const { tun, udp, table, index } = this.#endOf(name);
     const vnetHeader = tunOffload === 'on';
     return {
-      ...{ shard: 0, shards: 1, generation: this.#generation, io, aead, sqpoll: false, zeroCopy: false },
+      ...{ shard: 0, shards: 1, generation: this.#generation, io, aead },
+      ...{ sqpoll: sqpoll === 'on', zeroCopy: zeroCopy === 'on' },
       ...{
         trainSegments: longestTrain(this.#addon),
         paced: false,

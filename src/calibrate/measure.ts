@@ -1,7 +1,7 @@
 /**
  * Which backends carry most on this machine. From what `auto` would take, one thing at a time is changed; contenders take turns, and each is
- * compared with `auto` within its own round, since machines drift. The best of each thing together is the answer: what each gains does not
- * depend on the others but for little.
+ * compared with `auto` within its own round, since machines drift. The best of each thing together is the answer, if it is better than `auto`
+ * when it is measured as one.
  */
 import { chooseAead } from '../datapath/backends.ts';
 import { loadAddon } from '../native/index.ts';
@@ -60,7 +60,10 @@ const flagOf: Readonly<Record<keyof Combination, string>> = {
   aead: '--aead',
   gro: '--gro',
   tunOffload: '--tun-offload',
+  sqpoll: '--sqpoll',
+  zeroCopy: '--zero-copy',
 };
+const KEYS = Object.keys(flagOf) as (keyof Combination)[];
 
 /** `auto`, and every combination that differs from it in one thing. */
 function contenders(auto: Combination): Contender[] {
@@ -74,6 +77,7 @@ function contenders(auto: Combination): Contender[] {
     ...aeads.flatMap((aead) => change('aead', aead)),
     ...change('gro', 'off'),
     ...change('tunOffload', 'off'),
+    ...(auto.io === 'io_uring' ? [...change('sqpoll', 'on'), ...change('zeroCopy', 'on')] : []),
   ];
 }
 
@@ -94,31 +98,54 @@ export interface Plan {
 export async function calibrate({ rounds, forMs, show }: Plan): Promise<Calibration> {
   const bridge = await Bridge.open();
   try {
-    const base = { aead: chooseAead(loadAddon(), 'auto'), gro: 'inline', tunOffload: 'on' } as const;
+    const aead = chooseAead(loadAddon(), 'auto');
+    const base = { aead, gro: 'inline', tunOffload: 'on', sqpoll: 'off', zeroCopy: 'off' } as const;
     const uring = await bridge.carry({ io: 'io_uring', ...base }, WARM_MS);
     const auto: Combination = { io: 'why' in uring ? 'epoll' : 'io_uring', ...base };
-    const absent: Absent[] = 'why' in uring ? [{ ...contender('io', 'io_uring', auto), why: uring.why }] : [];
-    const all = contenders(auto).filter(({ flag }) => !absent.some((other) => other.flag === flag));
-    const found = all.map(() => ({ gigabits: [] as number[], cpuPerGb: [] as number[] }));
-    const why = new Map<string, string>();
-    for (let round = 0; round < rounds; round++)
-      for (const [i, { combination, flag }] of all.entries()) {
-        show(round * all.length + i, rounds * all.length);
-        const carried = await bridge.carry(combination, forMs);
-        if ('why' in carried) why.set(flag, carried.why);
-        else {
-          found[i].gigabits.push((carried.bytes * 8) / Math.max(carried.seconds, 1e-3) / 1e9);
-          found[i].cpuPerGb.push(carried.cpuSeconds / Math.max(carried.bytes / 1e9, 1e-6));
-        }
-      }
-    for (const each of all) if (why.has(each.flag)) absent.push({ ...each, why: why.get(each.flag) ?? '' });
-    if (why.has('')) throw nothingCarried(why.get('') ?? '');
-    const measured = all.flatMap((each, i) => (why.has(each.flag) ? [] : [assess(each, found[i], found[0].gigabits)]));
-    const chosen = choose(auto, measured);
-    return { measured, absent, ...chosen, passedOver: passedOver(chosen.best, measured) };
+    const refused: Absent[] = 'why' in uring ? [{ ...contender('io', 'io_uring', auto), why: uring.why }] : [];
+    const all = contenders(auto).filter(({ flag }) => !refused.some((other) => other.flag === flag));
+    const total = rounds * all.length;
+    const { measured, absent } = await takeTurns(bridge, all, { rounds, forMs, show: (done) => show(done, total) });
+    const together = choose(auto, measured);
+    const changed = KEYS.filter((key) => together.best[key] !== auto[key]);
+    const parts = { measured, absent: [...refused, ...absent] };
+    if (changed.length < 2) return { ...parts, ...together, passedOver: passedOver(together.best, measured) };
+
+    const flag = changed.map((key) => `${flagOf[key]} ${together.best[key]}`).join(' ');
+    const two = [all[0], { combination: together.best, flag }];
+    const more = { rounds, forMs, show: (done: number) => show(total + done, total + rounds * two.length) };
+    const checked = await takeTurns(bridge, two, more);
+    const chosen = confirm(auto, measured, checked.measured[1]);
+    parts.absent.push(...checked.absent);
+    parts.measured.push(...checked.measured.slice(1));
+    return { ...parts, ...chosen, passedOver: passedOver(chosen.best, parts.measured) };
   } finally {
     await bridge.close();
   }
+}
+
+/** The first is `auto`. @throws RingwayError CALIBRATE_NOTHING where that carries nothing */
+async function takeTurns(
+  bridge: Bridge,
+  all: readonly Contender[],
+  { rounds, forMs, show }: Omit<Plan, 'show'> & { readonly show: (done: number) => void },
+): Promise<{ measured: Measured[]; absent: Absent[] }> {
+  const found = all.map(() => ({ gigabits: [] as number[], cpuPerGb: [] as number[] }));
+  const why = new Map<string, string>();
+  for (let round = 0; round < rounds; round++)
+    for (const [i, { combination, flag }] of all.entries()) {
+      show(round * all.length + i);
+      const carried = await bridge.carry(combination, forMs);
+      if ('why' in carried) why.set(flag, carried.why);
+      else {
+        found[i].gigabits.push((carried.bytes * 8) / Math.max(carried.seconds, 1e-3) / 1e9);
+        found[i].cpuPerGb.push(carried.cpuSeconds / Math.max(carried.bytes / 1e9, 1e-6));
+      }
+    }
+  if (why.has('')) throw nothingCarried(why.get('') ?? '');
+  const absent = all.flatMap((each) => (why.has(each.flag) ? [{ ...each, why: why.get(each.flag) ?? '' }] : []));
+  const measured = all.flatMap((each, i) => (why.has(each.flag) ? [] : [assess(each, found[i], found[0].gigabits)]));
+  return { measured, absent };
 }
 
 function contender(key: 'io', value: 'io_uring', auto: Combination): Contender {
@@ -135,32 +162,49 @@ function assess(
   return { combination, flag, gigabits: spread(gigabits), ratio: spread(ratios), wins, cpuPerGb: spread(cpuPerGb) };
 }
 
-/** Exported for its test. */
-export function choose(
-  auto: Combination,
-  measured: readonly Measured[],
-): Pick<Calibration, 'best' | 'flags' | 'isAuto'> {
-  const keys = Object.keys(flagOf) as (keyof Combination)[];
+const isBetter = ({ ratio, wins }: Measured) => ratio.median > WORTH && wins >= SURE;
+
+type Choice = Pick<Calibration, 'best' | 'flags' | 'isAuto'>;
+
+function choice(auto: Combination, best: Combination): Choice {
+  // these two do nothing but for io_uring, and are off unless asked for
+  const named = KEYS.filter((key) => (key !== 'sqpoll' && key !== 'zeroCopy') || best[key] === 'on');
+  return {
+    best,
+    flags: named.flatMap((key) => [flagOf[key], best[key]]),
+    isAuto: KEYS.every((key) => best[key] === auto[key]),
+  };
+}
+
+/** The best of each thing together. Exported for its test. */
+export function choose(auto: Combination, measured: readonly Measured[]): Choice {
   let best: Combination = auto;
-  for (const key of keys) {
-    const others = measured.filter(
-      ({ combination, ratio, wins }) => combination[key] !== auto[key] && ratio.median > WORTH && wins >= SURE,
-    );
+  for (const key of KEYS) {
+    const others = measured.filter((each) => each.combination[key] !== auto[key] && isBetter(each));
     const [first] = others.sort((a, b) => b.ratio.median - a.ratio.median);
     if (first) best = { ...best, [key]: first.combination[key] };
   }
-  const flags = keys.flatMap((key) => [flagOf[key], best[key]]);
-  return { best, flags, isAuto: keys.every((key) => best[key] === auto[key]) };
+  if (best.io === 'epoll') best = { ...best, sqpoll: 'off', zeroCopy: 'off' };
+  return choice(auto, best);
+}
+
+/**
+ * What is best once all together has been measured as one: that, or the best of a single thing where it is better, or `auto`.
+ * Exported for its test. @param together undefined where it could not be had
+ */
+export function confirm(auto: Combination, measured: readonly Measured[], together: Measured | undefined): Choice {
+  const singles = measured.filter((each) => KEYS.some((key) => each.combination[key] !== auto[key]) && isBetter(each));
+  const all = together && isBetter(together) ? [together, ...singles] : singles;
+  const [best] = all.sort((a, b) => b.ratio.median - a.ratio.median);
+  return choice(auto, best?.combination ?? auto);
 }
 
 /** Why rows with a better median than that of `auto` are not part of the answer. Exported for its test. */
 export function passedOver(best: Combination, measured: readonly Measured[]): Calibration['passedOver'] {
   const [auto] = measured; // measured first, and there or nothing is
   return measured.flatMap(({ combination, flag, gigabits, ratio, wins }) => {
-    const key = (Object.keys(flagOf) as (keyof Combination)[]).find(
-      (each) => combination[each] !== auto.combination[each],
-    );
-    if (!key || combination[key] === best[key]) return [];
+    const changed = KEYS.filter((each) => combination[each] !== auto.combination[each]);
+    if (changed.every((key) => combination[key] === best[key])) return [];
     if (ratio.median <= 1 && gigabits.median <= auto.gigabits.median) return [];
     const percent = (share: number) => Math.round(share * 100);
     if (wins < SURE) {
@@ -169,6 +213,8 @@ export function passedOver(best: Combination, measured: readonly Measured[]): Ca
     }
     if (ratio.median <= WORTH)
       return [{ flag, why: `${ratio.median.toFixed(3)} of auto is not the ${WORTH} that a flag is worth` }];
-    return [{ flag, why: `${flagOf[key]} ${best[key]} carried more` }];
+    const others = changed.length === 1 && best[changed[0]] !== auto.combination[changed[0]] ? changed : KEYS;
+    const named = others.filter((key) => best[key] !== auto.combination[key]);
+    return [{ flag, why: `${named.map((key) => `${flagOf[key]} ${best[key]}`).join(' ')} carried more` }];
   });
 }

@@ -1,8 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import type { Combination } from '../../src/calibrate/bridge.ts';
-import { choose, type Measured, passedOver } from '../../src/calibrate/measure.ts';
+import { choose, confirm, type Measured, passedOver } from '../../src/calibrate/measure.ts';
 
-const AUTO: Combination = { io: 'io_uring', aead: 'ipsec-mb', gro: 'inline', tunOffload: 'on' };
+const AUTO: Combination = {
+  io: 'io_uring',
+  aead: 'ipsec-mb',
+  gro: 'inline',
+  tunOffload: 'on',
+  sqpoll: 'off',
+  zeroCopy: 'off',
+};
 
 function measured(change: Partial<Combination>, median: number, wins: number): Measured {
   const spread = { median, low: median, high: median };
@@ -33,6 +40,40 @@ describe('the best combination', () => {
   it('leaves auto alone for a gain of 2 %, and for one that half the rounds do not show', () => {
     const all = [measured({}, 1, 0), measured({ io: 'epoll' }, 1.02, 1), measured({ gro: 'off' }, 1.5, 0.5)];
     expect(choose(AUTO, all).isAuto).toBe(true);
+  });
+});
+
+describe('the best combination, measured as one', () => {
+  const all = [measured({}, 1, 0), measured({ io: 'epoll' }, 1.2, 1), measured({ aead: 'openssl' }, 1.1, 0.8)];
+  const both = { io: 'epoll', aead: 'openssl' } as const;
+
+  it('is named where it is the best there is', () => {
+    expect(confirm(AUTO, all, measured(both, 1.3, 1)).best).toEqual({ ...AUTO, ...both });
+  });
+
+  it('is not named where one thing alone carried more, nor where it could not be had', () => {
+    for (const together of [measured(both, 1.15, 1), measured(both, 0.9, 0), undefined])
+      expect(confirm(AUTO, all, together).flags.slice(0, 4)).toEqual(['--io', 'epoll', '--aead', 'ipsec-mb']);
+    const rows = [...all, measured(both, 1.15, 1)];
+    expect(passedOver({ ...AUTO, io: 'epoll' }, rows).map(({ why }) => why)).toEqual([
+      '--io epoll carried more', // --aead openssl
+      '--io epoll carried more', // both
+    ]);
+  });
+});
+
+describe('what io_uring alone has', () => {
+  it('is named where it is on', () => {
+    const { flags } = choose(AUTO, [measured({}, 1, 0), measured({ zeroCopy: 'on' }, 1.2, 1)]);
+    expect(flags.slice(-2)).toEqual(['--zero-copy', 'on']);
+  });
+
+  it('is no part of the answer where epoll is', () => {
+    const all = [measured({}, 1, 0), measured({ io: 'epoll' }, 1.2, 1), measured({ sqpoll: 'on' }, 1.1, 1)];
+    const { best, flags } = choose(AUTO, all);
+    expect(best).toEqual({ ...AUTO, io: 'epoll' });
+    expect(flags).not.toContain('--sqpoll');
+    expect(passedOver(best, all).map(({ why }) => why)).toEqual(['--io epoll carried more']);
   });
 });
 
