@@ -7,8 +7,10 @@ import { FLOW_PROGRAM, type FlowReceived, type FlowSent } from '../src/lab/flow.
 import { Lab, NET_ADDRESS } from '../src/lab/hosts.ts';
 import { run } from '../src/lab/programs.ts';
 import { RINGWAY, ringway, stateFolder, Tunnel } from '../src/lab/tunnel.ts';
+import { spread } from './rounds.ts';
 
 const BOTTLENECK = ['tbf', 'rate', '200mbit', 'burst', '3000', 'limit', '30000'];
+const ROUNDS = 7;
 const MEGABITS = 100;
 const PACKET_BYTES = 1_272; // 1,300 inside with IP and UDP headers
 const BURST = 40;
@@ -37,26 +39,49 @@ async function flow(lab: Lab, seconds: number): Promise<{ sent: FlowSent; receiv
   return { sent, received };
 }
 
+interface Measured {
+  /** Percent. */
+  readonly loss: number;
+  /** Milliseconds. */
+  readonly p99: number;
+  /** One TCP flow, Mbit/s. */
+  readonly megabits: number;
+}
+
+async function measure(flags: readonly string[], quick: boolean): Promise<Measured> {
+  const lab = await Lab.create();
+  try {
+    const credentials = await createCredentials(lab.folder);
+    const [server, client] = [ringway(lab, 'server', ['--shards', '1', ...flags]), ringway(lab, 'client')];
+    const tunnel = await Tunnel.start(lab, { mode: 'udp', expresslane: true, credentials, server, client });
+    await lab.server.run('tc', 'qdisc', 'add', 'dev', 's0', 'root', ...BOTTLENECK);
+    const { sent, received } = await flow(lab, quick ? 1 : 2);
+    const tcp = await tunnel.transfer('down', quick ? TCP_BYTES / 10 : TCP_BYTES, 3);
+    const { held, pacerFull } = await verdicts(lab);
+    if (held > 0 || pacerFull > 0) console.log(`    at the pacer: ${held} held, ${pacerFull} dropped`);
+    const megabits = (tcp.bytes * 8) / tcp.seconds / 1e6;
+    return { loss: 100 * (1 - received.received / sent.sent), p99: received.p99, megabits };
+  } finally {
+    await lab.close();
+  }
+}
+
 export async function bench(quick: boolean): Promise<void> {
+  const rounds = quick ? 1 : ROUNDS;
+  const measured: Record<string, Measured[]> = Object.fromEntries(Object.keys(WAYS).map((name) => [name, []]));
+  for (let round = 0; round < rounds; round++)
+    for (const [name, flags] of Object.entries(WAYS)) measured[name].push(await measure(flags, quick));
   console.log(`\nLoss behind a shallow buffer: ${BOTTLENECK.join(' ')}; bursts of ${BURST}, ${MEGABITS} Mbit/s`);
-  for (const [name, flags] of Object.entries(WAYS)) {
-    const lab = await Lab.create();
-    try {
-      const credentials = await createCredentials(lab.folder);
-      const [server, client] = [ringway(lab, 'server', ['--shards', '1', ...flags]), ringway(lab, 'client')];
-      const tunnel = await Tunnel.start(lab, { mode: 'udp', expresslane: true, credentials, server, client });
-      await lab.server.run('tc', 'qdisc', 'add', 'dev', 's0', 'root', ...BOTTLENECK);
-      const { sent, received } = await flow(lab, quick ? 1 : 4);
-      const loss = (100 * (1 - received.received / sent.sent)).toFixed(2);
-      const tcp = await tunnel.transfer('down', quick ? TCP_BYTES / 10 : TCP_BYTES, 3);
-      const megabits = ((tcp.bytes * 8) / tcp.seconds / 1e6).toFixed(0);
-      const { held, pacerFull } = await verdicts(lab);
-      console.log(
-        `  ${name.padEnd(26)}  loss ${loss.padStart(5)} %  p50 ${received.p50} p99 ${received.p99} ms` +
-          `  one TCP flow ${megabits} Mbit/s  (held ${held}, pacerFull ${pacerFull})`,
-      );
-    } finally {
-      await lab.close();
-    }
+  console.log(`(medians of ${rounds} rounds that took turns, low to high)`);
+  for (const [name, all] of Object.entries(measured)) {
+    const range = (figure: (each: Measured) => number, digits: number) => {
+      const { median, low, high } = spread(all.map(figure));
+      return `${median.toFixed(digits)} [${low.toFixed(digits)}-${high.toFixed(digits)}]`;
+    };
+    const tcp = range(({ megabits }) => megabits, 0);
+    const delay = range(({ p99 }) => p99, 1);
+    console.log(
+      `  ${name.padEnd(26)}  loss ${range(({ loss }) => loss, 2)} %  p99 ${delay} ms  one TCP flow ${tcp} Mbit/s`,
+    );
   }
 }

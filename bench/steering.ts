@@ -12,7 +12,7 @@ import type { Table } from './table.ts';
 
 const CLIENTS = 64;
 const ADDRESSES = 16;
-const ROUNDS = 3;
+const ROUNDS = 7;
 
 interface Counted {
   /** Trains and superpackets that shards received from the kernel. */
