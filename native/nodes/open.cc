@@ -28,7 +28,7 @@ void Opener::begin_train(uint32_t train) {
   slot_ = number < 0 ? nullptr : &lanes_.table->slot(static_cast<uint32_t>(number));
   secret_ = number < 0 ? nullptr : &lanes_.table->secret(static_cast<uint32_t>(number));
   refusal_ = judge_slot();
-  last_header_[0] = 0;
+  knows_header_ = false;
 }
 
 // For so many entries beside those that the group may give?
@@ -117,12 +117,13 @@ bool Opener::open_datagram(std::span<uint8_t> datagram) {
     return true;
   }
   std::memcpy(last_header_, datagram.data(), sizeof last_header_);
+  knows_header_ = true;
   return take(datagram);
 }
 
 // The datagrams of a train mostly begin alike: what was found right of one is right of the next.
 bool Opener::is_like_last(std::span<const uint8_t> datagram) const {
-  return datagram.size() > lightway::header_bytes && std::memcmp(datagram.data(), last_header_, sizeof last_header_) == 0;
+  return knows_header_ && datagram.size() > lightway::header_bytes && std::memcmp(datagram.data(), last_header_, sizeof last_header_) == 0;
 }
 
 bool Opener::take(std::span<uint8_t> datagram) {

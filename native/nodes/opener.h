@@ -76,7 +76,8 @@ class Opener {
   SecretSlot* secret_ = nullptr;
   uint8_t refusal_ = verdict::pass;  // of all datagrams of the slot
   uint16_t flags_ = 0;
-  uint8_t last_header_[lightway::header_bytes] = {};  // of the train's last datagram that was taken; no datagram begins with 0
+  uint8_t last_header_[lightway::header_bytes];  // of the train's last datagram that was taken
+  bool knows_header_ = false;
   OpenGroup group_;  // of this slot
   bool unsound_ = false;  // the train lies where it cannot
   uint8_t last_of_ = 0;   // which way the last one came

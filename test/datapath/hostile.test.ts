@@ -108,6 +108,7 @@ function encoded(): Uint8Array {
 }
 
 const forged: Attack[] = [
+  { name: 'nothing but zeros', from: Slot.lane, datagram: new Uint8Array(60), verdict: 'badMagic' },
   { name: 'another magic', from: Slot.lane, datagram: patched(lane(), 0, 0x49), verdict: 'badMagic' },
   { name: 'protocol 1.4', from: Slot.lane, datagram: patched(lane(), 3, 4), verdict: 'badVersion' },
   { name: 'protocol 1.0', from: Slot.lane, datagram: patched(lane(), 3, 0), verdict: 'badVersion' },
@@ -257,6 +258,24 @@ describe.each(backends)('$name', ({ create }) => {
       const parts = slot === Slot.records && at === 20 ? 2 : 1; // a shorter length makes two of one record
       expect([at, total]).toEqual([at, free ? 0 : parts]);
     }
+  });
+
+  it('judges each datagram of a train by its own header', () => {
+    setUp(world);
+    const zeros = new Uint8Array(lane().length);
+    const others = [
+      patched(lane(3n), 3, 2),
+      zeros,
+      patched(lane(4n), 0, 0x49),
+      patched(lane(5n), 8, ...new Array(8).fill(0xff)),
+    ];
+    send([lane(1n), lane(2n), ...others.flatMap((other, i) => [other, lane(BigInt(6 + i))])], Slot.lane);
+    expect(world.packets.header[HEADER.count]).toBe(6);
+    expect(countersOf(world)).toEqual({ versionMismatch: 1, badMagic: 2, rejectedId: 1 });
+    setUp(world);
+    const hello = concat(header(new Uint8Array(8), false), pattern(44));
+    send([hello, new Uint8Array(60), hello], 60); // of a stranger, who has no slot
+    expect(countersOf(world)).toEqual({ divert: 3, badMagic: 1 });
   });
 
   it('lets nothing in twice, however it is sent again', () => {
