@@ -137,7 +137,7 @@ async function measure(lab: Lab, way: Way, greedy: boolean, seconds: number): Pr
   return { loss, p99, words };
 }
 
-const GROUP = 'A session of 10 Mbit/s beside one at ten times its share';
+const GROUP = 'A session of 10 Mbit/s beside one that sends as fast as a core can';
 
 /** What the small session loses, and how late it is. */
 async function rounds(lab: Lab, name: string, way: Way, quick: boolean, table: Table): Promise<void> {

@@ -109,7 +109,10 @@ export async function calibrate({ rounds, forMs, show }: Plan): Promise<Calibrat
     const together = choose(auto, measured);
     const changed = KEYS.filter((key) => together.best[key] !== auto[key]);
     const parts = { measured, absent: [...refused, ...absent] };
-    if (changed.length < 2) return { ...parts, ...together, passedOver: passedOver(together.best, measured) };
+    if (changed.length < 2) {
+      const single = confirm(auto, measured, undefined);
+      return { ...parts, ...single, passedOver: passedOver(single.best, measured) };
+    }
 
     const flag = changed.map((key) => `${flagOf[key]} ${together.best[key]}`).join(' ');
     const two = [all[0], { combination: together.best, flag }];

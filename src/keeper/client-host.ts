@@ -26,17 +26,26 @@ export function dressDevice(host: Host, name: string, config: ClientConfig, exis
   host.ip('link', 'set', 'dev', name, 'mtu', String(TUN_MTU), 'up');
 }
 
-/**
- * Said at login and again after a roam: replaces what it installed before.
- * @returns whether IPv6 has a way of its own, beside the tunnel
- */
-export function goOnline(host: Host, tun: string, config: ClientConfig, network: NetworkConfig): boolean {
+export interface Online {
+  /** IPv6 has a way of its own, beside the tunnel. */
+  readonly isBeside: boolean;
+  /** Why the name server could not be set. */
+  readonly namesRefused: unknown;
+}
+
+/** Said at login and again after a roam: replaces what it installed before. @throws RingwayError where there are no routes */
+export function goOnline(host: Host, tun: string, config: ClientConfig, network: NetworkConfig): Online {
   host.undo(NAMES);
   host.undo(ROUTES);
   host.undo(SERVER_ROUTE);
   if (config.routeMode !== 'noexec') installRoutes(host, tun, config, network.serverAddress);
-  if (config.dnsConfigMode !== 'noexec') installNames(host, tun, config.tunDnsIp, config.state);
-  return config.routeMode !== 'noexec' && config.ipv6 === 'leave' && ways6(host).length > 0;
+  const isBeside = config.routeMode !== 'noexec' && config.ipv6 === 'leave' && ways6(host).length > 0;
+  try {
+    if (config.dnsConfigMode !== 'noexec') installNames(host, tun, config.tunDnsIp, config.state);
+  } catch (error) {
+    return { isBeside, namesRefused: error };
+  }
+  return { isBeside, namesRefused: undefined };
 }
 
 /** The way to an address before the tunnel took everything. */

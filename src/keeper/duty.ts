@@ -145,7 +145,7 @@ async function resolve(host: string, mode: 'tcp' | 'udp', patience: Patience): P
       'SERVER_UNRESOLVABLE',
       `cannot find the address of ${host}: ${code}${ours ? `; ${ours}` : ''}`,
       ours
-        ? 'stop that client, or write your own name servers into the file'
+        ? 'write your own name servers into the file; where that client still runs, stop it'
         : 'correct server, or check the name servers of this host',
       { cause },
     );

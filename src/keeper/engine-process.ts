@@ -57,7 +57,8 @@ export function launcher(program: Program, descriptors: readonly number[], env: 
     let refused: { refused?: string } = {};
     const exited = new Promise<Exit>((resolve) => {
       child.once('exit', (code, signal) => resolve({ code, signal, ...refused }));
-      child.once('error', () => {
+      // also said of a signal that may not be sent, and then more than once
+      child.on('error', () => {
         if (child.pid === undefined) resolve({ code: 127, signal: null });
       });
     });

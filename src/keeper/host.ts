@@ -3,7 +3,19 @@
  * the opposites run in reverse. What was there before us is not taken away.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { RingwayError } from '../errors.ts';
 import type { Journal } from './journal.ts';
@@ -21,8 +33,10 @@ export interface Shell {
   run(program: string, args: readonly string[], input?: string): Answer;
   /** @throws when it cannot be read */
   read(path: string): string;
-  /** In place: the file may be a link or a mount. */
+  /** In place, as the file may be a link or a mount, and never empty in between. */
   write(path: string, content: string): void;
+  /** What `keep` has written. @throws when it is not there, a link, somebody else's or open to others */
+  readKept(path: string): string;
   /** A new file that its owner alone may read, in a folder that is made where it is not there. @throws when it cannot be written, or exists */
   keep(path: string, content: string): void;
   remove(path: string): void;
@@ -51,13 +65,38 @@ export const thisShell = (): Shell => ({
     };
   },
   read: (path) => readFileSync(path, 'utf8'),
-  write: (path, content) => writeFileSync(path, content),
+  write: (path, content) =>
+    withFile(path, constants.O_WRONLY | constants.O_CREAT, (file) => {
+      const bytes = Buffer.from(content);
+      for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, bytes.length - at, at);
+      ftruncateSync(file, bytes.length);
+      fsyncSync(file);
+    }),
+  readKept: (path) =>
+    withFile(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK, (file) => {
+      const { uid, mode } = fstatSync(file);
+      const isOurs =
+        (mode & constants.S_IFMT) === constants.S_IFREG && uid === process.geteuid?.() && (mode & 0o077) === 0;
+      if (!isOurs) throw new Error(`${path} was not kept by this user`);
+      return readFileSync(file, 'utf8');
+    }),
   keep: (path, content) => {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    writeFileSync(path, content, { mode: 0o600, flag: 'wx' });
+    const folder = dirname(path);
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    writeFileSync(path, content, { mode: 0o600, flag: 'wx', flush: true });
+    withFile(folder, constants.O_RDONLY, fsyncSync);
   },
   remove: (path) => rmSync(path, { force: true }),
 });
+
+function withFile<T>(path: string, flags: number, use: (file: number) => T): T {
+  const file = openSync(path, flags, 0o644);
+  try {
+    return use(file);
+  } finally {
+    closeSync(file);
+  }
+}
 
 export class Host {
   readonly shell: Shell;

@@ -206,18 +206,23 @@ class Keeper<C extends Config> {
     if (config.role !== 'client') return;
     const { name } = (this.#resources as Resources).tun;
     try {
-      const isBeside = goOnline(this.#host, name, config, network);
+      const { isBeside, namesRefused } = goOnline(this.#host, name, config, network);
       if (isBeside) {
         const advice = 'ringway: { ipv6: block } keeps it from the network while connected';
         this.#log.warn({ code: 'IPV6_BESIDE', advice }, 'IPv6 goes beside the tunnel, which carries IPv4 alone');
       }
-      if (config.routeMode !== 'noexec' || config.dnsConfigMode !== 'noexec')
+      if (namesRefused !== undefined) this.#complain(namesRefused);
+      else if (config.routeMode !== 'noexec' || config.dnsConfigMode !== 'noexec')
         this.#log.info({ routes: config.routeMode, names: config.dnsConfigMode }, 'routes and name server are set');
       if (config.routeMode !== 'noexec') this.#watchDefaultRoute(name, network.serverAddress, config.ipv6);
     } catch (error) {
-      const { code, message, advice } = asRingwayError(error);
-      this.#log.error({ code, advice }, message);
+      this.#complain(error);
     }
+  }
+
+  #complain(error: unknown): void {
+    const { code, message, advice } = asRingwayError(error);
+    this.#log.error({ code, advice }, message);
   }
 
   /** The route to the server follows the default route. */

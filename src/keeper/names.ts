@@ -11,7 +11,7 @@ import { isAlive, type Owner, thisOwner } from './owner.ts';
 export const NAMES = 'names';
 const RESOLV_CONF = '/etc/resolv.conf';
 const FIRST_LINE = '# written by ringway, which puts the former content back when it ends\n';
-const SECOND_LINE = /^# \(process (\d+), begun (\d+); until then it is in (\/.+)\)$/m;
+const SECOND_LINE = /^# \(process (\d+), begun (\d+); until then it is in (\/.*resolv\.conf\.ringway-[0-9a-f]{8})\)$/m;
 /** Clients that started one above the other. */
 const MOST_TEXTS = 16;
 
@@ -35,7 +35,22 @@ export function installNames(host: Host, tun: string, server: string, state: str
   const { pid, begun } = thisOwner();
   const ours = `${FIRST_LINE}# (process ${pid}, begun ${begun}; until then it is in ${kept})\nnameserver ${server}\n`;
   host.later(NAMES, () => putBack(shell, ours, kept, before));
-  attempt(() => shell.write(RESOLV_CONF, ours));
+  attempt(() => {
+    try {
+      shell.write(RESOLV_CONF, ours);
+    } catch (cause) {
+      restore(shell, before); // some of ours may stand there
+      throw cause;
+    }
+  });
+}
+
+function restore(shell: Shell, before: string): void {
+  try {
+    shell.write(RESOLV_CONF, before);
+  } catch {
+    // what is kept stays
+  }
 }
 
 /** Only where the file still has our text: somebody else's stays, and where it is another client's, that one will need what we kept. */
@@ -43,7 +58,7 @@ function putBack(shell: Shell, ours: string, kept: string, before: string): void
   const now = contentOf(shell);
   if (now === ours) {
     if (!mendNames(shell)?.restored) shell.write(RESOLV_CONF, before);
-  } else if (now === undefined || !now.startsWith(FIRST_LINE)) shell.remove(kept);
+  } else if (now === before || (now !== '' && !now?.startsWith(FIRST_LINE))) shell.remove(kept);
 }
 
 /** What clients that were killed have left in the file. */
@@ -62,7 +77,7 @@ export function mendNames(shell: Shell): Mended | undefined {
   const used: string[] = [];
   for (let mark = markOf(content); mark && !isOwned(mark) && used.length < MOST_TEXTS; mark = markOf(content)) {
     const { former } = mark;
-    const before = former === undefined ? undefined : contentOf(shell, former);
+    const before = former === undefined ? undefined : keptAt(shell, former);
     if (former === undefined || before === undefined) break;
     used.push(former);
     content = before;
@@ -75,10 +90,10 @@ export function mendNames(shell: Shell): Mended | undefined {
   return { pid: first.owner?.pid, restored: used.length > 0 && (!last || isOwned(last)) };
 }
 
-/** Why no name is found, where it is for a text of ours. */
+/** Why no name is found, where it is for the text of another client. */
 export function whoseNames(shell: Shell): string | undefined {
   const mark = markOf(contentOf(shell));
-  if (!mark) return undefined;
+  if (!mark || mark.owner?.pid === process.pid) return undefined;
   const whose = mark.owner && isAlive(mark.owner) ? `the tunnel of process ${mark.owner.pid}` : 'a tunnel that is gone';
   return `${RESOLV_CONF} has the name server of ${whose}`;
 }
@@ -97,9 +112,18 @@ function markOf(content: string | undefined): Mark | undefined {
 
 const isOwned = ({ owner }: Mark) => owner !== undefined && isAlive(owner);
 
-function contentOf(shell: Shell, path = RESOLV_CONF): string | undefined {
+function contentOf(shell: Shell): string | undefined {
   try {
-    return shell.read(path);
+    return shell.read(RESOLV_CONF);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The path comes out of the file, which others may be able to write: only what is named and owned as what we keep is believed. */
+function keptAt(shell: Shell, path: string): string | undefined {
+  try {
+    return shell.readKept(path);
   } catch {
     return undefined;
   }

@@ -62,6 +62,13 @@ describe('the best combination, measured as one', () => {
   });
 });
 
+describe('one thing that is better', () => {
+  it('is the best of them, also where another is of a thing that goes before', () => {
+    const all = [measured({}, 1, 0), measured({ io: 'epoll' }, 1.05, 1), measured({ sqpoll: 'on' }, 1.3, 1)];
+    expect(confirm(AUTO, all, undefined).best).toEqual({ ...AUTO, sqpoll: 'on' });
+  });
+});
+
 describe('what io_uring alone has', () => {
   it('is named where it is on', () => {
     const { flags } = choose(AUTO, [measured({}, 1, 0), measured({ zeroCopy: 'on' }, 1.2, 1)]);

@@ -260,6 +260,7 @@ describe('an unknown key', () => {
       expect(advice(`${name}: x\n`)).toContain('belongs below ringway:');
     expect(advice('', { LW_SERVER_IO: 'epoll' })).toBe('set RINGWAY_IO');
     expect(advice('keepalive_interval: 5s\n')).toContain('is a key of the client');
+    expect(advice('Log-Level: info\n')).toContain('did you mean log_level?'); // which the client has, too
     expect(advice('ringway:\n  mode: udp\n')).toContain('belongs at the top of the file');
     expect(advice('ringway:\n  keepalive_interval: 5s\n')).toContain('is a key of the client');
     const [notice] = load('io: epoll\naccept_unknowns: true\n').notices;

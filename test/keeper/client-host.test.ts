@@ -1,10 +1,10 @@
-import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadClientConfig } from '../../src/config/client.ts';
 import { dressDevice, goOnline, routeServer } from '../../src/keeper/client-host.ts';
 import { ownNamespace } from '../../src/keeper/control.ts';
-import { type Answer, Host, type Shell } from '../../src/keeper/host.ts';
+import { type Answer, Host, type Shell, thisShell } from '../../src/keeper/host.ts';
 import { Journal, undoJournals } from '../../src/keeper/journal.ts';
 import { mendNames, whoseNames } from '../../src/keeper/names.ts';
 import { createFolder, type Folder } from '../config/folder.ts';
@@ -51,6 +51,10 @@ class ScriptedShell implements Shell {
   read(path: string): string {
     if (this.files[path] === undefined) throw new Error(`ENOENT: ${path}`);
     return this.files[path];
+  }
+
+  readKept(path: string): string {
+    return this.read(path);
   }
 
   keep(path: string, content: string): void {
@@ -255,17 +259,38 @@ describe('names', () => {
   it('stay as they are where the former content cannot be kept anywhere', () => {
     shell.readOnly = ['/'];
     const before = { ...shell.files };
-    expect(() => goOnline(host, 'lwc', settings(), NETWORK)).toThrow(
-      expect.objectContaining({ code: 'NAMES_REFUSED' }),
-    );
+    const { namesRefused } = goOnline(host, 'lwc', settings(), NETWORK);
+    expect(namesRefused).toMatchObject({ code: 'NAMES_REFUSED' });
     expect(shell.files).toEqual(before);
+  });
+
+  it('stay as they are where the file cannot be written to its end', () => {
+    const before = { ...shell.files };
+    const write = shell.write.bind(shell);
+    let refusals = 1;
+    shell.write = (path, content) => {
+      write(path, refusals > 0 ? content.slice(0, 20) : content);
+      if (refusals-- > 0) throw new Error('ENOSPC');
+    };
+    expect(goOnline(host, 'lwc', settings(), NETWORK).namesRefused).toMatchObject({ code: 'NAMES_REFUSED' });
+    host.undo();
+    expect(shell.files).toEqual(before);
+  });
+
+  it.each(['/etc/shadow', '/etc/resolv.conf.ringway-0123456z', '/etc/kept'])('are not looked for in %s', (path) => {
+    shell.files[path] = 'secret';
+    const mark = `# (process 1, begun 0; until then it is in ${path})`;
+    const text = `# written by ringway, which puts the former content back when it ends\n${mark}\nnameserver 100.64.0.1\n`;
+    shell.files[RESOLV_CONF] = text;
+    expect(mendNames(shell)).toMatchObject({ restored: false });
+    expect([shell.files[path], shell.files[RESOLV_CONF]]).toEqual(['secret', text]);
   });
 
   it("of a client that lives are nobody else's to mend; of an older version they are lost, and said to be", () => {
     const text = '# written by ringway, which puts the former content back when it ends\n';
     const begun = readFileSync(`/proc/${process.ppid}/stat`, 'utf8').split(') ')[1].split(' ')[19];
-    shell.files['/etc/kept'] = 'nameserver 192.0.2.53\n';
-    const owned = `${text}# (process ${process.ppid}, begun ${begun}; until then it is in /etc/kept)\nnameserver 100.64.0.1\n`;
+    shell.files['/etc/resolv.conf.ringway-01234567'] = 'nameserver 192.0.2.53\n';
+    const owned = `${text}# (process ${process.ppid}, begun ${begun}; until then it is in /etc/resolv.conf.ringway-01234567)\nnameserver 100.64.0.1\n`;
     shell.files[RESOLV_CONF] = owned;
     expect(mendNames(shell)).toBeUndefined();
     expect(whoseNames(shell)).toContain(`the tunnel of process ${process.ppid}`);
@@ -278,6 +303,34 @@ describe('names', () => {
     shell.files[RESOLV_CONF] = `${text}nameserver 100.64.0.1\n`;
     expect(mendNames(shell)).toEqual({ pid: undefined, restored: false });
     expect(whoseNames(shell)).toContain('a tunnel that is gone');
+  });
+});
+
+describe('a kept file', () => {
+  const system = thisShell();
+  const path = () => join(folder.path, 'resolv.conf.ringway-01234567');
+
+  it('is read back', () => {
+    system.keep(path(), 'nameserver 192.0.2.53\n');
+    expect(system.readKept(path())).toBe('nameserver 192.0.2.53\n');
+    expect(() => system.keep(path(), 'another')).toThrow(/EEXIST/);
+  });
+
+  it('is not believed when it is a link, or open to others', () => {
+    folder.write('elsewhere', 'secret');
+    chmodSync(join(folder.path, 'elsewhere'), 0o600);
+    symlinkSync(join(folder.path, 'elsewhere'), path());
+    expect(() => system.readKept(path())).toThrow(/ELOOP/);
+    system.remove(path());
+    system.keep(path(), 'text');
+    chmodSync(path(), 0o640);
+    expect(() => system.readKept(path())).toThrow(/not kept/);
+  });
+
+  it('is replaced in place by what is shorter', () => {
+    const file = folder.write('resolv.conf', 'a longer text\n');
+    system.write(file, 'short\n');
+    expect(readFileSync(file, 'utf8')).toBe('short\n');
   });
 });
 
@@ -349,7 +402,7 @@ describe('what is written down', () => {
 describe('Host', () => {
   it('tells a missing tool from a refusal', () => {
     const answer = { status: 1, output: '', complaint: 'Operation not permitted', missing: false };
-    const files = { read: () => '', write: () => {}, keep: () => {}, remove: () => {} };
+    const files = { read: () => '', readKept: () => '', write: () => {}, keep: () => {}, remove: () => {} };
     const refusing = new Host({ ...files, run: () => answer });
     expect(() => refusing.ip('link')).toThrow(expect.objectContaining({ code: 'HOST_REFUSED' }));
     const lacking = new Host({ ...files, run: () => ({ ...answer, missing: true }) });
