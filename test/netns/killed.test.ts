@@ -56,8 +56,11 @@ describe('after a client was killed', () => {
   it('one whose server has a name finds it by the name servers of before', async () => {
     const { lab } = fixture;
     const text = '# written by ringway, which puts the former content back when it ends\n';
-    writeFileSync(join(etc, 'former'), BEFORE);
-    writeFileSync(join(etc, 'resolv.conf'), `${text}# (process 1, begun 0; until then it is in /etc/former)\n`);
+    writeFileSync(join(etc, 'resolv.conf.ringway-0123abcd'), BEFORE, { mode: 0o600 });
+    writeFileSync(
+      join(etc, 'resolv.conf'),
+      `${text}# (process 1, begun 0; until then it is in /etc/resolv.conf.ringway-0123abcd)\n`,
+    );
     writeFileSync(join(etc, 'hosts'), '10.9.0.2 vpn.example\n');
     const named = options();
     const keys = { ...named.client.keys, server: 'vpn.example:27690' };
