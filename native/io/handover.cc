@@ -7,6 +7,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "io/transmit.h"
+
 namespace ringway {
 namespace {
 
@@ -123,7 +125,7 @@ uint32_t Handover::take(uint32_t shard, HandoverKind kind, Batch& batch, uint32_
       break;
     }
     if (uint64_t{record.length} + headroom > batch.arena->block_size()) {
-      unfit++;
+      unfit += kind == HandoverKind::udp ? transmit::datagrams_in(record.length, record.segment_size) : 1;
       at += padded(record.length);
       ring.taken.store(at, std::memory_order_release);
       continue;

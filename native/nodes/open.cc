@@ -104,6 +104,7 @@ bool Opener::open_datagram(std::span<uint8_t> datagram) {
     return true;
   }
   const uint64_t id = load_native<uint64_t>(datagram.data() + lightway::id);
+  knows_header_ = false;  // the flags are no longer those of the last one that was taken
   flags_ = trains_.flags[train_] & flag::floating;
   if (id != lightway::empty_id && id != load_native<uint64_t>(slot_->current_id)) flags_ |= flag::new_id;
 

@@ -278,6 +278,19 @@ describe.each(backends)('$name', ({ create }) => {
     expect(countersOf(world)).toEqual({ divert: 3, badMagic: 1 });
   });
 
+  it('knows of each datagram of a train by itself whether it names another id', () => {
+    setUp(world);
+    const other = pattern(8, 3);
+    const named = (number: number) => concat(header(other, false), record(Slot.linkUp, number, pattern(2), 26));
+    const before = concat(header(new Uint8Array(8), true), pattern(named(0).length - 16)); // before login there is no lane
+    send([named(0), before, named(1)], Slot.linkUp);
+    expect(entriesOf(world.packets).entries.map(({ flags }) => (flags as number) & Flag.newId)).toEqual([
+      Flag.newId,
+      Flag.newId,
+    ]);
+    expect(countersOf(world)).toEqual({ divert: 2, notOnline: 1 });
+  });
+
   it('lets nothing in twice, however it is sent again', () => {
     setUp(world);
     send([lane(5n), lane(5n), lane(6n), lane(5n)], Slot.lane);
