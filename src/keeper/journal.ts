@@ -19,7 +19,14 @@ interface Page {
   readonly commands: readonly Command[];
 }
 
-const PROGRAMS = ['ip', 'resolvectl', 'resolvconf'];
+/** What is written down is of these forms: nothing else is run, whoever has written it. */
+const FORMS = [
+  /^ip (-6 )?route delete /,
+  /^ip address delete /,
+  /^ip link set dev /,
+  /^resolvectl revert /,
+  /^resolvconf -d /,
+];
 const NAME = /^undo-\d+\.json$/;
 
 export class Journal {
@@ -61,9 +68,13 @@ export function undoJournals(shell: Shell, folder: string): { pid: number; undon
     const path = join(folder, name);
     const page = readPage(path);
     if (!page || isAlive(page.owner) || page.namespace !== ownNamespace()) return [];
-    const known = page.commands.filter(([program]) => PROGRAMS.includes(program)).reverse();
+    const known = page.commands.filter((words) => FORMS.some((form) => form.test(words.join(' ')))).reverse();
     const undone = known.filter(([program, ...args]) => shell.run(program, args).status === 0);
-    rmSync(path, { force: true });
+    try {
+      rmSync(path, { force: true });
+    } catch {
+      // read again at the next start, and undone already
+    }
     return [{ pid: page.owner.pid, undone: undone.map((command) => command.join(' ')) }];
   });
 }

@@ -384,7 +384,15 @@ describe('what is written down', () => {
 
   it('runs no program but those that are written down', () => {
     shell.works = new Set(['rm']);
-    const words = { owner: { pid: 1, begun: 'x' }, namespace: ownNamespace(), commands: [['rm', '-r', '/']] };
+    const words = {
+      owner: { pid: 1, begun: 'x' },
+      namespace: ownNamespace(),
+      commands: [
+        ['rm', '-r', '/'],
+        ['ip', 'netns', 'exec', 'x', 'rm'],
+        ['ip', '-batch', '/x'],
+      ],
+    };
     folder.write('undo-1.json', JSON.stringify(words));
     chmodSync(join(folder.path, 'undo-1.json'), 0o600);
     undoJournals(shell, folder.path);
