@@ -1,6 +1,5 @@
 /** Reports, looked at by a browser. RINGWAY_SCREENSHOTS names a folder to keep what it saw. */
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -8,6 +7,7 @@ import { renderRun } from '../../src/load/report/run.ts';
 import { renderSweep } from '../../src/load/report/sweep.ts';
 import { curvesOf, type Point, seeded } from '../../src/load/sweep.ts';
 import { judge, parseThreshold } from '../../src/load/thresholds.ts';
+import { createFolder, type Folder } from '../config/folder.ts';
 import { Browser, findChromium } from './browser.ts';
 import { direction, result } from './results.ts';
 
@@ -103,21 +103,24 @@ const views = [
 describe.skipIf(chromium === undefined)(
   `in Chromium${chromium === undefined ? ' (skipped: chromium is not installed)' : ''}`,
   () => {
-    const folder = mkdtempSync(join(tmpdir(), 'ringway-report-'));
+    let folder: Folder;
     const keep = process.env.RINGWAY_SCREENSHOTS;
     let browser: Browser;
     beforeAll(() => {
+      folder = createFolder();
       browser = new Browser(chromium ?? '');
     }, 30_000);
-    afterAll(() => browser.close());
+    afterAll(() => {
+      folder.remove();
+      return browser.close();
+    });
 
     const cases = Object.keys(PAGES).flatMap((page) => views.map((view) => [page, view.name, view] as const));
 
     it.each(cases)(
       '%s, %s: every chart is drawn, nothing is wider than the page, text stands out',
       async (page, name, view) => {
-        const file = join(folder, `${page}.html`);
-        writeFileSync(file, PAGES[page]);
+        const file = folder.write(`${page}.html`, PAGES[page]);
         const before = browser.complaints.length;
         await browser.open(pathToFileURL(file).href, view);
         const seen = await browser.evaluate<{

@@ -1,16 +1,16 @@
 /** The sink, listening: nothing that is written to its control port ends it, or keeps the next loader from its run. */
 import { once } from 'node:events';
-import { mkdtempSync } from 'node:fs';
 import net from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Channel, connectSink } from '../../src/load/channel.ts';
 import { type FromSink, SINK_PROTOCOL, type ToSink } from '../../src/load/messages.ts';
 import { readScenario } from '../../src/load/scenario.ts';
 import { runSink } from '../../src/load/sink.ts';
+import { createFolder } from '../config/folder.ts';
 
-const path = join(mkdtempSync(join(tmpdir(), 'ringway-sink-')), 'control');
+const folder = createFolder();
+const path = join(folder.path, 'control');
 const said: string[] = [];
 const stop = Promise.withResolvers<void>();
 let ended: Promise<void>;
@@ -25,6 +25,7 @@ beforeAll(async () => {
 afterAll(async () => {
   stop.resolve();
   await ended;
+  folder.remove();
 });
 
 const begin: ToSink = {

@@ -1,9 +1,6 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Look, liveLine, liveScreen } from '../../src/load/live.ts';
 import { readResult, resultSchema } from '../../src/load/result.ts';
 import {
@@ -18,6 +15,7 @@ import {
 } from '../../src/load/sweep.ts';
 import { columns, sideBySide, summaryTable } from '../../src/load/table.ts';
 import { judge, METRICS, parseThreshold } from '../../src/load/thresholds.ts';
+import { createFolder, type Folder } from '../config/folder.ts';
 import { direction, result } from './results.ts';
 
 describe('--fail-if', () => {
@@ -70,15 +68,19 @@ describe('--fail-if', () => {
 });
 
 describe('a result', () => {
+  let folder: Folder;
+  beforeEach(() => {
+    folder = createFolder();
+  });
+  afterEach(() => folder.remove());
+
   it('is read back as it was written', () => {
-    const path = join(mkdtempSync(join(tmpdir(), 'ringway-load-')), 'run.json');
-    writeFileSync(path, JSON.stringify(result()));
+    const path = folder.write('run.json', JSON.stringify(result()));
     expect(readResult(path)).toEqual(result());
   });
 
   it('of another version is refused with what to do', () => {
-    const path = join(mkdtempSync(join(tmpdir(), 'ringway-load-')), 'run.json');
-    writeFileSync(path, JSON.stringify({ ...result(), version: 2 }));
+    const path = folder.write('run.json', JSON.stringify({ ...result(), version: 2 }));
     expect(() => readResult(path)).toThrow(expect.objectContaining({ code: 'LOAD_RESULT' }));
     expect(() => readResult('/nonexistent.json')).toThrow(expect.objectContaining({ code: 'LOAD_RESULT' }));
   });
