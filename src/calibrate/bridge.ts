@@ -50,6 +50,7 @@ interface End {
 
 export class Bridge {
   readonly #addon: Addon = loadAddon();
+  readonly #trainSegments = longestTrain(this.#addon);
   readonly #ends: Partial<Record<EndName, End>> = {};
   readonly #namespaces: string[] = [];
   readonly #indices: unknown[] = []; // an index lives as long as somebody holds it
@@ -179,7 +180,7 @@ export class Bridge {
       ...{ shard: 0, shards: 1, generation: this.#generation, io, aead },
       ...{ sqpoll: sqpoll === 'on', zeroCopy: zeroCopy === 'on' },
       ...{
-        trainSegments: longestTrain(this.#addon),
+        trainSegments: this.#trainSegments,
         paced: false,
         handover: undefined,
         doors: [],
