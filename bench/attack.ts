@@ -51,7 +51,7 @@ const STORM = fileURLToPath(new URL('storm.ts', import.meta.url));
 /** What may be under way while counters are read, shard by shard; and of a hundred what may not be found. */
 const [UNDER_WAY, PERCENT] = [4_096, 0.1];
 /** What is dropped at the sockets, as the shards know. */
-const AT_SOCKETS = ['socketDrops', 'filtered', 'garbage', 'handshakeDrops', 'strangerDrops'];
+const AT_SOCKETS = ['socketDrops', 'filtered', 'garbage', 'handshakeDrops', 'strangerDrops', 'suspectDrops'];
 /** Clients that log in during a flood, one every tenth of a second, and how long they try. */
 const [LOGINS, PATIENCE] = [20, 10];
 

@@ -75,7 +75,7 @@ export interface Addon {
     tun: number; // descriptor of a TUN queue; made without O_NONBLOCK (io_uring needs that; epoll sets what it needs per call)
     vnetHeader: boolean; // the TUN has IFF_VNET_HDR: 10-byte virtio_net_hdr on every read and write
     udp: number;
-    doors?: readonly number[]; // further sockets, at most two: for handshakes that go on, and for strangers; read only by doorReceive
+    doors?: readonly number[]; // further sockets, at most three: for handshakes that go on, for strangers, for suspects; read only by doorReceive
     tunReceive?: BatchHandle; // superpackets in; blocks >= 65,536 + 64
     udpReceive?: BatchHandle; // trains in; blocks >= 65,536 + 512
     handover?: HandoverHandle;
@@ -87,7 +87,7 @@ export interface Addon {
   }): PortHandle;
   /** Cancels everything in flight, waits (bounded) until the kernel lets go, then frees the ring. Idempotent. The descriptors stay open: they are the keeper's. */
   closePort(port: PortHandle): void;
-  /** Waits in the kernel until something arrives or `waitUs` is over (0 = look only). @returns bits: 1 UDP, 2 TUN, 4 handover, 8 a blocked transmit may go on, 16 and 32 the doors that are watched */
+  /** Waits in the kernel until something arrives or `waitUs` is over (0 = look only). @returns bits: 1 UDP, 2 TUN, 4 handover, 8 a blocked transmit may go on, 16, 32 and 64 the doors that are watched */
   wait(port: PortHandle, waitUs: number): number;
   /** Idle: `callback()` runs once on this thread's event loop when wait() would return non-zero; arm again after it ran. Returns at once with true if work is there already (and does not arm). */
   arm(port: PortHandle, callback: () => void): boolean;
@@ -96,7 +96,7 @@ export interface Addon {
   disarm(port: PortHandle): void;
   /** Fills the port's udpReceive batch from entry 0 (it must have been cleared) with up to `limit` trains; sets offset, length, segmentSize (UDP_GRO, 0 = single), address, block; slot -1, verdict pass. @returns count */
   udpReceive(port: PortHandle, limit: number): number;
-  /** Bits of `doors` (1, 2): from now on wait and arm tell of these doors and of no other. None at first. One that is not watched costs nothing but what the kernel does with its datagrams. */
+  /** Bits of `doors` (1, 2, 4): from now on wait and arm tell of these doors and of no other. None at first. One that is not watched costs nothing but what the kernel does with its datagrams. */
   watchDoors(port: PortHandle, doors: number): void;
   /** The kernel stamps what arrives at the port's socket (SO_TIMESTAMPNS), or no longer; off at first. Costs a look at the clock for every packet. @throws errno of setsockopt */
   stampArrivals(port: PortHandle, on: boolean): void;
@@ -120,7 +120,7 @@ export interface Addon {
   tunTransmit(port: PortHandle, superpackets: BatchHandle): number;
   /** Sends one datagram that no router may fragment (IP_PMTUDISC_PROBE), past whatever is queued. @returns errno, 0 = sent; EMSGSIZE = larger than the interface */
   sendProbe(port: PortHandle, address: Uint8Array, bytes: Uint8Array): number;
-  /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, tunGsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_MEMINFO: buffers, each a datagram or a train), wakes, noBuffers, truncated, badVnet, receiveErrors, udpQueued, tunQueued, takenOver, handshakeDrops and strangerDrops (SO_MEMINFO of the doors, and datagrams that were taken there and not chosen);
+  /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, tunGsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_MEMINFO: buffers, each a datagram or a train), wakes, noBuffers, truncated, badVnet, receiveErrors, udpQueued, tunQueued, takenOver, handshakeDrops, strangerDrops and suspectDrops (SO_MEMINFO of the doors, and datagrams that were taken there and not chosen), suspectsIn (trains taken at that door);
    * and trains by length: trainsIn1, trainsIn2 (2 to 3 datagrams), trainsIn4, trainsIn8 … trainsIn128 (128 and more), trainsOut1 … trainsOut128. */
   portCounters(port: PortHandle): Record<string, number>;
   /** Test seam: the next transmits on this port fail with these errnos, in order, before the kernel is asked (0 = let it through; -n = it gets the first n bytes of the datagram, train or packet, and so takes no more). */
@@ -170,11 +170,12 @@ export interface Addon {
   steerTun(tunDescriptor: number, options: { poolBase: number; poolSize: number; queues: number }): { map: number };
   attachSteering(map: number, poolSize: number): { handle: SteeringHandle; buffer: ArrayBuffer }; // u8 per address: shard
   /**
-   * eBPF socket filters. At the sockets of the shards' sessions, in the order of the shards: lone Expresslane datagrams below the floor of the session whose id they bear are dropped and counted (native/steering/floors.h).
-   * At the doors of their strangers (one a shard, or none): lone datagrams without the magic of Lightway are. Throws EPERM where BPF is refused; some sockets may have their filter then.
+   * eBPF on sockets. At the sockets of the shards' sessions, in the order of the shards: lone Expresslane datagrams below the floor of the session whose id they bear are dropped and counted (native/steering/floors.h).
+   * At the doors of their strangers (one a shard, or none): lone datagrams without the magic of Lightway are. Datagrams that are suspected (native/steering/suspects.h) come to the third door of their shard,
+   * by a program that takes the place of steerUdp's. `doors`: none, or those that steerUdp names and then as many for suspects. Throws EPERM where BPF is refused; some sockets may have their filter then.
    * The map is handed on as a descriptor. @param entries of each shard, a power of two from 16 to 2^20: one a session, found by bits of its id
    */
-  filterUdp(sessions: readonly number[], strangers: readonly number[], entries: number): { map: number };
+  filterUdp(sessions: readonly number[], doors: readonly number[], entries: number): { map: number };
   /** From now on `open` and `passUplink` write floors of the lanes' sessions into their shard's part of the map, which is emptied first. @returns dropped: what the filters of the shard have dropped since there is a map: replays, garbage */
   attachFloors(lanes: LanesHandle, map: number, entries: number): { dropped: BigUint64Array };
   /** Before anything is received: what the filters of the lanes' shard drop is none of the port's socketDrops and strangerDrops from now on, nor a flood of strangers. Does nothing without floors. */

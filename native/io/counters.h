@@ -16,7 +16,8 @@ namespace ringway {
   _(tun_gso_refused, "tunGsoRefused") _(eagain, "eagain")                                                                                 \
   _(send_errors, "sendErrors") _(tun_errors, "tunErrors") _(socket_drops, "socketDrops") _(wakes, "wakes") _(no_buffers, "noBuffers")     \
   _(truncated, "truncated") _(bad_vnet, "badVnet") _(receive_errors, "receiveErrors") _(udp_queued, "udpQueued")                          \
-  _(tun_queued, "tunQueued") _(taken_over, "takenOver") _(handshake_drops, "handshakeDrops") _(stranger_drops, "strangerDrops")
+  _(tun_queued, "tunQueued") _(taken_over, "takenOver") _(handshake_drops, "handshakeDrops") _(stranger_drops, "strangerDrops") \
+  _(suspects_in, "suspectsIn") _(suspect_drops, "suspectDrops")
 
 struct PortCounters {
 #define RINGWAY_DECLARE(field, name) uint64_t field = 0;

@@ -37,7 +37,7 @@ bool Doors::open(std::span<const int> sockets) {
 Doors::Received Doors::receive(uint32_t door, uint32_t limit, PortCounters& counters) {
   const uint32_t now = coarse_ms();
   const bool flooded = door == strangers && limit > 0 && is_flooded(now);
-  const auto wanted = static_cast<unsigned>(flooded ? vector_length : std::min<size_t>(limit, usual_length));
+  const auto wanted = static_cast<unsigned>(flooded ? vector_length : std::min<size_t>(limit, door == suspects ? vector_length : usual_length));
   for (size_t i = 0; i < wanted; i++) {
     uint8_t* start = scratch_->data() + i * block_bytes;
     parts_[i] = {start + train_block::payload, block_bytes - train_block::payload};
@@ -49,6 +49,7 @@ Doors::Received Doors::receive(uint32_t door, uint32_t limit, PortCounters& coun
   if (got < 0 && errno != EAGAIN && errno != EINTR) counters.receive_errors++;  // a pending error of the socket: told once
   const auto count = static_cast<size_t>(std::max(got, 0));
   if (count < wanted) waiting_ &= ~(1u << door);  // empty, as far as we know: watched again
+  if (door == suspects) counters.suspects_in += count;
   const auto chosen = choose(count, limit, flooded && count == wanted, now);
   if (chosen.size() < count) {
     uint64_t dropped = 0;

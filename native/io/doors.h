@@ -1,5 +1,5 @@
-// Doors: sockets of a shard beside its own, for datagrams whose header names no session (native/steering/udp.cc). Whoever floods the port fills
-// these. They are small, nothing watches them while there is no time for strangers, and they are read a few datagrams at a time; what they
+// Doors: sockets of a shard beside its own, for datagrams whose header names no session (native/steering/udp.cc), and for those that hardly one is
+// taken of (native/steering/aside.h). Whoever floods the port fills these. They are small, nothing watches them while there is no time for strangers, and they are read a few datagrams at a time; what they
 // cannot hold the kernel drops for the price of a drop, and counts.
 #pragma once
 
@@ -20,7 +20,7 @@ namespace ringway {
 
 class Doors {
  public:
-  static constexpr size_t most = 2;
+  static constexpr size_t most = 3;
 
   // False and errno when there is no memory.
   bool open(std::span<const int> sockets);
@@ -50,7 +50,9 @@ class Doors {
   const uint8_t* block(size_t number) const { return scratch_->data() + number * block_bytes; }
   // Datagrams in a message: it may be a train.
   uint32_t datagrams(size_t number) const;
-  uint64_t& drops(PortCounters& counters, uint32_t door) const { return door == strangers ? counters.stranger_drops : counters.handshake_drops; }
+  uint64_t& drops(PortCounters& counters, uint32_t door) const {
+    return door == suspects ? counters.suspect_drops : door == strangers ? counters.stranger_drops : counters.handshake_drops;
+  }
   // What the kernel has dropped by now goes into the counters.
   void count_drops(PortCounters& counters);
   // Buffers the kernel has dropped at a socket in all its life, modulo 2^32: a datagram each, or a train, whose length it does not tell.
@@ -60,7 +62,7 @@ class Doors {
   void without(uint64_t* filtered);
 
  private:
-  static constexpr uint32_t strangers = 1;
+  static constexpr uint32_t strangers = 1, suspects = 2;
   static constexpr size_t vector_length = 64, usual_length = 16, block_bytes = 65'536 + 512;
   // Of the places there are for answers, those that a flood leaves to who is seen for the first time: the time is better spent on reading on.
   static constexpr uint32_t newcomers = 4;

@@ -23,7 +23,7 @@ namespace ringway {
 // wait()'s bits
 namespace ready {
 inline constexpr uint32_t udp = 1, tun = 2, handover = 4, unblocked = 8;
-inline constexpr uint32_t door_shift = 4;  // 16: the first door, 32: the second
+inline constexpr uint32_t door_shift = 4;  // 16: the first door, 32: the second, 64: the third
 }
 
 // How a received datagram lies in its block, for both backends (it is what multishot RECVMSG writes: io_uring_recvmsg_out, name, control, payload).

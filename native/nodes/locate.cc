@@ -3,6 +3,7 @@
 
 #include "nodes/header.h"
 #include "nodes/nodes.h"
+#include "steering/floors.h"
 
 namespace ringway::nodes {
 namespace {
@@ -32,6 +33,11 @@ bool takes(Lanes& lanes, uint32_t which, uint32_t some) {
   if (left < some) return false;
   left -= some;
   return true;
+}
+
+// What is refused here already.
+void suspect(const Lanes& lanes, int32_t slot, uint32_t datagrams) {
+  if (lanes.floors && datagrams == 1) lanes.floors->refused(lanes, slot);
 }
 
 // Counts a train for its slot. @returns false when it would overflow the slot's pail
@@ -75,6 +81,7 @@ uint32_t locate(Lanes& lanes, Batch& trains) {
       trains.slot[i] = -1;
       if (const uint8_t wrong = lightway::check(first); wrong != verdict::pass) {
         lanes.judge(trains, i, wrong, datagrams);
+        suspect(lanes, first.size() < lightway::header_bytes ? -1 : living(lanes, Index::Kind::id, first.data() + lightway::id), datagrams);
         continue;
       }
       const uint8_t* id = first.data() + lightway::id;
@@ -85,6 +92,7 @@ uint32_t locate(Lanes& lanes, Batch& trains) {
       slot = living(lanes, Index::Kind::id, id);
       if (slot < 0) {
         lanes.judge(trains, i, takes(lanes, limit::rejects, 1) ? verdict::reject : verdict::unknown_id, datagrams);
+        suspect(lanes, slot, datagrams);
         continue;
       }
       trains.flags[i] |= flag::floating;

@@ -4,6 +4,7 @@
 #include "nodes/header.h"
 #include "nodes/opener.h"
 #include "packet/ip.h"
+#include "steering/floors.h"
 #include "table/window.h"
 
 namespace ringway::nodes {
@@ -59,6 +60,12 @@ void Opener::divert(uint32_t entry, uint8_t kind) {
   lanes_.judge(packets_, entry, verdict::divert);
   diverted_++;
   wanted_ += (packets_.flags[entry] & (flag::floating | flag::new_id)) == 0;  // append() has counted the others
+}
+
+// Counts it, and who is refused too often is suspected.
+void Opener::refuse(uint8_t verdict, uint32_t train) {
+  lanes_.count(verdict);
+  if (lanes_.floors && trains_.segment_size[train] == 0) lanes_.floors->refused(lanes_, number_);
 }
 
 void Opener::pass(uint32_t length) {
@@ -133,22 +140,22 @@ void Opener::open_lane_group() {
     const auto& [frame, counter, low, train, shape, flags] = group_.pieces[i];
     const Sealed& sealed = group_.sealed[i];
     if (window.refuses(counter)) {
-      lanes_.count(verdict::replayed);
+      refuse(verdict::replayed, train);
       continue;
     }
     if (!key) {
-      lanes_.count(verdict::no_key);
+      refuse(verdict::no_key, train);
       continue;
     }
     if (!sealed.authentic && !open_with_previous(i)) {
-      lanes_.count(verdict::forged);
+      refuse(verdict::forged, train);
       continue;
     }
     window.take(counter);
     slot_->lane_received++;
     slot_->last_outside = now_;
     if ((load16(frame + lane::flags) & lane::encoded) != 0) {
-      lanes_.count(verdict::malformed);
+      refuse(verdict::malformed, train);
       continue;
     }
     uint32_t entry = assemble(i);
@@ -217,11 +224,11 @@ void Opener::open_record_group() {
     // those before it may have moved the window so far that these bits mean another number, but not where it is the next one
     const uint64_t number = piece.number == window.next() ? piece.number : reconstruct(window.next(), piece.low, piece.shape.number_bytes);
     if (number > max_record_number) {
-      lanes_.count(verdict::malformed);
+      refuse(verdict::malformed, piece.train);
       continue;
     }
     if (window.refuses(number)) {
-      lanes_.count(verdict::replayed);
+      refuse(verdict::replayed, piece.train);
       continue;
     }
     if (number != piece.number) {
@@ -229,7 +236,7 @@ void Opener::open_record_group() {
       open_again(*key, secret, i);
     }
     if (!group_.sealed[i].authentic) {
-      lanes_.count(verdict::forged);
+      refuse(verdict::forged, piece.train);
       continue;
     }
     window.take(number);
@@ -266,7 +273,7 @@ void Opener::give_record(uint32_t index) {
   switch (content.type) {
     case content_type::application:
       if (content.length >= 3 && bytes[0] == 5 && load16(bytes + 1) == content.length - 3) {
-        if (slot_->state != slot_state::online) return lanes_.count(verdict::not_online);
+        if (slot_->state != slot_state::online) return refuse(verdict::not_online, piece.train);
         entry = append(bytes + 3, content.length - 3, piece.train, piece.flags);
         packets_.kind[entry] = kind::application;
         pass(content.length - 3);
@@ -280,7 +287,7 @@ void Opener::give_record(uint32_t index) {
       divert(entry, content.type);
       break;
     default:
-      return lanes_.count(verdict::malformed);
+      return refuse(verdict::malformed, piece.train);
   }
   packets_.counter[entry] = piece.number;
   packets_.epoch[entry] = slot_->receive_epochs[piece.shape.epoch_bits];

@@ -5,8 +5,10 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "core/args.h"
+#include "core/clock.h"
 #include "core/errors.h"
 #include "core/functions.h"
 #include "core/values.h"
@@ -39,7 +41,9 @@ std::shared_ptr<Floors> Floors::create(std::shared_ptr<Mapping> map, const Place
   for (Entry* entry = begin; entry < begin + place.entries; entry++) {
     if (entry->word.load(std::memory_order_relaxed) != 0) entry->word.store(0, std::memory_order_relaxed);
   }
-  return std::shared_ptr<Floors>{new Floors{std::move(map), std::move(told), place, slots}};
+  auto created = std::shared_ptr<Floors>{new Floors{std::move(map), std::move(told), place, slots}};
+  for (uint32_t which = 0; which < numbers::blocks; which++) numbers::erase(created->block_of(which));
+  return created;
 }
 
 Floors::Entry& Floors::entry_of(uint64_t id) const {
@@ -55,7 +59,9 @@ void Floors::publish(const Lanes& lanes, const Batch& trains) {
     if (number == before || trains.verdict[train] != verdict::pass || !lanes.exists(number)) continue;
     before = number;
     const PublicSlot& slot = lanes.table->slot(static_cast<uint32_t>(number));
-    if (slot.lane_highest != 0 && !lanes.superseded(slot)) publish(static_cast<uint32_t>(number), slot);
+    if (lanes.superseded(slot)) continue;
+    publish(static_cast<uint32_t>(number), slot);
+    if (watched_[Suspects::case_of(number)].slot == number) tell_numbers(lanes, static_cast<uint32_t>(number));
   }
 }
 
@@ -68,13 +74,64 @@ void Floors::publish(uint32_t number, const PublicSlot& slot) {
   Entry& entry = entry_of(id);
   const uint64_t word = entry.word.load(relaxed);
   const bool ours = word != 0 && entry.id.load(relaxed) == id && (word & ~floors::most) == tag;  // 0: taken back
-  const uint64_t told = tag | lane_floor(slot, ours ? word & floors::most : 0);
+  const uint64_t floor = slot.lane_highest == 0 ? 0 : lane_floor(slot, ours ? word & floors::most : 0);  // 0: of its numbers nothing is known
+  const uint64_t told = tag | floor;
   if (!ours || last_told(number) != id) remember(number, id);  // a predecessor may have told of it
   if (!ours) {
     entry.word.store(0, std::memory_order_release);
+    entry.until.store(0, std::memory_order_release);
+    entry.block.store(0, std::memory_order_release);
     entry.id.store(id, std::memory_order_release);
   }
   if (word != told || !ours) entry.word.store(told, std::memory_order_release);
+}
+
+numbers::Block& Floors::block_of(uint32_t which) const {
+  return reinterpret_cast<numbers::Block*>(map_->data() + floors::blocks_at(place_.shard, place_.shards, place_.entries))[which];
+}
+
+void Floors::refused(const Lanes& lanes, int32_t slot) {
+  if (!suspects_.refused(slot)) return;
+  const auto until = static_cast<uint64_t>((monotonic_micros() + Suspects::for_micros) * 1e3);
+  if (slot == Suspects::nobody) {
+    return reinterpret_cast<Entry*>(map_->data() + floors::counter_at(place_.shard))->until.store(until, std::memory_order_release);
+  }
+  const auto number = static_cast<uint32_t>(slot);
+  if (number >= slots_) return;
+  const uint32_t which = Suspects::case_of(slot);
+  if (watched_[which].slot != slot) acquit(which);
+  watched_[which] = {slot, until};
+  tell_numbers(lanes, number);
+  for (const uint64_t id : reinterpret_cast<const Told*>(told_memory_->data())[number].ids) {  // replays bear older ones
+    if (id != 0) suspect(number, id, until);
+  }
+}
+
+void Floors::suspect(uint32_t number, uint64_t id, uint64_t until) {
+  Entry& entry = entry_of(id);
+  if (entry.id.load(std::memory_order_relaxed) != id) return;
+  entry.block.store(Suspects::case_of(static_cast<int32_t>(number)) + 1, std::memory_order_release);
+  entry.until.store(until, std::memory_order_release);
+}
+
+// Of a slot that is watched, with every vector.
+void Floors::tell_numbers(const Lanes& lanes, uint32_t number) {
+  const uint32_t which = Suspects::case_of(static_cast<int32_t>(number));
+  if (monotonic_micros() * 1e3 > static_cast<double>(watched_[which].until)) return acquit(which);
+  numbers::tell(block_of(which), lanes.table->slot(number), lanes.table->secret(number));
+}
+
+// It is over, or another one needs the block more: nobody's record numbers are in it.
+void Floors::acquit(uint32_t which) {
+  const int32_t slot = std::exchange(watched_[which].slot, Suspects::nobody);
+  if (slot == Suspects::nobody) return;
+  for (const uint64_t id : reinterpret_cast<const Told*>(told_memory_->data())[slot].ids) {
+    Entry& entry = entry_of(id);
+    if (entry.id.load(std::memory_order_relaxed) != id) continue;
+    entry.until.store(0, std::memory_order_release);
+    entry.block.store(0, std::memory_order_release);
+  }
+  numbers::erase(block_of(which));
 }
 
 uint64_t Floors::last_told(uint32_t number) const { return number < slots_ ? reinterpret_cast<const Told*>(told_memory_->data())[number].ids[0] : 0; }
@@ -98,6 +155,7 @@ void Floors::forget(uint32_t slot) {
   if (slot >= slots_) return;
   Told& told = reinterpret_cast<Told*>(told_memory_->data())[slot];
   if (told.ids[0] == 0) return;
+  if (watched_[Suspects::case_of(static_cast<int32_t>(slot))].slot == static_cast<int32_t>(slot)) acquit(Suspects::case_of(static_cast<int32_t>(slot)));
   for (const uint64_t id : told.ids) erase(id);
   told = {};
 }
@@ -117,7 +175,7 @@ napi_value attach_floors(napi_env env, napi_callback_info info) {
   if (!args.ok()) return nullptr;
   if (!std::has_single_bit(entries)) return args.refuse_range("entries", "must be a power of two");
 
-  auto mapping = Mapping::of_descriptor(map, floors::bytes(lanes->shards, entries));
+  auto mapping = Mapping::of_descriptor(map, floors::bytes(lanes->shards, entries), true);
   if (!mapping) return throw_errno(env, "mmap", errno);
   auto attached = Floors::create(mapping, {lanes->shard, lanes->shards, entries}, lanes->table->count());
   if (!attached) return throw_errno(env, "mmap", ENOMEM);

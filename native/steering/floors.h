@@ -1,20 +1,28 @@
 // Floors: below which Expresslane numbers of a session its window refuses whatever comes, and far above which hardly one is its peer's; told to the
-// kernel, which drops such datagrams at the socket (steering/filter.cc). A table of one map for all shards, each of which writes its own part.
+// kernel, which drops such datagrams at the socket (steering/filter.cc). Beside them, who is a suspect (steering/suspects.h), of whom it lets nothing
+// through that it has not judged by its number: records too (steering/numbers.h). A table of one map for all shards, each of which writes its own part.
 //
-//     counters of shard 0, 1 …   64 bytes each: datagrams that the filters have dropped, u64: replays and forgeries of sessions, garbage of strangers
-//     entries of shard 0, 1 …    16 bytes each, found by bits of the session id: the id, then a word of tag and floor
+//     heads of shard 0, 1 …      64 bytes each: datagrams that the filters have dropped, u64: replays and forgeries of sessions, garbage of strangers;
+//                                until when ids that name nobody are suspect
+//     entries of shard 0, 1 …    32 bytes each, found by bits of the session id: the id, a word of tag and floor, until when it is suspect, and which
+//                                block knows its record numbers, from 1 on
+//     blocks of shard 0, 1 …     steering/numbers.h
+//     tables                     for all shards
 //
 // An entry drops what has its id, and a number below its floor, or (most of it) far above. Id and word are written one after the other, and read
 // so by other CPUs, while a session takes the place of another: the word names 16 more bits of its id, so that neither's floor is taken for the
-// other's. No floor is 0.
+// other's. No floor is 0. Times are nanoseconds of CLOCK_MONOTONIC: nobody has to take them back.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
 
 #include "core/batch.h"
 #include "core/mapping.h"
+#include "steering/numbers.h"
+#include "steering/suspects.h"
 #include "table/layout.h"
 
 namespace ringway {
@@ -22,18 +30,25 @@ namespace ringway {
 class Lanes;
 
 namespace floors {
-inline constexpr uint32_t counter_bytes = 64, garbage_counter = 8, counters = 2, entry_bytes = 16;
+inline constexpr uint32_t counter_bytes = 64, garbage_counter = 8, counters = 2, entry_bytes = 32;
+inline constexpr int16_t word_at = 8, until_at = 16, block_at = 24;  // of an entry; `until` of a head, too
 inline constexpr uint32_t max_shards = 256, min_entries = 16, max_entries = 1 << 20;
 inline constexpr uint32_t index_shift = 8;  // the first byte of an id chooses the shard, and says nothing within it
 inline constexpr uint32_t tag_shift = 48;
 // So far above the floor no number is the next one, unless as many datagrams were lost in a row: then one in so many goes on, by chance, and the first that is
 // authentic raises the floor.
 inline constexpr int32_t far_ahead = 1 << 22, one_in = 256;
+// Of a suspect: more than what may wait in front of a datagram, and what the window leaves open.
+inline constexpr int32_t near_ahead = 1 << 16;
 inline constexpr uint64_t most = (uint64_t{1} << tag_shift) - 1;  // a higher floor is told as this one
 
-constexpr size_t bytes(uint32_t shards, uint32_t entries) { return size_t{shards} * (counter_bytes + size_t{entries} * entry_bytes); }
 constexpr size_t counter_at(uint32_t shard) { return size_t{shard} * counter_bytes; }
 constexpr size_t entries_at(uint32_t shard, uint32_t shards, uint32_t entries) { return size_t{shards} * counter_bytes + size_t{shard} * entries * entry_bytes; }
+constexpr size_t blocks_at(uint32_t shard, uint32_t shards, uint32_t entries) {
+  return entries_at(shards, shards, entries) + size_t{shard} * numbers::blocks * numbers::block_bytes;
+}
+constexpr size_t tables_at(uint32_t shards, uint32_t entries) { return blocks_at(shards, shards, entries); }
+constexpr size_t bytes(uint32_t shards, uint32_t entries) { return tables_at(shards, entries) + numbers::tables_bytes; }
 }  // namespace floors
 
 class Floors {
@@ -51,10 +66,12 @@ class Floors {
   const std::shared_ptr<Mapping>& map() const { return map_; }
   // The slot has been cleared: none of the ids it went by is told of any more.
   void forget(uint32_t slot);
+  // A lone datagram was refused that bears the id of the slot's session; -1: an id that names nobody.
+  void refused(const Lanes& lanes, int32_t slot);
 
  private:
   struct Entry {
-    std::atomic<uint64_t> id, word;
+    std::atomic<uint64_t> id, word, until, block;
   };
   static_assert(sizeof(Entry) == floors::entry_bytes);
   // The ids a slot was told of by: its own, and those before it, which replays may still bear.
@@ -67,6 +84,10 @@ class Floors {
       : map_{std::move(map)}, told_memory_{std::move(told)}, place_{place}, slots_{slots} {}
 
   void publish(uint32_t number, const PublicSlot& slot);
+  void suspect(uint32_t number, uint64_t id, uint64_t until);
+  void tell_numbers(const Lanes& lanes, uint32_t number);
+  void acquit(uint32_t which);
+  numbers::Block& block_of(uint32_t which) const;
   void remember(uint32_t number, uint64_t id);
   uint64_t last_told(uint32_t number) const;
   void erase(uint64_t id);
@@ -75,6 +96,12 @@ class Floors {
   std::shared_ptr<Mapping> map_, told_memory_;
   Place place_;
   uint32_t slots_;
+  Suspects suspects_;
+  struct Watched {
+    int32_t slot = Suspects::nobody;
+    uint64_t until = 0;
+  };
+  std::array<Watched, Suspects::cases> watched_{};  // whose numbers the kernel knows now
 };
 
 // The lowest number that the window might take, at least `from`, which is 0 or what this said before of the same window.

@@ -27,43 +27,49 @@ constexpr int32_t golden = static_cast<int32_t>(0x9e3779b1);
 constexpr int32_t ipv4_source = 12, ipv4_destination = 16, ipv6_source = 20, ipv6_destination = 36;  // last word of each address
 
 // r0 = packet bytes in host order; leaves r6 to r9; ends the program with 0 when the packet is shorter
-constexpr bpf_insn load(uint8_t size, int32_t offset) { return instruction(BPF_LD | size | BPF_ABS, 0, 0, 0, offset); }
+constexpr bpf_insn load_packet(uint8_t size, int32_t offset) { return instruction(BPF_LD | size | BPF_ABS, 0, 0, 0, offset); }
 constexpr bpf_insn alu32(uint8_t operation, uint8_t to, int32_t value) { return instruction(BPF_ALU | operation | BPF_K, to, 0, 0, value); }
 
+enum Label : size_t { ipv6, outside, found, spread };
+
 // Returns a queue number; the kernel takes it mod the queues in use. r6 packet, r7 hash, r8 index in the pool.
-std::array<bpf_insn, 30> program(int map, uint32_t pool_base, uint32_t pool_size) {
-  return {{
-    /*  0 */ move(6, 1),
-    /*  1 */ load(BPF_B, 0),
-    /*  2 */ alu32(BPF_RSH, 0, 4),
-    /*  3 */ jump(BPF_JNE, 0, 4, 18),  // not IPv4: 22
-    /*  4 */ load(BPF_W, ipv4_destination),
-    /*  5 */ move(7, 0),
-    /*  6 */ move(8, 0),
-    /*  7 */ alu32(BPF_SUB, 8, static_cast<int32_t>(pool_base)),
-    /*  8 */ jump(BPF_JGE, 8, static_cast<int32_t>(pool_size), 11),  // outside the pool: 20
-    /*  9 */ instruction(BPF_ST | BPF_W | BPF_MEM, 10, 0, -4, 0),    // the map's only key: 0
-    /* 10 */ move(2, 10),
-    /* 11 */ instruction(BPF_ALU64 | BPF_ADD | BPF_K, 2, 0, 0, -4),
-    /* 12 */ instruction(BPF_LD | BPF_DW | BPF_IMM, 1, BPF_PSEUDO_MAP_FD, 0, map),
-    /* 13 */ instruction(0, 0, 0, 0, 0),  // second half of 12
-    /* 14 */ instruction(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_map_lookup_elem),
-    /* 15 */ jump(BPF_JNE, 0, 0, 1),  // found: 17
-    /* 16 */ leave(),                 // cannot be (r0 is 0), but the verifier wants to see it
-    /* 17 */ instruction(BPF_ALU64 | BPF_ADD | BPF_X, 0, 8, 0, 0),
-    /* 18 */ instruction(BPF_LDX | BPF_B | BPF_MEM, 0, 0, 0, 0),
-    /* 19 */ leave(),
-    /* 20 */ load(BPF_W, ipv4_source),
-    /* 21 */ instruction(BPF_JMP | BPF_JA, 0, 0, 3, 0),  // 25
-    /* 22 */ load(BPF_W, ipv6_destination),
-    /* 23 */ move(7, 0),
-    /* 24 */ load(BPF_W, ipv6_source),
-    /* 25 */ instruction(BPF_ALU | BPF_XOR | BPF_X, 7, 0, 0, 0),
-    /* 26 */ alu32(BPF_MUL, 7, golden),
-    /* 27 */ alu32(BPF_RSH, 7, 16),
-    /* 28 */ move(0, 7),
-    /* 29 */ leave(),
-  }};
+Code program(int map, uint32_t pool_base, uint32_t pool_size) {
+  Code code;
+  code.add(move(6, 1));
+  code.add(load_packet(BPF_B, 0));
+  code.add(alu32(BPF_RSH, 0, 4));
+  code.jump_if(BPF_JNE, 0, 4, ipv6);
+  code.add(load_packet(BPF_W, ipv4_destination));
+  code.add(move(7, 0));
+  code.add(move(8, 0));
+  code.add(alu32(BPF_SUB, 8, static_cast<int32_t>(pool_base)));
+  code.jump_if(BPF_JGE, 8, static_cast<int32_t>(pool_size), outside);
+  code.add(instruction(BPF_ST | BPF_W | BPF_MEM, 10, 0, -4, 0));  // the map's only key: 0
+  code.add(move(2, 10));
+  code.add(alu(BPF_ADD, 2, -4));
+  code.add(instruction(BPF_LD | BPF_DW | BPF_IMM, 1, BPF_PSEUDO_MAP_FD, 0, map));
+  code.add(instruction(0, 0, 0, 0, 0));  // its second half
+  code.add(call_helper(BPF_FUNC_map_lookup_elem));
+  code.jump_if(BPF_JNE, 0, 0, found);
+  code.add(leave());  // cannot be (r0 is 0), but the verifier wants to see it
+  code.at(found);
+  code.add(alu_by(BPF_ADD, 0, 8));
+  code.add(load(BPF_B, 0, 0, 0));
+  code.add(leave());
+  code.at(outside);
+  code.add(load_packet(BPF_W, ipv4_source));
+  code.jump(spread);
+  code.at(ipv6);
+  code.add(load_packet(BPF_W, ipv6_destination));
+  code.add(move(7, 0));
+  code.add(load_packet(BPF_W, ipv6_source));
+  code.at(spread);
+  code.add(instruction(BPF_ALU | BPF_XOR | BPF_X, 7, 0, 0, 0));
+  code.add(alu32(BPF_MUL, 7, golden));
+  code.add(alu32(BPF_RSH, 7, 16));
+  code.add(move(0, 7));
+  code.add(leave());
+  return code;
 }
 
 // steerTun(tunDescriptor, { poolBase, poolSize, queues }) -> { map }
@@ -78,7 +84,7 @@ napi_value steer_tun(napi_env env, napi_callback_info info) {
 
   Descriptor map = create_map(pool_size);
   if (!map.ok()) return throw_errno(env, "bpf(BPF_MAP_CREATE)", errno);
-  const Descriptor loaded = load_program(program(map.get(), pool_base, pool_size));
+  const Descriptor loaded = load_program(program(map.get(), pool_base, pool_size).finish());
   if (!loaded.ok()) return throw_errno(env, "bpf(BPF_PROG_LOAD)", errno);
   int descriptor = loaded.get();
   if (ioctl(tun, TUNSETSTEERINGEBPF, &descriptor) != 0) return throw_errno(env, "ioctl(TUNSETSTEERINGEBPF)", errno);

@@ -5,8 +5,9 @@ import { type ReferenceBatch, wrapNativeBatch } from './reference/memory.ts';
 
 /** Trains or superpackets one receive call takes on at most: enough to fill a vector, few enough to stay in the cache. */
 export const VECTOR = 32;
-/** And trains that one call takes from a door. */
+/** And trains that one call takes from a door; of suspects, who are short and soon judged, more. */
 export const DOOR_VECTOR = 16;
+export const SUSPECTS_VECTOR = 64;
 /** Packets opened at a time: a vector that stays in the cache from lanes.open to tun.transmit. Longer ones go through in parts. */
 export const PACKETS = 512;
 /** A train or superpacket of 65,535 bytes with what stands before it: recvmsg header, name and control data, or vnet header. */
@@ -52,7 +53,7 @@ export function createBatches(addon: Addon, copies = false): Batches {
   };
   const udp = arena(UDP_BLOCK, RECEIVE_BLOCKS);
   return {
-    trainsIn: udp(2 * VECTOR + 2 * DOOR_VECTOR),
+    trainsIn: udp(2 * VECTOR + 2 * DOOR_VECTOR + SUSPECTS_VECTOR),
     packets: (copies ? arena(UDP_BLOCK, TRANSMIT_BLOCKS) : udp)(PACKETS),
     controlPackets: arena(TUN_BLOCK, CONTROL_BLOCKS)(1_024),
     superpacketsOut: (copies ? arena(TUN_BLOCK, TRANSMIT_BLOCKS) : udp)(PACKETS),

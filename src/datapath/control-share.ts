@@ -11,6 +11,8 @@ import type { Micros } from '../wire/time.ts';
 const SHARE = 1 / 5;
 /** Of strangers with a door of their own: enough for thousands a second, and no more than established sessions can spare (docs/decisions/0011). */
 export const STRANGERS_SHARE = 1 / 20;
+/** Of datagrams that a flood has made suspect (docs/decisions/0022). */
+export const SUSPECTS_SHARE = 1 / 20;
 /** Most that can be saved up: what a burst may take in one go, and so the delay it may cause. Full after 10 ms of silence. */
 const MOST: Micros = 2_000;
 /** What one datagram takes: a guess before the first is measured, and the bounds of the estimate. */

@@ -8,6 +8,7 @@ export const PORT_DROPS = [
   ['garbage', 'udp.receive', 'badMagic'],
   ['handshakeDrops', 'udp.receive', 'handshakesFull'],
   ['strangerDrops', 'udp.receive', 'strangersFull'],
+  ['suspectDrops', 'udp.receive', 'suspectsFull'],
   ['truncated', 'udp.receive', 'truncated'],
   ['badVnet', 'tun.receive', 'badGso'],
   ['sendErrors', 'udp.transmit', 'sendFailed'],

@@ -37,7 +37,7 @@ export interface Descriptors {
   readonly udp: readonly number[];
   /**
    * Server: further sockets of that group for what names no session, where the kernel lets datagrams be steered: one a shard for handshakes that
-   * go on, then one a shard for strangers. Else none: everything comes to `udp`.
+   * go on, one a shard for strangers, one a shard for suspects. Else none: everything comes to `udp`.
    */
   readonly doors: readonly number[];
   /** Server: listening TCP sockets, one a shard. Client: empty, the engine dials by itself. */

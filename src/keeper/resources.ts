@@ -13,6 +13,8 @@ const BACKLOG = 4_096;
 /** What may wait behind a door: every client of a restarted server at once, and strangers for the time that one answer lasts them. */
 const HANDSHAKES_BUFFER = 4 << 20;
 const STRANGERS_BUFFER = 512 << 10;
+/** And of suspects as many as are read in some milliseconds. */
+const SUSPECTS_BUFFER = 256 << 10;
 /** A steering map is 8 bytes of kernel memory an address. */
 const LARGEST_STEERED_POOL = 2 ** 20;
 /** io_uring lets go of a descriptor 25 to 60 ms after its process ended (docs/linux-facts.md §4). */
@@ -143,7 +145,7 @@ class Opened {
     return kind === 'UDP' ? { udp: descriptors, tcp: [], portNumber } : { udp: [], tcp: descriptors, portNumber };
   }
 
-  /** Sockets for what names no session, where the kernel can tell it apart. The program comes first: without it nobody may join the group. */
+  /** Sockets for what names no session, and for suspects, where the kernel can tell it apart. The program comes first: without it nobody may join the group. */
   doors(config: ServerConfig, udp: readonly number[], portNumber: number): number[] {
     const without =
       udp.length > 1 ? 'they are handed over between shards' : 'strangers stand in one queue with sessions';
@@ -152,7 +154,7 @@ class Opened {
       return true;
     };
     if (!this.#try('steer datagrams', without, steer)) return [];
-    const buffers = [HANDSHAKES_BUFFER, STRANGERS_BUFFER].flatMap((bytes) => udp.map(() => bytes));
+    const buffers = [HANDSHAKES_BUFFER, STRANGERS_BUFFER, SUSPECTS_BUFFER].flatMap((bytes) => udp.map(() => bytes));
     try {
       return buffers.map((bytes) => {
         const { descriptor } = this.#serverSocket(config, portNumber, true, bytes);
@@ -218,7 +220,10 @@ class Opened {
     return { map: steered.map, entries };
   }
 
-  /** The programs that drop replays, garbage and numbers far ahead at the sockets. Where the kernel refuses them, shards read and refuse what comes. */
+  /**
+   * The programs that drop replays, garbage and numbers far ahead at the sockets, and put aside what is suspected. Where the kernel refuses them, shards
+   * read and refuse what comes.
+   */
   filter(
     config: ServerConfig,
     udp: readonly number[],
@@ -228,7 +233,7 @@ class Opened {
     const filtered = this.#try(
       'filter sockets',
       'a flood of replays, garbage or numbers far ahead costs the shards more',
-      () => this.#kernel.filterUdp(udp, doors.slice(udp.length), entries),
+      () => this.#kernel.filterUdp(udp, doors, entries),
     );
     if (!filtered) return null;
     this.#descriptors.push(filtered.map);

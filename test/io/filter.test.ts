@@ -17,7 +17,7 @@ import {
 
 /** Layout of the map (native/steering/floors.h). */
 const COUNTER_BYTES = 64;
-const ENTRY_BYTES = 16;
+const ENTRY_BYTES = 32;
 const ENTRIES = FEWEST_ENTRIES;
 const MOST = 2n ** 48n - 1n;
 const FAR = 2n ** 22n;
@@ -36,9 +36,9 @@ interface Told {
   readonly floor: bigint;
 }
 
-/** Two sockets for sessions and two for strangers, and the map under their filters. */
+/** Two sockets for sessions, their six doors, and the map under their filters; each has a port of its own. */
 function open(gro = true) {
-  const sockets = [0, 1, 2, 3].map(() => openSocket({ gro }));
+  const sockets = Array.from({ length: 8 }, () => openSocket({ gro, reusePort: true }));
   const descriptors = sockets.map(({ descriptor }) => descriptor);
   const { map } = addon.filterUdp(descriptors.slice(0, 2), descriptors.slice(2), ENTRIES);
   const { buffer } = addon.attachSteering(map, 2 * (COUNTER_BYTES + ENTRIES * ENTRY_BYTES));
@@ -53,7 +53,7 @@ function open(gro = true) {
     dropped: (shard: number) => Number(words[(shard * COUNTER_BYTES) / 8]),
     garbage: (shard: number) => Number(words[(shard * COUNTER_BYTES) / 8 + 1]),
     tell: (shard: number, { id, tag, floor }: Told) => {
-      const at = entriesOf(shard) + 2 * indexOf(id);
+      const at = entriesOf(shard) + (ENTRY_BYTES / 8) * indexOf(id);
       words[at] = id;
       words[at + 1] = (tag << 48n) | floor;
     },
@@ -268,7 +268,7 @@ describe.skipIf(refusal !== undefined)('filterUdp', () => {
       { magic: 1, length: 16 },
     ].map((each) => bytesOf({ id: ID, counter: 0n, ...each }));
     const short = [15, 7].map((length) => bytesOf({ id: ID, counter: 0n, magic: 0, length })); // somebody counts that
-    deepEqual(arriving(ends[3], [sound, ...wrong, ...short]), [0, 6, 7]);
+    deepEqual(arriving(ends[5], [sound, ...wrong, ...short]), [0, 6, 7]);
     deepEqual([garbage(0), garbage(1), dropped(1)], [0, 5, 0]);
     deepEqual(arriving(ends[1], wrong), [0, 1, 2, 3, 4]); // no door
   });
@@ -294,7 +294,7 @@ describe('filterUdp', () => {
       throw new Error('was not refused');
     };
     refused([], [], 16, /must name a socket/);
-    refused([0], [1, 2], 16, /as many as sessions/);
+    refused([0], [1, 2], 16, /three times as many as sessions/);
     refused([0], [], 17, /power of two/);
     refused([0], [], 8, /from 16 to/);
     refused(['x' as never], [], 16, /sessions/);
