@@ -1,6 +1,6 @@
-// Doors: sockets of a shard beside its own, for datagrams whose header names no session (native/steering/udp.cc), and for those that hardly one is
-// taken of (native/steering/aside.h). Whoever floods the port fills these. They are small, nothing watches them while there is no time for strangers, and they are read a few datagrams at a time; what they
-// cannot hold the kernel drops for the price of a drop, and counts.
+// Doors: sockets of a shard beside its own, for datagrams whose header names no session (native/steering/udp.cc), and for what suspects send that nobody
+// can judge by its number (native/steering/sorter.cc). Whoever floods the port fills these. They are small, nothing watches them while there is no time
+// for them, and they are read a few datagrams at a time; what they cannot hold the kernel drops for the price of a drop, and counts.
 #pragma once
 
 #include <array>

@@ -1,7 +1,7 @@
 /**
  * The doors of a shard: sockets beside its own, where steering brings datagrams whose header names no session (native/steering/udp.cc). One
- * for handshakes that go on, one for strangers: first ClientHellos, and what is no Lightway of ours. And one for suspects: datagrams of a session, or of
- * nobody, by whose like a flood is recognised (native/steering/suspects.h). What is behind them is read as far as its
+ * for handshakes that go on, one for strangers: first ClientHellos, and what is no Lightway of ours; and one for what comes under a session's id, or
+ * nobody's, while that is flooded, and cannot be judged by its number (native/steering/sorter.cc). What is behind them is read as far as its
  * share of the time goes, and not looked at meanwhile; what they cannot hold the kernel drops and counts. So no flood of strangers stands in a queue
  * with sessions, and a handshake under way does not stand in one with first ClientHellos.
  */

@@ -55,7 +55,7 @@ const NEAR: Micros = 2 * MS;
 /** Shortest train of each bucket (TRAIN_BUCKETS), as the port names them. */
 const TRAIN_STARTS = [1, 2, 4, 8, 16, 32, 64, 128];
 /** Bits of wait() that bring something for the uplink: socket, handover, doors. */
-const UPLINK = 1 | 4 | 16 | 32;
+const UPLINK = 1 | 4 | 16 | 32 | 64;
 /** And for the downlink: device, handover, a blocked transmit that may go on. */
 const DOWNLINK = 2 | 4 | 8;
 
