@@ -72,7 +72,8 @@ napi_value filter_udp(napi_env env, napi_callback_info info) {
   bool attached = true;
   for (uint32_t shard = 0; attached && shard < shards; shard++) {
     const Floors::Place place{shard, shards, entries};
-    attached = attach(env, sessions[shard], programs::numbers_filter(map.get(), place)) && (doors.empty() || attach(env, doors[shards + shard], programs::garbage_filter(map.get(), place)));
+    attached = attach(env, sessions[shard], programs::numbers_filter(map.get(), place)) &&
+               (doors.empty() || attach(env, doors[shards + shard], programs::garbage_filter(map.get(), place)));
   }
   if (attached && !doors.empty()) attached = attach_to_group(env, sessions[0], programs::sorter(map.get(), {0, shards, entries}));
   if (!attached) {  // all of them or none: what nobody reads the counts of must not drop
