@@ -120,7 +120,7 @@ export interface Addon {
   tunTransmit(port: PortHandle, superpackets: BatchHandle): number;
   /** Sends one datagram that no router may fragment (IP_PMTUDISC_PROBE), past whatever is queued. @returns errno, 0 = sent; EMSGSIZE = larger than the interface */
   sendProbe(port: PortHandle, address: Uint8Array, bytes: Uint8Array): number;
-  /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, tunGsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_MEMINFO: buffers, each a datagram or a train), wakes, noBuffers, truncated, badVnet, receiveErrors, udpQueued, tunQueued, takenOver, handshakeDrops, strangerDrops and suspectDrops (SO_MEMINFO of the doors, and datagrams that were taken there and not chosen), suspectsIn (trains taken at that door);
+  /** What this port did, by name: systemCalls, udpReceiveCalls, udpTrainsIn, udpDatagramsIn, udpTrainsOut, udpDatagramsOut, udpBytesOut, udpBytesIn, tunPacketsIn, tunBytesIn, tunPacketsOut, tunBytesOut, gsoRefused, tunGsoRefused, eagain, sendErrors, tunErrors, socketDrops (SO_MEMINFO: buffers, each a datagram or a train), wakes, noBuffers, truncated, badVnet, receiveErrors, udpQueued, tunQueued, takenOver, handshakeDrops, strangerDrops and suspectDrops (SO_MEMINFO of the doors, and datagrams that were taken there and not chosen), suspectsIn (trains taken at that door), udpBeyondShare and tunBeyondShare (what the programs of filterUdp and shareTun have dropped because the socket, or the queue, held enough of the same session, or address);
    * and trains by length: trainsIn1, trainsIn2 (2 to 3 datagrams), trainsIn4, trainsIn8 … trainsIn128 (128 and more), trainsOut1 … trainsOut128. */
   portCounters(port: PortHandle): Record<string, number>;
   /** Test seam: the next transmits on this port fail with these errnos, in order, before the kernel is asked (0 = let it through; -n = it gets the first n bytes of the datagram, train or packet, and so takes no more). */
@@ -168,11 +168,19 @@ export interface Addon {
   steerUdp(descriptor: number, shards: number, doors?: boolean): void;
   /** eBPF on a TUN device: queue = map[inner destination − poolBase] (u8 per address) when inside the pool, else flow hash. Throws EPERM where BPF is refused. The map is handed on as a descriptor. */
   steerTun(tunDescriptor: number, options: { poolBase: number; poolSize: number; queues: number }): { map: number };
+  /**
+   * eBPF on a TUN device: of each of its queues nobody, by the inner destination, may have more than four times what is free; what is beyond is dropped and counted (native/io/shares.h). For the queue's length when this is called
+   * (txqueuelen). Throws EPERM where BPF is refused. The map is handed on as a descriptor.
+   */
+  shareTun(tunDescriptor: number, queues: number): { map: number };
+  /** From now on the port counts what it has taken from that queue: before anything is received. */
+  attachTunShares(port: PortHandle, map: number, queue: number, queues: number): void;
   attachSteering(map: number, poolSize: number): { handle: SteeringHandle; buffer: ArrayBuffer }; // u8 per address: shard
   /**
    * eBPF on sockets. At the sockets of the shards' sessions, in the order of the shards: lone Expresslane datagrams below the floor of the session whose id they bear are dropped and counted (native/steering/floors.h).
-   * At the doors of their strangers (one a shard, or none): lone datagrams without the magic of Lightway are. Datagrams that are suspected (native/steering/suspects.h) come to the third door of their shard,
-   * by a program that takes the place of steerUdp's. `doors`: none, or those that steerUdp names and then as many for suspects. Throws EPERM where BPF is refused; some sockets may have their filter then.
+   * So are those of a session that has more in the socket than four times what is free there (native/io/shares.h). At the doors of their strangers: lone datagrams without the magic of Lightway.
+   * What suspects send that nobody can judge by its number (native/steering/suspects.h, sorter.cc) comes to the third door of their shard, by a program that takes the place of steerUdp's.
+   * `doors`: none, or those that steerUdp names and then one a shard for suspects. Throws EPERM where BPF is refused; some sockets may have their filter then.
    * The map is handed on as a descriptor. @param entries of each shard, a power of two from 16 to 2^20: one a session, found by bits of its id
    */
   filterUdp(sessions: readonly number[], doors: readonly number[], entries: number): { map: number };

@@ -17,7 +17,7 @@ namespace ringway {
   _(send_errors, "sendErrors") _(tun_errors, "tunErrors") _(socket_drops, "socketDrops") _(wakes, "wakes") _(no_buffers, "noBuffers")     \
   _(truncated, "truncated") _(bad_vnet, "badVnet") _(receive_errors, "receiveErrors") _(udp_queued, "udpQueued")                          \
   _(tun_queued, "tunQueued") _(taken_over, "takenOver") _(handshake_drops, "handshakeDrops") _(stranger_drops, "strangerDrops") \
-  _(suspects_in, "suspectsIn") _(suspect_drops, "suspectDrops")
+  _(suspects_in, "suspectsIn") _(suspect_drops, "suspectDrops") _(udp_beyond_share, "udpBeyondShare") _(tun_beyond_share, "tunBeyondShare")
 
 struct PortCounters {
 #define RINGWAY_DECLARE(field, name) uint64_t field = 0;

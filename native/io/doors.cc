@@ -114,14 +114,14 @@ void Doors::count_drops(PortCounters& counters) {
 }
 
 // The filter counts before the socket does, and is read after it: for a moment there may be fewer drops than before, and never too many.
-uint32_t Doors::drops_of(int socket, uint64_t* filtered) {
+uint32_t Doors::drops_of(int socket, const std::atomic<uint64_t>* filtered) {
   uint32_t values[SK_MEMINFO_VARS]{};
   socklen_t bytes = sizeof values;
   const uint32_t drops = getsockopt(socket, SOL_SOCKET, SO_MEMINFO, values, &bytes) == 0 ? values[SK_MEMINFO_DROPS] : 0;
-  return filtered ? drops - static_cast<uint32_t>(std::atomic_ref(*filtered).load(std::memory_order_acquire)) : drops;
+  return filtered ? drops - static_cast<uint32_t>(filtered->load(std::memory_order_acquire)) : drops;
 }
 
-void Doors::without(uint64_t* filtered) {
+void Doors::without(const std::atomic<uint64_t>* filtered) {
   filtered_ = filtered;
   if (sockets_.size() <= strangers) return;
   counted_drops_[strangers] = flood_drops_ = drops_at(strangers);

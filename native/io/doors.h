@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -57,9 +58,9 @@ class Doors {
   void count_drops(PortCounters& counters);
   // Buffers the kernel has dropped at a socket in all its life, modulo 2^32: a datagram each, or a train, whose length it does not tell.
   // `filtered`: without those that its filter has dropped and counted there (steering/filter.cc).
-  static uint32_t drops_of(int socket, uint64_t* filtered = nullptr);
+  static uint32_t drops_of(int socket, const std::atomic<uint64_t>* filtered = nullptr);
   // From now on what the filter of strangers drops is no drop: it says nothing of a flood.
-  void without(uint64_t* filtered);
+  void without(const std::atomic<uint64_t>* filtered);
 
  private:
   static constexpr uint32_t strangers = 1, suspects = 2;
@@ -75,7 +76,7 @@ class Doors {
   uint32_t drops_at(uint32_t door) const { return drops_of(sockets_[door], door == strangers ? filtered_ : nullptr); }
 
   std::vector<int> sockets_;
-  uint64_t* filtered_ = nullptr;
+  const std::atomic<uint64_t>* filtered_ = nullptr;
   std::array<uint32_t, most> counted_drops_{};
   uint32_t watched_ = 0, waiting_ = 0, armed_ = 0;
   std::shared_ptr<Mapping> scratch_;  // of each block only the pages that datagrams were long enough for are ever touched

@@ -54,7 +54,7 @@ class EpollPort final : public Port {
     timer_.reset(-1);
   }
 
-  uint32_t udp_receive(uint32_t limit) override {
+  uint32_t receive_trains(uint32_t limit) override {
     limit = std::min(limit, was_told(ready::udp) ? 1 : udp_portion_.blocks());
     Batch& batch = *options_.udp_receive;
     uint32_t received = 0;
@@ -86,7 +86,7 @@ class EpollPort final : public Port {
     return received;
   }
 
-  uint32_t tun_receive(uint32_t limit) override {
+  uint32_t receive_packets(uint32_t limit) override {
     limit = std::min(limit, was_told(ready::tun) ? 1 : tun_portion_.blocks());
     Batch& batch = *options_.tun_receive;
     const size_t skip = options_.vnet_header ? packet_block::header : packet_block::packet;

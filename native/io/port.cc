@@ -8,6 +8,7 @@
 
 #include "core/clock.h"
 #include "io/transmit.h"
+#include "packet/bytes.h"
 
 namespace ringway {
 
@@ -30,7 +31,20 @@ bool Port::add_train(uint16_t block, uint32_t payload_bytes, size_t name_bytes, 
   const uint32_t i = batch.append(batch.arena->offset(block) + train_block::payload, payload_bytes, block);
   describe_train(i, {start + train_block::name, std::min(name_bytes, train_block::name_bytes)},
                  {start + train_block::control, std::min(control_bytes, train_block::control_bytes)}, truncated);
+  if (udp_shares_.attached() && batch.segment_size[i] == 0) take_share(batch.span(i));
   return !batch.full();
+}
+
+uint32_t Port::udp_receive(uint32_t limit) {
+  const uint32_t received = receive_trains(limit);
+  udp_shares_.flush();
+  return received;
+}
+
+uint32_t Port::tun_receive(uint32_t limit) {
+  const uint32_t received = receive_packets(limit);
+  tun_shares_.flush();
+  return received;
 }
 
 // What is told beside the bytes: columns and counters.
@@ -53,18 +67,42 @@ void Port::describe_train(uint32_t i, std::span<const uint8_t> name, std::span<c
 // What the kernel has dropped so far: asked for when somebody wants to know, as a control message with every train would cost each of them.
 void Port::count_drops() {
   doors_.count_drops(counters_);
+  counters_.udp_beyond_share = udp_shares_.beyond();
+  counters_.tun_beyond_share = tun_shares_.beyond();
   if (options_.udp < 0) return;
-  const uint32_t now = Doors::drops_of(options_.udp, filtered_);
+  const uint32_t now = socket_drops();
   if (static_cast<int32_t>(now - last_drops_) <= 0) return;
   counters_.socket_drops += now - last_drops_;  // the kernel counts in 32 bits
   last_drops_ = now;
 }
 
-void Port::without(std::shared_ptr<Mapping> memory, uint64_t* filtered, uint64_t* garbage) {
-  filters_memory_ = std::move(memory);
-  filtered_ = filtered;
-  if (options_.udp >= 0) last_drops_ = Doors::drops_of(options_.udp, filtered_);
-  doors_.without(garbage);
+// Without those of the filter.
+uint32_t Port::socket_drops() const {
+  const uint32_t drops = Doors::drops_of(options_.udp, filters_ ? &filters_->filtered : nullptr);
+  return filters_ ? drops - static_cast<uint32_t>(filters_->beyond.load(std::memory_order_acquire)) : drops;
+}
+
+void Port::share_socket(std::shared_ptr<Mapping> memory, ShareHead* head, ShareEntry* entries, uint32_t mask) {
+  udp_shares_.attach(std::move(memory), head, entries);
+  filters_ = head;
+  shares_mask_ = mask;
+  if (options_.udp >= 0) last_drops_ = socket_drops();
+  doors_.without(&head->garbage);
+}
+
+// As the kernel's program has counted it (steering/filters.cc).
+void Port::take_share(std::span<const uint8_t> datagram) {
+  if (datagram.size() < share::looked_at || load_native<uint16_t>(datagram.data()) != share::magic) return;
+  const auto id = load_native<uint64_t>(datagram.data() + share::id);
+  ShareEntry& entry = udp_shares_.entry((id >> share::index_shift) & shares_mask_);
+  if (entry.words[0].load(std::memory_order_relaxed) == id) udp_shares_.take(entry);
+}
+
+// As steering/tun_shares.cc has it.
+void Port::take_share_of_device(std::span<const uint8_t> packet) {
+  const size_t at = packet.empty() ? 0 : packet[0] >> 4 == 4 ? share::ipv4_destination : packet[0] >> 4 == 6 ? share::ipv6_destination : 0;
+  if (at == 0 || packet.size() < at + 4) return;
+  tun_shares_.take(tun_shares_.entry(share::place_of(load_native<uint32_t>(packet.data() + at))));
 }
 
 // Copied, as most are small and share a block: the arena's blocks are for those who have a session.
@@ -112,6 +150,7 @@ bool Port::add_packet(uint16_t block, uint32_t bytes) {
   const uint32_t header_bytes = options_.vnet_header ? vnet_header_bytes : 0;
   const uint32_t length = bytes > header_bytes ? bytes - header_bytes : 0;
   const uint32_t i = batch.append(batch.arena->offset(block) + packet_block::packet, length, block);
+  if (tun_shares_.attached()) take_share_of_device(batch.span(i));
   Packet packet;
   counters_.tun_packets_in++;
   counters_.tun_bytes_in += length;

@@ -16,6 +16,7 @@
 #include "io/message.h"
 #include "io/portion.h"
 #include "io/segments.h"
+#include "io/shares.h"
 #include "io/waker.h"
 
 namespace ringway {
@@ -107,8 +108,8 @@ class Port : public Environment::Closing {
   bool has_sleeper() const { return sleeper_ != nullptr; }
   // When the port was last armed, in microseconds of the monotonic clock.
   double idle_since() const { return idle_since_; }
-  virtual uint32_t udp_receive(uint32_t limit) = 0;
-  virtual uint32_t tun_receive(uint32_t limit) = 0;
+  uint32_t udp_receive(uint32_t limit);
+  uint32_t tun_receive(uint32_t limit);
   uint32_t door_receive(uint32_t door, uint32_t limit);
   Doors& doors() { return doors_; }
   size_t udp_transmit(Batch& trains);
@@ -126,13 +127,18 @@ class Port : public Environment::Closing {
     if (open_) count_drops();
     return counters_;
   }
-  // From now on what the kernel's filters drop at the socket, and at the door of strangers, is not counted as dropped there; `memory` holds their counts.
-  void without(std::shared_ptr<Mapping> memory, uint64_t* filtered, uint64_t* garbage);
+  // The kernel has filters at the socket, and at the door of strangers (steering/floors.h). From now on what they drop is not counted as dropped there, and what
+  // comes is counted as taken.
+  void share_socket(std::shared_ptr<Mapping> memory, ShareHead* head, ShareEntry* entries, uint32_t mask);
+  // And at the device (steering/tun_shares.h).
+  void share_tun(std::shared_ptr<Mapping> memory, ShareHead* head, ShareEntry* entries) { tun_shares_.attach(std::move(memory), head, entries); }
   void inject(bool udp, std::deque<int> errors) { (udp ? injected_udp_ : injected_tun_) = std::move(errors); }
 
  protected:
   Port(napi_env env, const PortOptions& options);
 
+  virtual uint32_t receive_trains(uint32_t limit) = 0;
+  virtual uint32_t receive_packets(uint32_t limit) = 0;
   // Once into the kernel for at most that long; may come back early with nothing (a signal, a wake-up that is out of date).
   virtual uint32_t look(double wait_us) = 0;
   // Backends: execute in order, stop at the first that fails or is cut.
@@ -261,8 +267,12 @@ class Port : public Environment::Closing {
   std::deque<int> injected_udp_, injected_tun_;
   std::vector<uint8_t> segment_, whole_;  // scratch of run_singly
   uint32_t last_drops_ = 0;
-  std::shared_ptr<Mapping> filters_memory_;
-  uint64_t* filtered_ = nullptr;
+  uint32_t socket_drops() const;
+  void take_share(std::span<const uint8_t> datagram);
+  void take_share_of_device(std::span<const uint8_t> packet);
+  Shares udp_shares_, tun_shares_;
+  ShareHead* filters_ = nullptr;
+  uint32_t shares_mask_ = 0;
   Sleeper* sleeper_ = nullptr;
   uint32_t told_ = 0;
   double idle_since_ = 0;

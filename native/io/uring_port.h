@@ -39,8 +39,8 @@ class UringPort final : public Port {
 
   bool open(napi_env env);
   void close() override;
-  uint32_t udp_receive(uint32_t limit) override;
-  uint32_t tun_receive(uint32_t limit) override;
+  uint32_t receive_trains(uint32_t limit) override;
+  uint32_t receive_packets(uint32_t limit) override;
 
  protected:
   uint32_t look(double wait_us) override;

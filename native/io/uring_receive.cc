@@ -120,7 +120,7 @@ uint32_t UringPort::receive_packet() {
   return 1;
 }
 
-uint32_t UringPort::udp_receive(uint32_t limit) {
+uint32_t UringPort::receive_trains(uint32_t limit) {
   counters_.udp_receive_calls++;
   uint32_t received = 0;
   const Batch& batch = *options_.udp_receive;
@@ -137,7 +137,7 @@ uint32_t UringPort::udp_receive(uint32_t limit) {
   return received;
 }
 
-uint32_t UringPort::tun_receive(uint32_t limit) {
+uint32_t UringPort::receive_packets(uint32_t limit) {
   uint32_t received = 0;
   if (!tun_.pending() && limit > 0 && was_told(ready::tun)) return receive_packet();
   const Batch& batch = *options_.tun_receive;

@@ -23,14 +23,15 @@ double due_at(double now, int timeout_ms) { return timeout_ms < 0 ? std::numeric
 }  // namespace
 
 uint32_t Port::wait(double wait_us) {
-  if (wait_us <= 0) return look(0);
-  const double deadline = monotonic_micros() + wait_us;
-  for (;;) {
-    const uint32_t bits = look(wait_us);
-    if (bits) return bits;
+  const double deadline = wait_us > 0 ? monotonic_micros() + wait_us : 0;
+  uint32_t bits = look(wait_us);
+  while (bits == 0 && wait_us > 0) {
     wait_us = deadline - monotonic_micros();
-    if (wait_us <= 0) return 0;
+    if (wait_us > 0) bits = look(wait_us);
   }
+  if ((bits & ready::udp) == 0) udp_shares_.drained();
+  if ((bits & ready::tun) == 0) tun_shares_.drained();
+  return bits;
 }
 
 bool Port::start_waker(int descriptor) {

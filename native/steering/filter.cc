@@ -1,6 +1,7 @@
 // filterUdp: what is sure to be refused, or next to sure, is dropped by the kernel, before it takes a place in the socket and a receive call; and what
 // suspects send, and nobody can judge, is put aside. Programs of eBPF, loaded with raw bpf(2) (steering/programs.h); what they have to know is in a map
 // that the shards write (steering/floors.h).
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -23,6 +24,17 @@ namespace ringway {
 namespace {
 
 using namespace ebpf;
+
+// What a lone datagram of the usual length takes of a socket's buffer, as the kernel counts it: the payload in a block of 2 KB, and its sk_buff. And no more
+// of them than a shard opens in some milliseconds: who is not greedy waits behind them.
+constexpr int buffer_per_datagram = 2'560, least_places = 16, most_places = 2'048;
+
+uint32_t places_of(int socket) {
+  int bytes = 0;
+  socklen_t size = sizeof bytes;
+  (void)getsockopt(socket, SOL_SOCKET, SO_RCVBUF, &bytes, &size);
+  return static_cast<uint32_t>(std::clamp(bytes / buffer_per_datagram, least_places, most_places));
+}
 
 bool attach(napi_env env, int socket, ebpf::Code code, int option = SO_ATTACH_BPF, const char* name = "setsockopt(SO_ATTACH_BPF)") {
   const Descriptor loaded = load_program(code.finish());
@@ -72,7 +84,7 @@ napi_value filter_udp(napi_env env, napi_callback_info info) {
   bool attached = true;
   for (uint32_t shard = 0; attached && shard < shards; shard++) {
     const Floors::Place place{shard, shards, entries};
-    attached = attach(env, sessions[shard], programs::numbers_filter(map.get(), place)) &&
+    attached = attach(env, sessions[shard], programs::numbers_filter(map.get(), place, places_of(sessions[shard]))) &&
                (doors.empty() || attach(env, doors[shards + shard], programs::garbage_filter(map.get(), place)));
   }
   if (attached && !doors.empty()) attached = attach_to_group(env, sessions[0], programs::sorter(map.get(), {0, shards, entries}));

@@ -10,38 +10,32 @@ namespace {
 using namespace ebpf;
 
 constexpr int16_t udp_header = 8, sample = header - 24;  // 8 bytes between them are for reveal_number()
+constexpr int16_t entry = sample - 8;                     // where r9 is kept
 constexpr int32_t shortest_lane = udp_header + 16 + 40;  // a shorter one is no Expresslane frame: it goes on, and is counted for what it is
 constexpr int32_t record_header = 5, sample_bytes = 16;
 
-enum Label : size_t { pass, drop, seldom, records, far, bounded, reveal };
+enum Label : size_t { pass, admit, drop, beyond, seldom, records, far, bounded, trusted, reveal, share = reveal + 2 };
 
 void leave_with(Code& code, int32_t value) {
   code.add(move_value(0, value));
   code.add(leave());
 }
 
-void count_and_drop(Code& code, int map, size_t counter) {
-  code.map_value(1, map, counter);
-  code.add(move_value(2, 1));
-  code.add(instruction(BPF_STX | BPF_DW | BPF_ATOMIC, 1, 2, 0, BPF_ADD));
-  leave_with(code, 0);
-}
-
 // A number beyond which none is to be expected: one in so many goes on.
 void let_few_pass(Code& code) {
   code.add(call_helper(BPF_FUNC_get_prandom_u32));
   code.add(alu(BPF_AND, 0, floors::one_in - 1));
-  code.jump_if(BPF_JEQ, 0, 0, pass);
+  code.jump_if(BPF_JEQ, 0, 0, admit);
 }
 
 // r8: is its session a suspect? r9: its entry
 void judge_lane(Code& code) {
   code.add(load(BPF_W, 0, 6, offsetof(__sk_buff, len)));
-  code.jump_if(BPF_JLT, 0, shortest_lane, pass);
+  code.jump_if(BPF_JLT, 0, shortest_lane, admit);
   code.add(load(BPF_DW, 2, 9, floors::word_at));
   code.add(alu(BPF_LSH, 2, 64 - floors::tag_shift));
   code.add(alu(BPF_RSH, 2, 64 - floors::tag_shift));
-  code.jump_if(BPF_JEQ, 2, 0, pass);  // nothing is told of it
+  code.jump_if(BPF_JEQ, 2, 0, admit);  // nothing is told of it
   code.add(load(BPF_DW, 1, 10, counter));
   code.add(instruction(BPF_ALU | BPF_END | BPF_TO_BE, 1, 0, 0, 64));
   code.jump_if_by(BPF_JLT, 1, 2, drop);
@@ -53,22 +47,22 @@ void judge_lane(Code& code) {
   code.at(bounded);
   code.add(move(3, 2));
   code.add(alu(BPF_RSH, 3, floors::tag_shift));
-  code.jump_if(BPF_JNE, 3, 0, pass);  // a floor that cannot be raised any more
-  code.jump_if_by(BPF_JLT, 1, 2, pass);
+  code.jump_if(BPF_JNE, 3, 0, admit);  // a floor that cannot be raised any more
+  code.jump_if_by(BPF_JLT, 1, 2, admit);
   code.jump(seldom);
 }
 
 // As judge_lane(); of a suspect alone.
 void judge_record(Code& code, int map, const Floors::Place& place) {
-  code.jump_if(BPF_JEQ, 8, 0, pass);
+  code.jump_if(BPF_JEQ, 8, 0, admit);
   code.add(load(BPF_B, 8, 10, record));
   code.add(move(0, 8));
   code.add(alu(BPF_AND, 0, 255 ^ epoch_bits));
-  code.jump_if(BPF_JNE, 0, usual_record, pass);
-  code.load_bytes(udp_header + 16 + record_header, sample, sample_bytes, pass);
+  code.jump_if(BPF_JNE, 0, usual_record, admit);
+  code.load_bytes(udp_header + 16 + record_header, sample, sample_bytes, admit);
   code.add(load(BPF_DW, 1, 9, floors::block_at));
-  code.jump_if(BPF_JEQ, 1, 0, pass);
-  code.jump_if(BPF_JGT, 1, numbers::blocks, pass);
+  code.jump_if(BPF_JEQ, 1, 0, admit);
+  code.jump_if(BPF_JGT, 1, numbers::blocks, admit);
   code.add(alu(BPF_SUB, 1, 1));
   code.add(alu(BPF_MUL, 1, numbers::block_bytes));
   code.add(alu(BPF_AND, 8, epoch_bits));
@@ -78,20 +72,20 @@ void judge_record(Code& code, int map, const Floors::Place& place) {
   code.add(alu_by(BPF_ADD, 9, 8));
   code.add(load(BPF_W, 0, 9, offsetof(numbers::Epoch, rounds)));
   code.jump_if(BPF_JEQ, 0, 0, seldom);
-  code.jump_if(BPF_JEQ, 0, numbers::unknown, pass);
+  code.jump_if(BPF_JEQ, 0, numbers::unknown, admit);
   reveal_number(code, map, place, sample, reveal);
   code.add(load(BPF_W, 2, 9, offsetof(numbers::Epoch, low)));
   code.add(load(BPF_W, 3, 9, offsetof(numbers::Epoch, span)));
   code.add(alu_by(BPF_SUB, 1, 2));
   code.add(alu(BPF_AND, 1, 0xffff));
-  code.jump_if_by(BPF_JLT, 1, 3, pass);
+  code.jump_if_by(BPF_JLT, 1, 3, admit);
 }
 
 }  // namespace
 
 // r6 datagram, r7 session id as it lies, r8 whether that is a suspect's, r9 its entry
-Code numbers_filter(int map, const Floors::Place& place) {
-  const size_t trusted = reveal + 2;
+Code numbers_filter(int map, const Floors::Place& place, uint32_t places) {
+  const size_t head = floors::counter_at(place.shard);
   Code code;
   code.add(move(6, 1));
   code.add(load(BPF_W, 0, 6, offsetof(__sk_buff, gso_size)));
@@ -101,8 +95,9 @@ Code numbers_filter(int map, const Floors::Place& place) {
   code.jump_if(BPF_JNE, 0, magic_bytes, pass);
   code.add(load(BPF_DW, 7, 10, id));
   find_entry(code, map, place, static_cast<int32_t>(place.shard), pass);
+  code.add(store(BPF_DW, 10, entry, 9));
   code.add(move_value(8, 0));
-  is_suspect(code, trusted);
+  is_suspect(code, floors::until_at, trusted);
   code.add(move_value(8, 1));
   code.at(trusted);
   code.add(load(BPF_B, 0, 10, expresslane));
@@ -113,9 +108,15 @@ Code numbers_filter(int map, const Floors::Place& place) {
   code.at(seldom);
   let_few_pass(code);
   code.at(drop);
-  count_and_drop(code, map, floors::counter_at(place.shard));
+  count_and_drop(code, map, head + offsetof(ShareHead, filtered));
+  code.at(admit);
+  code.add(load(BPF_DW, 9, 10, entry));
+  code.map_value(8, map, head);
+  take_place(code, places, share, beyond);
   code.at(pass);
   leave_with(code, -1);
+  code.at(beyond);
+  count_and_drop(code, map, head + offsetof(ShareHead, beyond));
   return code;
 }
 
@@ -129,7 +130,7 @@ Code garbage_filter(int map, const Floors::Place& place) {
   code.load_bytes(udp_header, header, 8, pass);
   code.add(load(BPF_H, 0, 10, magic));
   code.jump_if(BPF_JEQ, 0, magic_bytes, pass);
-  count_and_drop(code, map, floors::counter_at(place.shard) + floors::garbage_counter);
+  count_and_drop(code, map, floors::counter_at(place.shard) + offsetof(ShareHead, garbage));
   code.at(pass);
   leave_with(code, -1);
   return code;

@@ -48,7 +48,7 @@ std::shared_ptr<Floors> Floors::create(std::shared_ptr<Mapping> map, const Place
 
 Floors::Entry& Floors::entry_of(uint64_t id) const {
   auto* begin = reinterpret_cast<Entry*>(map_->data() + floors::entries_at(place_.shard, place_.shards, place_.entries));
-  return begin[(id >> floors::index_shift) & (place_.entries - 1)];
+  return begin[(id >> share::index_shift) & (place_.entries - 1)];
 }
 
 void Floors::publish(const Lanes& lanes, const Batch& trains) {
@@ -94,7 +94,7 @@ void Floors::refused(const Lanes& lanes, int32_t slot) {
   if (!suspects_.refused(slot)) return;
   const auto until = static_cast<uint64_t>((monotonic_micros() + Suspects::for_micros) * 1e3);
   if (slot == Suspects::nobody) {
-    return reinterpret_cast<Entry*>(map_->data() + floors::counter_at(place_.shard))->until.store(until, std::memory_order_release);
+    return head()->until.store(until, std::memory_order_release);
   }
   const auto number = static_cast<uint32_t>(slot);
   if (number >= slots_) return;
@@ -204,10 +204,7 @@ napi_value count_without_filters(napi_env env, napi_callback_info info) {
   auto* port = args.handle<Port>(0, "port");
   Lanes* lanes = lanes_of(args, 1);
   if (!args.ok()) return nullptr;
-  if (lanes->floors) {
-    uint64_t* counts = lanes->floors->counts();
-    port->without(lanes->floors->map(), counts, counts + floors::garbage_counter / sizeof *counts);
-  }
+  if (const auto& floors = lanes->floors) port->share_socket(floors->map(), floors->head(), floors->entries(), floors->mask());
   return undefined(env);
 }
 

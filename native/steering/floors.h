@@ -2,10 +2,10 @@
 // kernel, which drops such datagrams at the socket (steering/filter.cc). Beside them, who is a suspect (steering/suspects.h), of whom it lets nothing
 // through that it has not judged by its number: records too (steering/numbers.h). A table of one map for all shards, each of which writes its own part.
 //
-//     heads of shard 0, 1 …      64 bytes each: datagrams that the filters have dropped, u64: replays and forgeries of sessions, garbage of strangers;
-//                                until when ids that name nobody are suspect
-//     entries of shard 0, 1 …    32 bytes each, found by bits of the session id: the id, a word of tag and floor, until when it is suspect, and which
-//                                block knows its record numbers, from 1 on
+//     heads of shard 0, 1 …      ShareHead of io/shares.h: what filters have dropped: replays and forgeries of sessions, garbage of strangers, what was
+//                                beyond a session's share; until when ids that name nobody are suspect
+//     entries of shard 0, 1 …    ShareEntry, found by bits of the session id; its words are the id, one of tag and floor, until when it is suspect, and
+//                                which block knows its record numbers, from 1 on
 //     blocks of shard 0, 1 …     steering/numbers.h
 //     tables                     for all shards
 //
@@ -21,6 +21,7 @@
 
 #include "core/batch.h"
 #include "core/mapping.h"
+#include "io/shares.h"
 #include "steering/numbers.h"
 #include "steering/suspects.h"
 #include "table/layout.h"
@@ -30,10 +31,10 @@ namespace ringway {
 class Lanes;
 
 namespace floors {
-inline constexpr uint32_t counter_bytes = 64, garbage_counter = 8, counters = 2, entry_bytes = 32;
-inline constexpr int16_t word_at = 8, until_at = 16, block_at = 24;  // of an entry; `until` of a head, too
+inline constexpr uint32_t head_bytes = sizeof(ShareHead), entry_bytes = sizeof(ShareEntry);
+inline constexpr uint32_t counters = 3;  // that a head begins with, u64
+inline constexpr int16_t word_at = 8, until_at = 16, block_at = 24;
 inline constexpr uint32_t max_shards = 256, min_entries = 16, max_entries = 1 << 20;
-inline constexpr uint32_t index_shift = 8;  // the first byte of an id chooses the shard, and says nothing within it
 inline constexpr uint32_t tag_shift = 48;
 // So far above the floor no number is the next one, unless as many datagrams were lost in a row: then one in so many goes on, by chance, and the first that is
 // authentic raises the floor.
@@ -42,8 +43,8 @@ inline constexpr int32_t far_ahead = 1 << 22, one_in = 256;
 inline constexpr int32_t near_ahead = 1 << 16;
 inline constexpr uint64_t most = (uint64_t{1} << tag_shift) - 1;  // a higher floor is told as this one
 
-constexpr size_t counter_at(uint32_t shard) { return size_t{shard} * counter_bytes; }
-constexpr size_t entries_at(uint32_t shard, uint32_t shards, uint32_t entries) { return size_t{shards} * counter_bytes + size_t{shard} * entries * entry_bytes; }
+constexpr size_t counter_at(uint32_t shard) { return size_t{shard} * head_bytes; }
+constexpr size_t entries_at(uint32_t shard, uint32_t shards, uint32_t entries) { return size_t{shards} * head_bytes + size_t{shard} * entries * entry_bytes; }
 constexpr size_t blocks_at(uint32_t shard, uint32_t shards, uint32_t entries) {
   return entries_at(shards, shards, entries) + size_t{shard} * numbers::blocks * numbers::block_bytes;
 }
@@ -61,8 +62,10 @@ class Floors {
 
   // Of all sessions whose trains have been opened: what is below their windows now.
   void publish(const Lanes& lanes, const Batch& trains);
-  // What the filters of the shard have dropped: floors::counters of them.
-  uint64_t* counts() const { return reinterpret_cast<uint64_t*>(map_->data() + floors::counter_at(place_.shard)); }
+  // What the filters of the shard have dropped.
+  ShareHead* head() const { return reinterpret_cast<ShareHead*>(map_->data() + floors::counter_at(place_.shard)); }
+  ShareEntry* entries() const { return reinterpret_cast<ShareEntry*>(map_->data() + floors::entries_at(place_.shard, place_.shards, place_.entries)); }
+  uint32_t mask() const { return place_.entries - 1; }
   const std::shared_ptr<Mapping>& map() const { return map_; }
   // The slot has been cleared: none of the ids it went by is told of any more.
   void forget(uint32_t slot);
@@ -71,7 +74,8 @@ class Floors {
 
  private:
   struct Entry {
-    std::atomic<uint64_t> id, word, until, block;
+    std::atomic<uint64_t> id, word, until, block;  // ShareEntry::words
+    uint8_t counts[96];
   };
   static_assert(sizeof(Entry) == floors::entry_bytes);
   // The ids a slot was told of by: its own, and those before it, which replays may still bear.

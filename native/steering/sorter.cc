@@ -63,7 +63,7 @@ void put_aside(Code& code, int map, const Floors::Place& place, size_t labels) {
   code.load_bytes(0, header, looked_at, usual);
   code.add(load(BPF_DW, 7, 10, id));
   find_entry(code, map, place, -1, nobody);
-  is_suspect(code, usual);
+  is_suspect(code, floors::until_at, usual);
   code.add(load(BPF_B, 0, 10, expresslane));
   code.jump_if(BPF_JEQ, 0, 0, records);
   code.add(load(BPF_DW, 0, 9, floors::word_at));
@@ -79,9 +79,9 @@ void put_aside(Code& code, int map, const Floors::Place& place, size_t labels) {
   code.at(nobody);
   code.map_value(9, map, 0);
   code.add(move(2, 8));
-  code.add(alu(BPF_MUL, 2, floors::counter_bytes));
+  code.add(alu(BPF_MUL, 2, sizeof(ShareHead)));
   code.add(alu_by(BPF_ADD, 9, 2));
-  is_suspect(code, usual);
+  is_suspect(code, offsetof(ShareHead, until), usual);
   code.at(aside);
   code.add(alu(BPF_ADD, 8, static_cast<int32_t>(3 * place.shards)));
   code.at(usual);

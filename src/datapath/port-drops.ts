@@ -9,6 +9,8 @@ export const PORT_DROPS = [
   ['handshakeDrops', 'udp.receive', 'handshakesFull'],
   ['strangerDrops', 'udp.receive', 'strangersFull'],
   ['suspectDrops', 'udp.receive', 'suspectsFull'],
+  ['udpBeyondShare', 'udp.receive', 'beyondShare'],
+  ['tunBeyondShare', 'tun.receive', 'beyondShare'],
   ['truncated', 'udp.receive', 'truncated'],
   ['badVnet', 'tun.receive', 'badGso'],
   ['sendErrors', 'udp.transmit', 'sendFailed'],

@@ -80,6 +80,8 @@ export interface ShardOptions {
   readonly table: { readonly public: number; readonly secret: number; readonly slots: number };
   /** The kernel's filter on the socket, where it has one. */
   readonly filter?: FilterOptions | undefined;
+  /** The kernel's program on the device: the map, and which of its queues is this shard's. */
+  readonly tunShares?: { readonly map: number; readonly queue: number; readonly queues: number } | undefined;
   readonly index: number;
   readonly handover: number | undefined;
   /** The only slot of a client's shard, or undefined. */
@@ -147,6 +149,8 @@ export class Shard {
     const handover = options.handover === undefined ? undefined : addon.attachHandover(options.handover);
     const { port, io, note } = openPort(addon, options, batches, handover);
     this.#filter.watch(port);
+    const { tunShares } = options;
+    if (tunShares) addon.attachTunShares(port, tunShares.map, tunShares.queue, tunShares.queues);
     this.io = io;
     this.note = note;
     const more = { ...options, table, index: this.#index };

@@ -90,6 +90,7 @@ export function inherit(own: Descriptors): { order: number[]; theirs: Descriptor
     table: { ...own.table, public: pass(own.table.public), secret: pass(own.table.secret) },
     steering: own.steering && { ...own.steering, map: pass(own.steering.map) },
     filter: own.filter && { ...own.filter, map: pass(own.filter.map) },
+    tunShares: own.tunShares && { map: pass(own.tunShares.map) },
   };
   return { order, theirs };
 }

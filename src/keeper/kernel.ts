@@ -28,6 +28,7 @@ export type Kernel = Pick<
   | 'steerUdp'
   | 'steerTun'
   | 'filterUdp'
+  | 'shareTun'
   | 'forbidDumps'
   | 'notifySystemd'
 >;

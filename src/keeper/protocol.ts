@@ -50,6 +50,8 @@ export interface Descriptors {
    * programs; null: shards refuse all themselves.
    */
   readonly filter: { readonly map: number; readonly entries: number } | null;
+  /** Server: the map of the program on the device (BPF_F_MMAPABLE, native/steering/tun_shares.cc), where the kernel allowed it. */
+  readonly tunShares: { readonly map: number } | null;
 }
 
 export interface TunDevice {

@@ -40,7 +40,8 @@ export async function openServerResources(kernel: Kernel, config: ServerConfig):
     const doors = udp.length > 0 ? opened.doors(config, udp, portNumber) : [];
     const steering = config.shards > 1 ? opened.steering(config, tun.queues) : null;
     const filter = udp.length > 0 ? opened.filter(config, udp, doors) : null;
-    return opened.done(tun, { tun: tun.queues, udp, doors, tcp, steering, filter }, config.sessions);
+    const tunShares = opened.tunShares(tun);
+    return opened.done(tun, { tun: tun.queues, udp, doors, tcp, steering, filter, tunShares }, config.sessions);
   } catch (error) {
     opened.close();
     throw error;
@@ -58,7 +59,8 @@ export async function openClientResources(
     const tun = await opened.tun(config.tunName, config.shards, config.tunOffload);
     const udp = config.servers.map(({ mode }, i) => (mode === 'udp' ? opened.outside(config, families[i]) : -1));
     const slots = Math.max(config.sessions, config.servers.length + 1); // all are dialled at once; the table keeps the last
-    return opened.done(tun, { tun: tun.queues, udp, doors: [], tcp: [], steering: null, filter: null }, slots);
+    const none = { steering: null, filter: null, tunShares: null };
+    return opened.done(tun, { tun: tun.queues, udp, doors: [], tcp: [], ...none }, slots);
   } catch (error) {
     opened.close();
     throw error;
@@ -238,6 +240,15 @@ class Opened {
     if (!filtered) return null;
     this.#descriptors.push(filtered.map);
     return { map: filtered.map, entries };
+  }
+
+  /** The program by which nobody fills a queue of the device alone. Where the kernel refuses it, a full queue drops whatever comes. */
+  tunShares({ queues }: OpenTun): { map: number } | null {
+    const without = 'who receives the most can fill its queue, and others lose by it';
+    const shared = this.#try('share the device', without, () => this.#kernel.shareTun(queues[0], queues.length));
+    if (!shared) return null;
+    this.#descriptors.push(shared.map);
+    return shared;
   }
 
   done(tun: OpenTun, descriptors: Omit<Descriptors, 'table'>, slots: number): Resources {

@@ -152,6 +152,9 @@ class ServerEngine {
         doors: descriptors.doors.filter((_, i) => i % this.#count === shard),
         table: descriptors.table,
         filter: descriptors.filter ?? undefined,
+        tunShares: descriptors.tunShares
+          ? { map: descriptors.tunShares.map, queue: shard % descriptors.tun.length, queues: descriptors.tun.length }
+          : undefined,
         index: this.#index.id,
         handover: this.#handover?.id,
         single: undefined,

@@ -45,6 +45,7 @@ class Stage {
       table,
       steering: null,
       filter: null,
+      tunShares: null,
     };
     const { order, theirs } = inherit(descriptors);
     const program = {
@@ -239,8 +240,9 @@ describe('inherit', () => {
       table,
       steering: { map: 80, entries: 9 },
       filter: { map: 90, entries: 16 },
+      tunShares: { map: 95 },
     });
-    expect(order).toEqual([50, 51, 60, 61, 62, 70, 71, 80, 90]);
+    expect(order).toEqual([50, 51, 60, 61, 62, 70, 71, 80, 90, 95]);
     expect(theirs).toEqual({
       tun: [4, 5],
       udp: [-1, 6],
@@ -249,6 +251,7 @@ describe('inherit', () => {
       table: { ...table, public: 9, secret: 10 },
       steering: { map: 11, entries: 9 },
       filter: { map: 12, entries: 16 },
+      tunShares: { map: 13 },
     });
   });
 });

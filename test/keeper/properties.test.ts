@@ -246,7 +246,8 @@ describe('inherit', () => {
         descriptor,
         mapped,
         mapped,
-        (tun, udp, doors, tcp, open, secret, steering, filter) => {
+        fc.option(fc.record({ map: descriptor })),
+        (tun, udp, doors, tcp, open, secret, steering, filter, tunShares) => {
           const own = {
             tun,
             udp,
@@ -255,11 +256,12 @@ describe('inherit', () => {
             table: { public: open, publicBytes: 1, secret, secretBytes: 1, slots: 1 },
             steering,
             filter,
+            tunShares,
           };
           const { order, theirs } = inherit(own);
           const flat = (all: typeof theirs) => [
             ...[all.tun, all.udp, all.doors, all.tcp, [all.table.public, all.table.secret]].flat(),
-            ...[all.steering, all.filter].flatMap((each) => (each ? [each.map] : [])),
+            ...[all.steering, all.filter, all.tunShares].flatMap((each) => (each ? [each.map] : [])),
           ];
           expect(flat(theirs).map((number) => (number < 0 ? number : order[number - 4]))).toEqual(flat(own));
           const numbers = flat(theirs).filter((number) => number >= 0);

@@ -1,0 +1,91 @@
+// Shares: of a queue that the kernel fills, and drops from blindly when it is full, nobody may have more than a part: four times what is free, so that there
+// is always room for somebody else (a dynamic threshold, Choudhury and Hahne 1998). A program of the kernel counts what it puts into the queue, by whose it is,
+// and drops what is beyond (steering/programs.h, take_place); here is counted what was taken from it. Both are in a map that both see.
+#pragma once
+
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "core/mapping.h"
+
+namespace ringway {
+
+// Each in two lines of the cache: that of the shard, which the kernel reads, and that of the kernel.
+struct ShareEntry {
+  std::atomic<uint64_t> words[4];  // of steering/floors.h
+  std::atomic<uint32_t> taken;
+  alignas(64) std::atomic<uint32_t> put;
+  std::atomic<uint32_t> epoch;  // of the queue, when the kernel put something there
+};
+struct ShareHead {
+  std::atomic<uint64_t> filtered, garbage, beyond;  // dropped by programs; the first two are of steering/floors.h
+  std::atomic<uint32_t> put;
+  alignas(64) std::atomic<uint64_t> until;  // of steering/floors.h
+  std::atomic<uint32_t> taken;
+  std::atomic<uint32_t> epoch;  // of entries of an older one nothing is in the queue
+};
+static_assert(sizeof(ShareEntry) == 128 && sizeof(ShareHead) == 128);
+
+// Whose a datagram or a packet is, as programs see it.
+namespace share {
+inline constexpr size_t looked_at = 24, id = 8;  // of a datagram's payload (docs/protocol.md §1.2)
+inline constexpr uint16_t magic = std::endian::native == std::endian::little ? 0x6548 : 0x4865;
+inline constexpr uint32_t index_shift = 8;  // the first byte of an id chooses the shard, and says nothing within it
+// Of a packet: the last four bytes of the address it goes to, which many may share.
+inline constexpr size_t ipv4_destination = 16, ipv6_destination = 36;
+inline constexpr uint32_t golden = 0x9e3779b1, device_entries = 1024, device_shift = 22;
+constexpr uint32_t place_of(uint32_t address) { return address * golden >> device_shift; }
+}  // namespace share
+
+class Shares {
+ public:
+  bool attached() const { return head_ != nullptr; }
+  void attach(std::shared_ptr<Mapping> memory, ShareHead* head, ShareEntry* entries) {
+    memory_ = std::move(memory);
+    head_ = head;
+    entries_ = entries;
+    before_ = head->beyond.load(std::memory_order_relaxed);
+    taken_ = true;  // a predecessor may have left something
+    drained();
+  }
+  ShareEntry& entry(size_t index) const { return entries_[index]; }
+
+  // One of the entry's.
+  void take(ShareEntry& entry) {
+    if (&entry != last_) flush();
+    last_ = &entry;
+    count_++;
+  }
+  // Behind a vector: other processors' lines of the cache are written once for it.
+  void flush() {
+    if (count_ == 0) return;
+    last_->taken.fetch_add(count_, std::memory_order_relaxed);
+    head_->taken.fetch_add(count_, std::memory_order_relaxed);
+    count_ = 0;
+    taken_ = true;
+  }
+  // Nothing is in the queue: whatever was counted wrong (what the kernel dropped behind the program, who shares an entry) is forgotten.
+  void drained() {
+    if (!taken_) return;
+    taken_ = false;
+    head_->taken.store(head_->put.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    head_->epoch.fetch_add(1, std::memory_order_relaxed);
+  }
+  // What the program has dropped since attach().
+  uint64_t beyond() const { return head_ ? head_->beyond.load(std::memory_order_relaxed) - before_ : 0; }
+
+ private:
+  std::shared_ptr<Mapping> memory_;
+  ShareHead* head_ = nullptr;
+  ShareEntry* entries_ = nullptr;
+  ShareEntry* last_ = nullptr;
+  uint32_t count_ = 0;
+  bool taken_ = false;
+  uint64_t before_ = 0;
+};
+
+}  // namespace ringway
