@@ -1,7 +1,7 @@
 /**
  * What an established session carries while somebody floods the server's port, against the same flood aimed at the port beside it, in rounds
  * that take turns: spoofed first ClientHellos, garbage, replays and forged packets, plaintext from the session's own address, and ids that nobody has,
- * each as fast as one core can send. Needs root. At the end, how many strangers can log in meanwhile.
+ * each as fast as one core can send. `RINGWAY_BENCH_ATTACKS=follow`: forged packets of who sees the session as it goes by, which nobody can tell apart. Needs root. At the end, how many strangers can log in meanwhile.
  * Every datagram that reached the port must be in a counter, and is looked for there: those that the kernel says it gave to sockets, or dropped at them,
  * among what the shards have read, or know to be dropped; and those that were read among entries of lanes.open, rejects and drops.
  *
@@ -10,7 +10,7 @@
  * flood of somebody who does not know, or does not care; `gro` says which is which.
  * `RINGWAY_BENCH_ATTACKS=hello,replay` runs some of them, `RINGWAY_BENCH_ATTACKS=logins` only that end, `RINGWAY_BENCH_GRO=off` (or on,
  * or unsummed: on, and no checksums) one kind of device, RINGWAY_BENCH_ROUNDS=3 so many rounds, and RINGWAY_BENCH_DTLS=1 a session of DTLS records
- * alone, whose numbers no filter can read.
+ * alone, whose numbers are encrypted.
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -45,13 +45,13 @@ const WITH_LOGINS = process.env.RINGWAY_BENCH_ATTACKS?.includes('logins') ?? tru
 const DEVICES = process.env.RINGWAY_BENCH_GRO?.split(',') ?? ['off', 'on'];
 const ROUNDS = Number(process.env.RINGWAY_BENCH_ROUNDS ?? 7);
 /** Attacks from one address, which GRO may join. */
-const FROM_ONE = ['replay', 'forged', 'near'];
+const FROM_ONE = ['replay', 'forged', 'near', 'follow'];
 const DTLS = process.env.RINGWAY_BENCH_DTLS === '1';
 const STORM = fileURLToPath(new URL('storm.ts', import.meta.url));
 /** What may be under way while counters are read, shard by shard; and of a hundred what may not be found. */
 const [UNDER_WAY, PERCENT] = [4_096, 0.1];
 /** What is dropped at the sockets, as the shards know. */
-const AT_SOCKETS = ['socketDrops', 'filtered', 'garbage', 'handshakeDrops', 'strangerDrops', 'suspectDrops'];
+const AT_SOCKETS = ['socketDrops', 'filtered', 'garbage', 'handshakeDrops', 'strangerDrops', 'suspectDrops', 'udpBeyondShare'];
 /** Clients that log in during a flood, one every tenth of a second, and how long they try. */
 const [LOGINS, PATIENCE] = [20, 10];
 

@@ -7,6 +7,7 @@
 // replay    datagrams that were seen to leave through DEVICE for PORT, once more, from the address they came from
 // forged    the same, with a number 2^24 further and other bytes behind it: who does so has seen the session, and does not follow it
 // near      the same, 2^21 further, which is a number that might be the next one
+// follow    the same, with one of the thousand numbers behind the latest that leaves meanwhile: who does so sees the session as it goes by
 // plain     handshake records in plaintext behind the header of such datagrams, from the address they came from; every other one is a ClientHello
 // unknown   Expresslane packets of 100 bytes with random ids, from random addresses
 //
@@ -15,6 +16,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <endian.h>
+#include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
@@ -81,19 +83,38 @@ static void write_headers(uint8_t* packet, size_t payload, uint32_t source, uint
   put16(packet + 20, from), put16(packet + 22, aim), put16(packet + 24, payload + 8);
 }
 
-// Whole single datagrams that leave through the device for the port. A flow of acknowledgements or pings gives enough.
-static int listen_for(const char* device, uint32_t address, uint16_t port, int equal, uint8_t packets[kept][most], size_t lengths[kept]) {
+static int open_tap(const char* device) {
   const int tap = socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_ALL));
   struct sockaddr_ll where = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = (int)if_nametoindex(device)};
   if (tap < 0 || bind(tap, (struct sockaddr*)&where, sizeof where)) die("tap");
+  return tap;
+}
+
+static int leaves_for(const uint8_t* packet, uint32_t address, uint16_t port) {
+  return packet[0] == 0x45 && packet[9] == 17 && !memcmp(packet + 16, &address, 4) && packet[22] == port >> 8 && packet[23] == (port & 255);
+}
+
+// The highest number that has left by now; of trains that of their first datagram.
+static uint64_t follow(int tap, uint32_t address, uint16_t port, uint64_t latest) {
+  uint8_t packet[headers + lightway + 8];
+  for (int i = 0; i < 64 && recv(tap, packet, sizeof packet, MSG_DONTWAIT) == (ssize_t)sizeof packet; i++) {
+    uint64_t number;
+    memcpy(&number, packet + headers + lightway, 8);
+    if (leaves_for(packet, address, port) && packet[headers + 5] != 0 && be64toh(number) > latest && be64toh(number) < latest + (1 << 20)) latest = be64toh(number);
+  }
+  return latest;
+}
+
+// Whole single datagrams that leave through the device for the port. A flow of acknowledgements or pings gives enough.
+static int listen_for(const char* device, uint32_t address, uint16_t port, int equal, uint8_t packets[kept][most], size_t lengths[kept]) {
+  const int tap = open_tap(device);
   struct timeval patience = {.tv_usec = 200000};
   setsockopt(tap, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   int found = 0;
   uint8_t packet[65536];
   for (const double end = now() + 2; found < kept && now() < end;) {
     const ssize_t length = recv(tap, packet, sizeof packet, MSG_TRUNC);
-    if (length < headers + lightway + 24 || length > most || packet[0] != 0x45 || packet[9] != 17) continue;
-    if (memcmp(packet + 16, &address, 4) || packet[22] != port >> 8 || packet[23] != (port & 255)) continue;
+    if (length < headers + lightway + 24 || length > most || !leaves_for(packet, address, port)) continue;
     if (equal && found > 0 && (size_t)length != lengths[0]) continue;
     memcpy(packets[found], packet, length);
     lengths[found++] = length;
@@ -110,7 +131,8 @@ int main(int argc, char** argv) {
   const double seconds = atof(argv[6]);
   const int sums = atoi(argv[7]);
   const int unknown = !strcmp(kind, "unknown"), plain = !strcmp(kind, "plain");
-  const int spoofed = !strcmp(kind, "hello") || !strcmp(kind, "garbage") || unknown, near = !strcmp(kind, "near"), forged = near || !strcmp(kind, "forged");
+  const int spoofed = !strcmp(kind, "hello") || !strcmp(kind, "garbage") || unknown, near = !strcmp(kind, "near"), follows = !strcmp(kind, "follow");
+  const int forged = near || follows || !strcmp(kind, "forged");
   static uint8_t packets[kept][most], out[vector][most];
   size_t lengths[kept];
   int count = 1;
@@ -135,8 +157,18 @@ int main(int argc, char** argv) {
     parts[i].iov_base = out[i];
     messages[i].msg_hdr = (struct msghdr){.msg_name = &to, .msg_namelen = sizeof to, .msg_iov = &parts[i], .msg_iovlen = 1};
   }
-  uint64_t sent = 0;
+  uint64_t sent = 0, latest = 0;
+  const int tap = follows ? open_tap(argv[2]) : -1;
+  if (follows) {
+    // not what this program sends itself, which has no checksum
+    struct sock_filter code[] = {{BPF_LD | BPF_H | BPF_ABS, 0, 0, 26}, {BPF_JMP | BPF_JEQ | BPF_K, 1, 0, 0}, {BPF_RET | BPF_K, 0, 0, 65535}, {BPF_RET | BPF_K, 0, 0, 0}};
+    struct sock_fprog foreign = {sizeof code / sizeof code[0], code};
+    if (setsockopt(tap, SOL_SOCKET, SO_ATTACH_FILTER, &foreign, sizeof foreign)) die("tap");
+    memcpy(&latest, packets[count - 1] + headers + lightway, 8);
+    latest = be64toh(latest);
+  }
   for (const double end = now() + seconds; now() < end;) {
+    if (follows) latest = follow(tap, address, port, latest);
     for (int i = 0; i < vector; i++) {
       const int which = (int)(next_random() % count);
       size_t length = lengths[which];
@@ -157,7 +189,7 @@ int main(int argc, char** argv) {
           uint8_t* counter = out[i] + headers + lightway;
           uint64_t number;
           memcpy(&number, counter, 8);
-          number = htobe64(be64toh(number) + (near ? 1 << 21 : 1 << 24));  // no window has it
+          number = htobe64(follows ? latest + 64 + (next_random() & 1023) : be64toh(number) + (near ? 1 << 21 : 1 << 24));  // no window has it
           memcpy(counter, &number, 8);
           memcpy(out[i] + length - 8, (uint64_t[]){next_random()}, 8);
         }

@@ -242,8 +242,12 @@ class Opened {
     return { map: filtered.map, entries };
   }
 
-  /** The program by which nobody fills a queue of the device alone. Where the kernel refuses it, a full queue drops whatever comes. */
-  tunShares({ queues }: OpenTun): { map: number } | null {
+  /**
+   * The program by which nobody fills a queue of the device alone. Where the kernel refuses it, a full queue drops whatever comes. A device that stays when
+   * we are gone, however we go, must not keep a program that waits for us to count.
+   */
+  tunShares({ queues, existed }: OpenTun): { map: number } | null {
+    if (existed) return null;
     const without = 'who receives the most can fill its queue, and others lose by it';
     const shared = this.#try('share the device', without, () => this.#kernel.shareTun(queues[0], queues.length));
     if (!shared) return null;
