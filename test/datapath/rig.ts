@@ -309,8 +309,8 @@ export class Rig {
     const { sockets, address } = openGroup(shards, steered);
     this.#sockets = sockets;
     const entries = FEWEST_ENTRIES;
-    const [own, strangers] = [sockets.slice(0, shards), sockets.slice(2 * shards)];
-    if (steered && FILTERED) this.#filter = { ...addon.filterUdp(own, strangers, entries), entries };
+    const [own, doors] = [sockets.slice(0, shards), sockets.slice(shards)];
+    if (steered && FILTERED) this.#filter = { ...addon.filterUdp(own, doors, entries), entries };
     this.address = address;
     this.memory = createMemory(slots);
     this.table = new SessionTable(addon.openTable(this.memory).public, slots);
@@ -554,7 +554,7 @@ export interface ClientOptions {
 }
 
 /** Keys of a client's Expresslane, in plain sight. */
-/** Sockets of one SO_REUSEPORT group, one a shard; steered, two doors a shard behind them. */
+/** Sockets of one SO_REUSEPORT group, one a shard; steered, three doors a shard behind them. */
 export function openGroup(shards: number, steered: boolean): { sockets: number[]; address: Uint8Array } {
   const open = (portNumber: number) =>
     addon.openUdp({
@@ -569,7 +569,7 @@ export function openGroup(shards: number, steered: boolean): { sockets: number[]
   const first = open(0);
   const sockets = [first.descriptor];
   if (steered) addon.steerUdp(first.descriptor, shards, true);
-  while (sockets.length < (steered ? 3 * shards : shards)) sockets.push(open(first.portNumber).descriptor);
+  while (sockets.length < (steered ? 4 * shards : shards)) sockets.push(open(first.portNumber).descriptor);
   return { sockets, address: encodeAddress(SERVER, first.portNumber, '') };
 }
 
