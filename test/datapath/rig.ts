@@ -255,6 +255,8 @@ export interface RigOptions {
   readonly shards: number;
   /** Kernel steering of datagrams, and of packets where there is a TUN device. */
   readonly steered?: boolean;
+  /** Filters on the sockets, and a group that puts aside what suspects send, where the kernel takes them. */
+  readonly filtered?: boolean;
   /** Queues of the TUN device: fewer than shards when it was there before. */
   readonly queues?: number;
   /** Of each ring between shards. */
@@ -305,12 +307,13 @@ export class Rig {
 
   constructor(options: RigOptions) {
     this.#options = options;
-    const { shards, steered = true, queues = shards, slots = 64, handoverBytes = 4 << 20 } = options;
+    const { shards, steered = true, filtered = steered && FILTERED } = options;
+    const { queues = shards, slots = 64, handoverBytes = 4 << 20 } = options;
     const { sockets, address } = openGroup(shards, steered);
     this.#sockets = sockets;
     const entries = FEWEST_ENTRIES;
     const [own, doors] = [sockets.slice(0, shards), sockets.slice(shards)];
-    if (steered && FILTERED) this.#filter = { ...addon.filterUdp(own, doors, entries), entries };
+    if (filtered) this.#filter = { ...addon.filterUdp(own, doors, entries), entries };
     this.address = address;
     this.memory = createMemory(slots);
     this.table = new SessionTable(addon.openTable(this.memory).public, slots);
@@ -399,6 +402,12 @@ export class Rig {
     this.shards.push(made);
     this.roles.push(role);
     return role.restore(this.now);
+  }
+
+  /** Descriptor of the map that shards and kernel share. */
+  get map(): number {
+    if (!this.#filter) throw new Error('nothing is filtered');
+    return this.#filter.map;
   }
 
   /** By which shards find sessions. */
