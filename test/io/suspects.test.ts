@@ -142,7 +142,8 @@ describe.skipIf(refusal !== undefined)('the filter, of a suspect’s records', (
       map.tell(0, { id: ID, floor: 0n, until, block });
       for (let bits = 0; bits < 4; bits++) map.tellNumbers(0, 1, bits, epochOf(key, 9, 0)); // nothing may come
     };
-    const all = (record: () => Uint8Array, length?: number) => equal(arriving(ends[0], many(record, length)).length, 128);
+    const all = (record: () => Uint8Array, length?: number) =>
+      equal(arriving(ends[0], many(record, length)).length, 128);
     const usual = () => recordOf(3, 9, randomBytes(16));
     for (const block of [0n, 65n, 66n, 2n ** 32n + 1n, 2n ** 64n - 1n]) {
       tell(block);
