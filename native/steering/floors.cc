@@ -61,7 +61,7 @@ void Floors::publish(const Lanes& lanes, const Batch& trains) {
     const PublicSlot& slot = lanes.table->slot(static_cast<uint32_t>(number));
     if (lanes.superseded(slot)) continue;
     publish(static_cast<uint32_t>(number), slot);
-    if (watched_[Suspects::case_of(number)].slot == number) tell_numbers(lanes, static_cast<uint32_t>(number));
+    if (watches(static_cast<uint32_t>(number))) tell_numbers(lanes, static_cast<uint32_t>(number));
   }
 }
 
@@ -114,7 +114,16 @@ void Floors::suspect(uint32_t number, uint64_t id, uint64_t until) {
   entry.until.store(until, std::memory_order_release);
 }
 
-// Of a slot that is watched, with every vector.
+bool Floors::watches(uint32_t slot) const {
+  const auto number = static_cast<int32_t>(slot);
+  return watched_[Suspects::case_of(number)].slot == number;
+}
+
+void Floors::keys_changed(const Lanes& lanes, uint32_t slot) {
+  if (watches(slot)) tell_numbers(lanes, slot);
+}
+
+// Of a slot that is watched, with every vector and every change of its keys.
 void Floors::tell_numbers(const Lanes& lanes, uint32_t number) {
   const uint32_t which = Suspects::case_of(static_cast<int32_t>(number));
   if (monotonic_micros() * 1e3 > static_cast<double>(watched_[which].until)) return acquit(which);
@@ -155,7 +164,7 @@ void Floors::forget(uint32_t slot) {
   if (slot >= slots_) return;
   Told& told = reinterpret_cast<Told*>(told_memory_->data())[slot];
   if (told.ids[0] == 0) return;
-  if (watched_[Suspects::case_of(static_cast<int32_t>(slot))].slot == static_cast<int32_t>(slot)) acquit(Suspects::case_of(static_cast<int32_t>(slot)));
+  if (watches(slot)) acquit(Suspects::case_of(static_cast<int32_t>(slot)));
   for (const uint64_t id : told.ids) erase(id);
   told = {};
 }
