@@ -94,6 +94,7 @@ class Floors {
   void remember(uint32_t number, uint64_t id);
   uint64_t last_told(uint32_t number) const;
   void erase(uint64_t id);
+  static void clear(Entry& entry);
   Entry& entry_of(uint64_t id) const;
 
   std::shared_ptr<Mapping> map_, told_memory_;

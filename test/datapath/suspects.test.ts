@@ -209,6 +209,23 @@ describe.skipIf(refusal !== undefined)('a flooded session of records alone', () 
     carries(rig, client, 100, shuffled);
   });
 
+  it('is a suspect, and begins anew, where its id ends in zeros too: the word of its entry is 0', () => {
+    const rig = start();
+    const client = rig.connect(2, { expresslane: false });
+    const id = Uint8Array.of(1, 2, 3, 4, 5, 6, 0, 0);
+    const { slot } = client;
+    rig.table.fields.currentId.set(slot, id);
+    addon.indexSet(rig.index, 'id', id, slot);
+    const named = (all: Uint8Array[]) => all.map((each) => concat(each.slice(0, 8), id, each.slice(16)));
+    const recorded = named(fresh(client, 100).map(({ datagram }) => datagram));
+    expect(deliver(rig, client, recorded)).toHaveLength(100);
+    suspect(rig, client, replays(recorded.map((datagram) => ({ datagram }))));
+    carries(rig, client, 100, named);
+    expect(rig.start()).toBe(1);
+    rig.delay = 0;
+    carries(rig, client, 100, named);
+  });
+
   it('gives up its place to another of the same case, and neither loses a record', () => {
     const rig = start({ slots: 2 * CASES });
     const clients = numbers(CASES + 8).map((i) => rig.connect(2 + i, { expresslane: false }));
