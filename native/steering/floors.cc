@@ -39,11 +39,18 @@ std::shared_ptr<Floors> Floors::create(std::shared_ptr<Mapping> map, const Place
   if (!told) return nullptr;
   auto* begin = reinterpret_cast<Entry*>(map->data() + floors::entries_at(place.shard, place.shards, place.entries));
   for (Entry* entry = begin; entry < begin + place.entries; entry++) {
-    if (entry->word.load(std::memory_order_relaxed) != 0) entry->word.store(0, std::memory_order_relaxed);
+    if (entry->id.load(std::memory_order_relaxed) != 0) clear(*entry);  // what was never written is no memory yet
   }
   auto created = std::shared_ptr<Floors>{new Floors{std::move(map), std::move(told), place, slots}};
   for (uint32_t which = 0; which < numbers::blocks; which++) numbers::erase(created->block_of(which));
   return created;
+}
+
+// All but the id.
+void Floors::clear(Entry& entry) {
+  entry.word.store(0, std::memory_order_release);
+  entry.until.store(0, std::memory_order_release);
+  entry.block.store(0, std::memory_order_release);
 }
 
 Floors::Entry& Floors::entry_of(uint64_t id) const {
@@ -61,7 +68,7 @@ void Floors::publish(const Lanes& lanes, const Batch& trains) {
     const PublicSlot& slot = lanes.table->slot(static_cast<uint32_t>(number));
     if (lanes.superseded(slot)) continue;
     publish(static_cast<uint32_t>(number), slot);
-    if (watched_[Suspects::case_of(number)].slot == number) tell_numbers(lanes, static_cast<uint32_t>(number));
+    if (watches(static_cast<uint32_t>(number))) tell_numbers(lanes, static_cast<uint32_t>(number));
   }
 }
 
@@ -73,14 +80,13 @@ void Floors::publish(uint32_t number, const PublicSlot& slot) {
   const uint64_t tag = id >> floors::tag_shift << floors::tag_shift;
   Entry& entry = entry_of(id);
   const uint64_t word = entry.word.load(relaxed);
-  const bool ours = word != 0 && entry.id.load(relaxed) == id && (word & ~floors::most) == tag;  // 0: taken back
+  // A word of 0 has been taken back, or is of an id without a tag, and of no floor.
+  const bool ours = entry.id.load(relaxed) == id && (word & ~floors::most) == tag && (word != 0 || last_told(number) == id);
   const uint64_t floor = slot.lane_highest == 0 ? 0 : lane_floor(slot, ours ? word & floors::most : 0);  // 0: of its numbers nothing is known
   const uint64_t told = tag | floor;
   if (!ours || last_told(number) != id) remember(number, id);  // a predecessor may have told of it
   if (!ours) {
-    entry.word.store(0, std::memory_order_release);
-    entry.until.store(0, std::memory_order_release);
-    entry.block.store(0, std::memory_order_release);
+    clear(entry);
     entry.id.store(id, std::memory_order_release);
   }
   if (word != told || !ours) entry.word.store(told, std::memory_order_release);
@@ -114,7 +120,16 @@ void Floors::suspect(uint32_t number, uint64_t id, uint64_t until) {
   entry.until.store(until, std::memory_order_release);
 }
 
-// Of a slot that is watched, with every vector.
+bool Floors::watches(uint32_t slot) const {
+  const auto number = static_cast<int32_t>(slot);
+  return watched_[Suspects::case_of(number)].slot == number;
+}
+
+void Floors::keys_changed(const Lanes& lanes, uint32_t slot) {
+  if (watches(slot)) tell_numbers(lanes, slot);
+}
+
+// Of a slot that is watched, with every vector and every change of its keys.
 void Floors::tell_numbers(const Lanes& lanes, uint32_t number) {
   const uint32_t which = Suspects::case_of(static_cast<int32_t>(number));
   if (monotonic_micros() * 1e3 > static_cast<double>(watched_[which].until)) return acquit(which);
@@ -148,14 +163,14 @@ void Floors::remember(uint32_t number, uint64_t id) {
 
 void Floors::erase(uint64_t id) {
   Entry& entry = entry_of(id);
-  if (id != 0 && entry.id.load(std::memory_order_relaxed) == id) entry.word.store(0, std::memory_order_release);
+  if (id != 0 && entry.id.load(std::memory_order_relaxed) == id) clear(entry);
 }
 
 void Floors::forget(uint32_t slot) {
   if (slot >= slots_) return;
   Told& told = reinterpret_cast<Told*>(told_memory_->data())[slot];
   if (told.ids[0] == 0) return;
-  if (watched_[Suspects::case_of(static_cast<int32_t>(slot))].slot == static_cast<int32_t>(slot)) acquit(Suspects::case_of(static_cast<int32_t>(slot)));
+  if (watches(slot)) acquit(Suspects::case_of(static_cast<int32_t>(slot)));
   for (const uint64_t id : told.ids) erase(id);
   told = {};
 }

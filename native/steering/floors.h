@@ -69,6 +69,8 @@ class Floors {
   const std::shared_ptr<Mapping>& map() const { return map_; }
   // The slot has been cleared: none of the ids it went by is told of any more.
   void forget(uint32_t slot);
+  // Another key opens records of the slot's session from now on, or one does no more. Its peer may write by it before anything else of it is opened.
+  void keys_changed(const Lanes& lanes, uint32_t slot);
   // A lone datagram was refused that bears the id of the slot's session; -1: an id that names nobody.
   void refused(const Lanes& lanes, int32_t slot);
 
@@ -88,6 +90,7 @@ class Floors {
       : map_{std::move(map)}, told_memory_{std::move(told)}, place_{place}, slots_{slots} {}
 
   void publish(uint32_t number, const PublicSlot& slot);
+  bool watches(uint32_t slot) const;
   void suspect(uint32_t number, uint64_t id, uint64_t until);
   void tell_numbers(const Lanes& lanes, uint32_t number);
   void acquit(uint32_t which);
@@ -95,6 +98,7 @@ class Floors {
   void remember(uint32_t number, uint64_t id);
   uint64_t last_told(uint32_t number) const;
   void erase(uint64_t id);
+  static void clear(Entry& entry);
   Entry& entry_of(uint64_t id) const;
 
   std::shared_ptr<Mapping> map_, told_memory_;

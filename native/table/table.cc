@@ -11,6 +11,7 @@
 #include "core/handle.h"
 #include "core/values.h"
 #include "secret/handles.h"
+#include "steering/floors.h"
 #include "table/lanes.h"
 #include "table/window.h"
 
@@ -245,6 +246,11 @@ napi_value claim_slot(napi_env env, napi_callback_info info) {
 
 bool is_send(Args& args, size_t index) { return args.choice(index, "direction", {"send", "receive"}) == 0; }
 
+// Of a flooded session the kernel knows the keys of record numbers: it drops what comes in an epoch that it has not been told of.
+void tell_kernel(const SlotCall& call) {
+  if (call.lanes->floors) call.lanes->floors->keys_changed(*call.lanes, call.slot);
+}
+
 // Puts a secret into its place; its numbers and window begin at zero, unless it is the very secret that was there.
 void place_secret(const SlotCall& call, bool send, const RecordSecret& fresh) {
   const uint8_t at = fresh.epoch & 3;
@@ -262,6 +268,7 @@ void place_secret(const SlotCall& call, bool send, const RecordSecret& fresh) {
     slot.receive_epochs[at] = fresh.epoch;
   }
   place = fresh;
+  if (!send) tell_kernel(call);
 }
 
 // slotInstall(lanes, slot, direction, epoch, suite, secret): consumes the secret
@@ -316,7 +323,10 @@ napi_value slot_drop(napi_env env, napi_callback_info info) {
   if (place.epoch != epoch) return undefined(env);
   call.lanes->keys->forget(call.slot);
   wipe(&place, sizeof place);
-  if (!send) call.open().receive_epochs[epoch & 3] = 0;
+  if (!send) {
+    call.open().receive_epochs[epoch & 3] = 0;
+    tell_kernel(call);
+  }
   return undefined(env);
 }
 

@@ -6,7 +6,7 @@ import type { Path } from '../../src/datapath/path.ts';
 import type { Addon, PortHandle } from '../../src/native/index.ts';
 import { MS, SECOND } from '../../src/wire/time.ts';
 
-/** Two doors with endlessly many datagrams behind the second, each of which takes `micros` to receive. */
+/** Three doors with endlessly many datagrams behind one of them, each of which takes `micros` to receive. */
 class Flooded {
   now = SECOND;
   micros = 1;
@@ -14,11 +14,14 @@ class Flooded {
   watched = 0;
   readonly visits: [door: number, limit: number][] = [];
   readonly header = new Uint32Array(3);
-  readonly control = { strangersFrom: 0 };
+  readonly control = { strangersFrom: 0, fromDoors: 0 };
   readonly shares = [new ControlShare(), new ControlShare(1 / 20)];
   readonly doors: Doors;
+  readonly #behind: number;
 
-  constructor() {
+  /** @param behind which door; that of the strangers unless said otherwise */
+  constructor(behind = 1) {
+    this.#behind = behind;
     const addon = {
       watchDoors: (_: unknown, mask: number) => {
         this.watched = mask;
@@ -36,12 +39,12 @@ class Flooded {
     this.doors = new Doors(addon as unknown as Addon, {} as PortHandle, this.shares);
   }
 
-  /** @returns how many were taken from the second door */
+  /** @returns how many were taken */
   turn(handshakes = true): number {
     this.doors.begin(handshakes);
     const before = 3;
     this.header[0] = before;
-    const ready = this.watched & 2 ? 32 : 0;
+    const ready = this.watched & (1 << this.#behind) ? 16 << this.#behind : 0;
     this.doors.receive({
       ready,
       batches: { trainsIn: { header: this.header } },
@@ -62,7 +65,7 @@ describe('the doors', () => {
     expect(flooded.control.strangersFrom).toBe(3);
     expect(flooded.turn()).toBe(0);
     expect(flooded.control.strangersFrom).toBe(Number.POSITIVE_INFINITY);
-    expect(flooded.watched).toBe(1);
+    expect(flooded.watched).toBe(0b101);
     const opens = flooded.doors.nextDeadline() as number;
     expect(opens - flooded.now).toBeCloseTo(MS, 6);
     flooded.now = opens;
@@ -73,9 +76,23 @@ describe('the doors', () => {
     flooded.turn();
     flooded.now += MS;
     expect(flooded.turn(false)).toBe(16);
-    expect(flooded.watched).toBe(2);
+    expect(flooded.watched).toBe(0b110);
     flooded.turn();
-    expect(flooded.watched).toBe(1);
+    expect(flooded.watched).toBe(0b101);
+  });
+
+  it('let suspects rest for 4 ms where there are more, and count none of them for a stranger', () => {
+    flooded = new Flooded(2);
+    const taken = flooded.turn();
+    expect(taken).toBeGreaterThan(16);
+    expect(taken).toBeLessThanOrEqual(64);
+    expect(flooded.control).toEqual({ strangersFrom: Number.POSITIVE_INFINITY, fromDoors: 0 });
+    expect(flooded.turn()).toBe(0);
+    expect(flooded.watched).toBe(0b011);
+    const opens = flooded.doors.nextDeadline() as number;
+    expect(opens - flooded.now).toBeCloseTo(4 * MS, 6);
+    flooded.now = opens;
+    expect(flooded.turn()).toBe(taken);
   });
 
   it('do not rest when nothing is left', () => {

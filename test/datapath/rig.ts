@@ -255,6 +255,8 @@ export interface RigOptions {
   readonly shards: number;
   /** Kernel steering of datagrams, and of packets where there is a TUN device. */
   readonly steered?: boolean;
+  /** Filters on the sockets, and a group that puts aside what suspects send, where the kernel takes them. */
+  readonly filtered?: boolean;
   /** Queues of the TUN device: fewer than shards when it was there before. */
   readonly queues?: number;
   /** Of each ring between shards. */
@@ -305,12 +307,13 @@ export class Rig {
 
   constructor(options: RigOptions) {
     this.#options = options;
-    const { shards, steered = true, queues = shards, slots = 64, handoverBytes = 4 << 20 } = options;
+    const { shards, steered = true, filtered = steered && FILTERED } = options;
+    const { queues = shards, slots = 64, handoverBytes = 4 << 20 } = options;
     const { sockets, address } = openGroup(shards, steered);
     this.#sockets = sockets;
     const entries = FEWEST_ENTRIES;
-    const [own, strangers] = [sockets.slice(0, shards), sockets.slice(2 * shards)];
-    if (steered && FILTERED) this.#filter = { ...addon.filterUdp(own, strangers, entries), entries };
+    const [own, doors] = [sockets.slice(0, shards), sockets.slice(shards)];
+    if (filtered) this.#filter = { ...addon.filterUdp(own, doors, entries), entries };
     this.address = address;
     this.memory = createMemory(slots);
     this.table = new SessionTable(addon.openTable(this.memory).public, slots);
@@ -399,6 +402,12 @@ export class Rig {
     this.shards.push(made);
     this.roles.push(role);
     return role.restore(this.now);
+  }
+
+  /** Descriptor of the map that shards and kernel share. */
+  get map(): number {
+    if (!this.#filter) throw new Error('nothing is filtered');
+    return this.#filter.map;
   }
 
   /** By which shards find sessions. */
@@ -554,7 +563,7 @@ export interface ClientOptions {
 }
 
 /** Keys of a client's Expresslane, in plain sight. */
-/** Sockets of one SO_REUSEPORT group, one a shard; steered, two doors a shard behind them. */
+/** Sockets of one SO_REUSEPORT group, one a shard; steered, three doors a shard behind them. */
 export function openGroup(shards: number, steered: boolean): { sockets: number[]; address: Uint8Array } {
   const open = (portNumber: number) =>
     addon.openUdp({
@@ -569,7 +578,7 @@ export function openGroup(shards: number, steered: boolean): { sockets: number[]
   const first = open(0);
   const sockets = [first.descriptor];
   if (steered) addon.steerUdp(first.descriptor, shards, true);
-  while (sockets.length < (steered ? 3 * shards : shards)) sockets.push(open(first.portNumber).descriptor);
+  while (sockets.length < (steered ? 4 * shards : shards)) sockets.push(open(first.portNumber).descriptor);
   return { sockets, address: encodeAddress(SERVER, first.portNumber, '') };
 }
 

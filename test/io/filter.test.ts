@@ -2,24 +2,9 @@
 import { deepEqual, equal } from 'node:assert/strict';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { PortHandle } from '../../src/native/index.ts';
-import {
-  addon,
-  createPool,
-  FEWEST_ENTRIES,
-  filterRefusal,
-  loopback,
-  openSocket,
-  openUdpPort,
-  PACKET_BLOCK,
-  type Pool,
-} from './rig.ts';
+import { arriving, bytesOf, type Datagram, indexOf, MOST, openFiltered, type Told, tagOf } from './filtered.ts';
+import { addon, createPool, filterRefusal, loopback, openSocket, openUdpPort, PACKET_BLOCK } from './rig.ts';
 
-/** Layout of the map (native/steering/floors.h). */
-const COUNTER_BYTES = 64;
-const ENTRY_BYTES = 32;
-const ENTRIES = FEWEST_ENTRIES;
-const MOST = 2n ** 48n - 1n;
 const FAR = 2n ** 22n;
 
 const closing: (() => void)[] = [];
@@ -30,83 +15,17 @@ afterEach(() => {
 const refusal = filterRefusal();
 if (refusal) console.warn(`skipped: ${refusal}`);
 
-interface Told {
-  readonly id: bigint; // as the machine reads its 8 bytes
-  readonly tag: bigint; // 16 bits
-  readonly floor: bigint;
-}
-
 /** Two sockets for sessions, their six doors, and the map under their filters; each has a port of its own. */
 function open(gro = true) {
-  const sockets = Array.from({ length: 8 }, () => openSocket({ gro, reusePort: true }));
-  const descriptors = sockets.map(({ descriptor }) => descriptor);
-  const { map } = addon.filterUdp(descriptors.slice(0, 2), descriptors.slice(2), ENTRIES);
-  const { buffer } = addon.attachSteering(map, 2 * (COUNTER_BYTES + ENTRIES * ENTRY_BYTES));
-  addon.closeDescriptor(map);
-  const ends = sockets.map((socket) => ({ ...openUdpPort('epoll', socket), portNumber: socket.portNumber }));
-  for (const { port } of ends) closing.push(() => addon.closePort(port));
-  for (const { descriptor } of sockets) closing.push(() => addon.closeDescriptor(descriptor));
-  const words = new BigUint64Array(buffer);
-  const entriesOf = (shard: number) => (2 * COUNTER_BYTES + shard * ENTRIES * ENTRY_BYTES) / 8;
+  const { ends, map, close } = openFiltered(2, { gro });
+  closing.push(close);
   return {
     ends,
-    dropped: (shard: number) => Number(words[(shard * COUNTER_BYTES) / 8]),
-    garbage: (shard: number) => Number(words[(shard * COUNTER_BYTES) / 8 + 1]),
-    tell: (shard: number, { id, tag, floor }: Told) => {
-      const at = entriesOf(shard) + (ENTRY_BYTES / 8) * indexOf(id);
-      words[at] = id;
-      words[at + 1] = (tag << 48n) | floor;
-    },
-    clear: () => words.fill(0n, entriesOf(0)),
+    dropped: (shard: number) => map.dropped(shard),
+    garbage: (shard: number) => map.garbage(shard),
+    tell: (shard: number, told: Told) => map.tell(shard, told),
+    clear: () => map.clear(),
   };
-}
-
-const indexOf = (id: bigint) => Number((id >> 8n) & BigInt(ENTRIES - 1));
-const tagOf = (id: bigint) => id >> 48n;
-
-interface Datagram {
-  readonly id: bigint;
-  readonly counter: bigint;
-  readonly lane?: number;
-  readonly magic?: number;
-  readonly length?: number;
-}
-
-function bytesOf({ id, counter, lane = 1, magic = 0x4865, length = 60 }: Datagram): Uint8Array {
-  const bytes = new Uint8Array(Math.max(length, 24));
-  const view = new DataView(bytes.buffer);
-  view.setUint16(0, magic);
-  bytes.set([1, 3, 0, lane], 2);
-  view.setBigUint64(8, id, true); // read as this machine does
-  view.setBigUint64(16, counter);
-  return bytes.slice(0, length);
-}
-
-/** Sends them one by one and looks at what comes: by number. */
-function arriving(
-  end: { port: PortHandle; trains: Pool; portNumber: number },
-  datagrams: readonly Uint8Array[],
-): number[] {
-  const socket = openSocket();
-  const sender = openUdpPort('epoll', socket);
-  const out = createPool(PACKET_BLOCK, 64);
-  const to = loopback(end.portNumber);
-  for (const [number, bytes] of datagrams.entries()) {
-    const numbered = bytes.slice();
-    numbered[6] = number; // of the reserved bytes: any value
-    addon.put(out.handle, 0, 0, to, numbered);
-  }
-  equal(addon.udpTransmit(sender.port, out.handle), 0);
-  addon.closePort(sender.port);
-  addon.closeDescriptor(socket.descriptor);
-  const found: number[] = [];
-  const { batch } = end.trains;
-  while (addon.wait(end.port, 0) & 1) {
-    addon.udpReceive(end.port, 256);
-    for (let i = 0; i < batch.header[0]; i++) found.push(batch.bytes[batch.offset[i] + 6]);
-    addon.clear(end.trains.handle);
-  }
-  return found;
 }
 
 const ID = 0x0123_4567_89ab_cdefn;
@@ -224,7 +143,7 @@ describe.skipIf(refusal !== undefined)('filterUdp', () => {
           table.set(indexOf(id), each);
         }
         const known = [...table.values()];
-        const datagrams = wishes.map((wish): Datagram & { lane: number; length: number } => {
+        const datagrams = wishes.map((wish): Datagram & { counter: bigint; lane: number; length: number } => {
           const about = wish.near ? known[wish.from] : undefined;
           const counter = about ? about.floor + wish.off : wish.counter;
           return { ...wish, id: about?.id ?? wish.id, counter: counter < 0n ? 0n : counter };

@@ -83,8 +83,8 @@ class ScriptedKernel implements Kernel {
     return { map: this.#give() };
   }
 
-  filterUdp(sessions: readonly number[], strangers: readonly number[], entries: number) {
-    this.#ask('filterUdp', sessions, strangers, entries);
+  filterUdp(sessions: readonly number[], doors: readonly number[], entries: number) {
+    this.#ask('filterUdp', sessions, doors, entries);
     return { map: this.#give() };
   }
 
@@ -117,20 +117,21 @@ function client(lines: string) {
 }
 
 describe('openServerResources', () => {
-  it('opens a TUN queue, a socket and two doors of one group for each shard, and steers both', async () => {
+  it('opens a TUN queue, a socket and three doors of one group for each shard, and steers both', async () => {
     const { descriptors, tun, notes } = await openServerResources(kernel, server('mode: udp\n', { shards: '3' }));
     expect(descriptors).toMatchObject({
       tun: [10, 11, 12],
       udp: [14, 15, 16],
-      doors: [17, 18, 19, 20, 21, 22],
+      doors: [17, 18, 19, 20, 21, 22, 23, 24, 25],
       tcp: [],
-      steering: { map: 23, entries: 65_536 },
-      filter: { map: 24, entries: 16_384 },
+      steering: { map: 26, entries: 65_536 },
+      filter: { map: 27, entries: 16_384 },
     });
     expect(tun).toEqual({ name: 'lws', vnetHeader: true, offloads: 0x67 });
     expect(kernel.named('steerUdp')).toEqual([['steerUdp', 14, 3, true]]);
     expect(kernel.named('steerTun')).toEqual([['steerTun', 10, { poolBase: 0x0a7d0000, poolSize: 65_536, queues: 3 }]]);
-    expect(kernel.named('filterUdp')).toEqual([['filterUdp', [14, 15, 16], [20, 21, 22], 16_384]]);
+    const { udp, doors } = descriptors;
+    expect(kernel.named('filterUdp')).toEqual([['filterUdp', udp, doors, 16_384]]);
     expect(notes).toEqual([]);
   });
 
@@ -152,7 +153,7 @@ describe('openServerResources', () => {
   it('binds one socket alone first: a group would take in a second server without a word', async () => {
     await openServerResources(kernel, server('mode: udp\n', { shards: '2' }));
     const shared = kernel.named('openUdp').map(([, options]) => (options as { reusePort: boolean }).reusePort);
-    expect(shared).toEqual([false, ...Array(6).fill(true)]);
+    expect(shared).toEqual([false, ...Array(8).fill(true)]);
     expect(kernel.open.has(12)).toBe(false);
   });
 
@@ -165,7 +166,7 @@ describe('openServerResources', () => {
   it('makes every socket of the group listen on the port the kernel chose for the first', async () => {
     await openServerResources(kernel, server('mode: udp\nbind_address: 127.0.0.1:0\n', { shards: '2' }));
     const ports = kernel.named('openUdp').map(([, options]) => (options as { portNumber: number }).portNumber);
-    expect(ports).toEqual([0, ...Array(5).fill(40_000)]);
+    expect(ports).toEqual([0, ...Array(7).fill(40_000)]);
   });
 
   it('listens on TCP where the mode says so', async () => {
@@ -203,7 +204,7 @@ describe('openServerResources', () => {
       expect(notes).toEqual([expect.stringMatching(/^the kernel refuses to (?:steer|filter) [a-z]+ \(EPERM\): /)]);
       expect(descriptors.steering === null).toBe(call === 'steerTun');
       expect(descriptors.filter === null).toBe(call === 'filterUdp');
-      expect(descriptors.doors).toHaveLength(call === 'steerUdp' ? 0 : 4);
+      expect(descriptors.doors).toHaveLength(call === 'steerUdp' ? 0 : 6);
     },
   );
 
@@ -217,14 +218,15 @@ describe('openServerResources', () => {
 
   it('gives a single shard doors as well, smaller than its socket, and coalescing like it', async () => {
     const { descriptors } = await openServerResources(kernel, server('mode: udp\n', { shards: '1' }));
-    expect(descriptors).toMatchObject({ udp: [12], doors: [13, 14] });
-    const [socket, handshakes, strangers] = kernel
+    expect(descriptors).toMatchObject({ udp: [12], doors: [13, 14, 15] });
+    const [socket, handshakes, strangers, suspects] = kernel
       .named('openUdp')
       .slice(1)
       .map(([, options]) => options as { gro: boolean; bufferBytes: number });
     expect(strangers.bufferBytes).toBeLessThan(handshakes.bufferBytes);
     expect(handshakes.bufferBytes).toBeLessThan(socket.bufferBytes);
-    expect([handshakes.gro, strangers.gro]).toEqual([true, true]);
+    expect(suspects.bufferBytes).toBeLessThanOrEqual(strangers.bufferBytes);
+    expect([handshakes.gro, strangers.gro, suspects.gro]).toEqual([true, true, true]);
   });
 
   it('closes everything when a door cannot be opened', async () => {

@@ -70,7 +70,8 @@ class Attacked {
 
   /** Records datagrams of pings. */
   async record(): Promise<void> {
-    const words = ['python3', REPLAY, 'record', this.#file, 'c0', SERVER_OUTSIDE, PORT_NUMBER, String(COUNT)];
+    const kind = this.#options.expresslane ? 'lane' : 'record';
+    const words = ['python3', REPLAY, 'record', kind, this.#file, 'c0', SERVER_OUTSIDE, PORT_NUMBER, String(COUNT)];
     const recorder = this.lab.client.start('recorder', words);
     await recorder.line(/^recording/);
     const pings = this.tunnel.ping(COUNT);
@@ -79,20 +80,26 @@ class Attacked {
     expect(await this.tunnel.ping(1)).toBe(1); // the last recorded may be the first of a new id, which is told of with the next
   }
 
+  /** Sends what was recorded so often over. */
+  async send(times: number): Promise<void> {
+    const words = ['python3', REPLAY, 'again', this.#file, SERVER_OUTSIDE, String(times)];
+    expect(await this.lab.client.run(...words)).toBe(`${times * COUNT}\n`);
+  }
+
   /** Sends what was recorded once more. @returns by how much each counter grew */
   async replay(...names: string[]): Promise<number[]> {
     const before = await Promise.all(names.map((name) => this.counted(name)));
-    expect(await this.lab.client.run('python3', REPLAY, 'again', this.#file, SERVER_OUTSIDE)).toBe(`${COUNT}\n`);
+    await this.send(1);
     expect(await this.tunnel.ping(COUNT)).toBe(COUNT);
     const after = await Promise.all(names.map((name) => this.counted(name)));
     return after.map((count, i) => count - before[i]);
   }
 }
 
-async function attack(lab: Lab, server: EndOptions): Promise<Attacked> {
+async function attack(lab: Lab, server: EndOptions, expresslane = true): Promise<Attacked> {
   const credentials = await createCredentials(lab.folder);
   const client = ringway(lab, 'client', [], { expresslane_keys_rotation_interval: '1s' });
-  const options = { mode: 'udp', expresslane: true, credentials, server, client } as const;
+  const options = { mode: 'udp', expresslane, credentials, server, client } as const;
   return new Attacked(lab, await Tunnel.start(lab, options), options);
 }
 
@@ -135,6 +142,37 @@ describe.skipIf(refusal !== undefined)('a server whose kernel filters', () => {
     await attacked.connect();
     await attacked.record();
     expect(await attacked.replay('filtered', 'replayed', 'socketFull', 'forged')).toEqual([COUNT, 0, 0, 0]);
+  });
+});
+
+describe.skipIf(refusal !== undefined)('a server whose kernel filters, and whose session is of records alone', () => {
+  let lab: Lab;
+  let attacked: Attacked;
+  beforeAll(async () => {
+    lab = await Lab.create();
+    attacked = await attack(lab, ringway(lab, 'server', ['--shards', '2'], CHANGES), false);
+    await attacked.tunnel.ping(COUNT);
+  });
+  afterAll(() => lab?.close());
+
+  it('loses a flood of replays to it, and no ping, while keys and ids change', async () => {
+    for (let flood = 0; flood < 3; flood++) {
+      await attacked.record();
+      const before = await attacked.counted('filtered');
+      let flooding = true;
+      const pings = (async () => {
+        while (flooding) expect(await attacked.tunnel.ping(50)).toBe(50);
+      })();
+      try {
+        for (let tries = 0; tries < 20 && (await attacked.counted('filtered')) === before; tries++)
+          await attacked.send(1_000); // how fast they go decides whether it is a flood
+      } finally {
+        flooding = false;
+      }
+      await pings;
+      expect(await attacked.counted('filtered')).toBeGreaterThan(before);
+    }
+    expect(attacked.tunnel.server.lines.filter((line) => /is online/.test(line))).toHaveLength(1);
   });
 });
 
