@@ -1,7 +1,8 @@
 /**
  * What an established session carries while somebody floods the server's port, against the same flood aimed at the port beside it, in rounds
  * that take turns: spoofed first ClientHellos, garbage, replays and forged packets, plaintext from the session's own address, and ids that nobody has,
- * each as fast as one core can send. `RINGWAY_BENCH_ATTACKS=follow`: forged packets of who sees the session as it goes by, which nobody can tell apart. Needs root. At the end, how many strangers can log in meanwhile.
+ * each as fast as one core can send. `RINGWAY_BENCH_ATTACKS=follow`: forged packets of who sees the session as it goes by, which nobody can tell
+ * apart. Needs root. At the end, how many strangers can log in meanwhile.
  * Every datagram that reached the port must be in a counter, and is looked for there: those that the kernel says it gave to sockets, or dropped at them,
  * among what the shards have read, or know to be dropped; and those that were read among entries of lanes.open, rejects and drops.
  *
@@ -51,7 +52,15 @@ const STORM = fileURLToPath(new URL('storm.ts', import.meta.url));
 /** What may be under way while counters are read, shard by shard; and of a hundred what may not be found. */
 const [UNDER_WAY, PERCENT] = [4_096, 0.1];
 /** What is dropped at the sockets, as the shards know. */
-const AT_SOCKETS = ['socketDrops', 'filtered', 'garbage', 'handshakeDrops', 'strangerDrops', 'suspectDrops', 'udpBeyondShare'];
+const AT_SOCKETS = [
+  'socketDrops',
+  'filtered',
+  'garbage',
+  'handshakeDrops',
+  'strangerDrops',
+  'suspectDrops',
+  'udpBeyondShare',
+];
 /** Clients that log in during a flood, one every tenth of a second, and how long they try. */
 const [LOGINS, PATIENCE] = [20, 10];
 

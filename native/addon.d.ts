@@ -185,7 +185,7 @@ export interface Addon {
    */
   filterUdp(sessions: readonly number[], doors: readonly number[], entries: number): { map: number };
   /** From now on `open` and `passUplink` write floors of the lanes' sessions into their shard's part of the map, which is emptied first. @returns dropped: what the filters of the shard have dropped since there is a map: replays, garbage */
-  attachFloors(lanes: LanesHandle, map: number, entries: number): { dropped: BigUint64Array };
+  attachFloors(lanes: LanesHandle, map: number, entries: number, half: number): { dropped: BigUint64Array };
   /** Before anything is received: what the filters of the lanes' shard drop is none of the port's socketDrops and strangerDrops from now on, nor a flood of strangers. Does nothing without floors. */
   countWithoutFilters(port: PortHandle, lanes: LanesHandle): void;
   /** After clearSlot: the filter knows no floor of the session that was there. Does nothing without floors. */

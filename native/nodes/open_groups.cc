@@ -62,10 +62,10 @@ void Opener::divert(uint32_t entry, uint8_t kind) {
   wanted_ += (packets_.flags[entry] & (flag::floating | flag::new_id)) == 0;  // append() has counted the others
 }
 
-// Counts it, and who is refused too often is suspected.
-void Opener::refuse(uint8_t verdict, uint32_t train) {
+// Counts it, and who is refused too often is suspected. Under another id than its own that may be anybody's.
+void Opener::refuse(uint8_t verdict, uint32_t train, uint16_t flags) {
   lanes_.count(verdict);
-  if (lanes_.floors && trains_.segment_size[train] == 0) lanes_.floors->refused(lanes_, number_);
+  if (lanes_.floors && trains_.segment_size[train] == 0) lanes_.floors->refused(lanes_, (flags & flag::new_id) == 0 ? number_ : Suspects::nobody);
 }
 
 void Opener::pass(uint32_t length) {
@@ -140,22 +140,22 @@ void Opener::open_lane_group() {
     const auto& [frame, counter, low, train, shape, flags] = group_.pieces[i];
     const Sealed& sealed = group_.sealed[i];
     if (window.refuses(counter)) {
-      refuse(verdict::replayed, train);
+      refuse(verdict::replayed, train, flags);
       continue;
     }
     if (!key) {
-      refuse(verdict::no_key, train);
+      refuse(verdict::no_key, train, flags);
       continue;
     }
     if (!sealed.authentic && !open_with_previous(i)) {
-      refuse(verdict::forged, train);
+      refuse(verdict::forged, train, flags);
       continue;
     }
     window.take(counter);
     slot_->lane_received++;
     slot_->last_outside = now_;
     if ((load16(frame + lane::flags) & lane::encoded) != 0) {
-      refuse(verdict::malformed, train);
+      refuse(verdict::malformed, train, flags);
       continue;
     }
     uint32_t entry = assemble(i);
@@ -224,11 +224,11 @@ void Opener::open_record_group() {
     // those before it may have moved the window so far that these bits mean another number, but not where it is the next one
     const uint64_t number = piece.number == window.next() ? piece.number : reconstruct(window.next(), piece.low, piece.shape.number_bytes);
     if (number > max_record_number) {
-      refuse(verdict::malformed, piece.train);
+      refuse(verdict::malformed, piece.train, piece.flags);
       continue;
     }
     if (window.refuses(number)) {
-      refuse(verdict::replayed, piece.train);
+      refuse(verdict::replayed, piece.train, piece.flags);
       continue;
     }
     if (number != piece.number) {
@@ -236,7 +236,7 @@ void Opener::open_record_group() {
       open_again(*key, secret, i);
     }
     if (!group_.sealed[i].authentic) {
-      refuse(verdict::forged, piece.train);
+      refuse(verdict::forged, piece.train, piece.flags);
       continue;
     }
     window.take(number);
@@ -273,7 +273,7 @@ void Opener::give_record(uint32_t index) {
   switch (content.type) {
     case content_type::application:
       if (content.length >= 3 && bytes[0] == 5 && load16(bytes + 1) == content.length - 3) {
-        if (slot_->state != slot_state::online) return refuse(verdict::not_online, piece.train);
+        if (slot_->state != slot_state::online) return refuse(verdict::not_online, piece.train, piece.flags);
         entry = append(bytes + 3, content.length - 3, piece.train, piece.flags);
         packets_.kind[entry] = kind::application;
         pass(content.length - 3);
@@ -287,7 +287,7 @@ void Opener::give_record(uint32_t index) {
       divert(entry, content.type);
       break;
     default:
-      return refuse(verdict::malformed, piece.train);
+      return refuse(verdict::malformed, piece.train, piece.flags);
   }
   packets_.counter[entry] = piece.number;
   packets_.epoch[entry] = slot_->receive_epochs[piece.shape.epoch_bits];

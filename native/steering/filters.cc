@@ -11,8 +11,6 @@ using namespace ebpf;
 
 constexpr int16_t udp_header = 8, sample = header - 24;  // 8 bytes between them are for reveal_number()
 constexpr int16_t entry = sample - 8;                     // where r9 is kept
-constexpr int32_t shortest_lane = udp_header + 16 + 40;  // a shorter one is no Expresslane frame: it goes on, and is counted for what it is
-constexpr int32_t record_header = 5, sample_bytes = 16;
 
 enum Label : size_t { pass, admit, drop, beyond, seldom, records, far, bounded, trusted, reveal, share = reveal + 2 };
 
@@ -31,7 +29,7 @@ void let_few_pass(Code& code) {
 // r8: is its session a suspect? r9: its entry
 void judge_lane(Code& code) {
   code.add(load(BPF_W, 0, 6, offsetof(__sk_buff, len)));
-  code.jump_if(BPF_JLT, 0, shortest_lane, admit);
+  code.jump_if(BPF_JLT, 0, udp_header + shortest_lane, admit);
   code.add(load(BPF_DW, 2, 9, floors::word_at));
   code.add(alu(BPF_LSH, 2, 64 - floors::tag_shift));
   code.add(alu(BPF_RSH, 2, 64 - floors::tag_shift));

@@ -181,12 +181,13 @@ void publish_floors(const Lanes& lanes, const Batch& trains) {
 
 namespace {
 
-// attachFloors(lanes, map, entries) -> { dropped }
+// attachFloors(lanes, map, entries, half) -> { dropped }
 napi_value attach_floors(napi_env env, napi_callback_info info) {
   Args args{env, info, "attachFloors"};
   Lanes* lanes = lanes_of(args, 0);
   const auto map = static_cast<int>(args.integer(1, "map", 0, INT32_MAX));
   const auto entries = static_cast<uint32_t>(args.integer(2, "entries", floors::min_entries, floors::max_entries));
+  const auto half = static_cast<uint32_t>(args.integer(3, "half", 0, 1));
   if (!args.ok()) return nullptr;
   if (!std::has_single_bit(entries)) return args.refuse_range("entries", "must be a power of two");
 
@@ -195,6 +196,8 @@ napi_value attach_floors(napi_env env, napi_callback_info info) {
   auto attached = Floors::create(mapping, {lanes->shard, lanes->shards, entries}, lanes->table->count());
   if (!attached) return throw_errno(env, "mmap", ENOMEM);
   lanes->floors = std::move(attached);
+  auto* ids = reinterpret_cast<std::atomic<uint8_t>*>(mapping->data() + floors::ids_at(half, lanes->shards, entries));
+  lanes->index->tell_ids(mapping, ids, floors::id_bits(lanes->shards, entries) - 1);
   napi_value buffer = to_array_buffer(env, mapping, mapping->bytes());
   napi_value dropped = nullptr;
   if (!buffer || napi_create_typedarray(env, napi_biguint64_array, floors::counters, buffer, floors::counter_at(lanes->shard), &dropped) != napi_ok) return nullptr;

@@ -8,14 +8,17 @@
 //                                which block knows its record numbers, from 1 on
 //     blocks of shard 0, 1 …     steering/numbers.h
 //     tables                     for all shards
+//     ids that there are         two bitmaps for all shards, of one engine and of the one before it; one bit an id, by bits of it
 //
 // An entry drops what has its id, and a number below its floor, or (most of it) far above. Id and word are written one after the other, and read
 // so by other CPUs, while a session takes the place of another: the word names 16 more bits of its id, so that neither's floor is taken for the
 // other's. No floor is 0. Times are nanoseconds of CLOCK_MONOTONIC: nobody has to take them back.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <memory>
 
@@ -49,7 +52,14 @@ constexpr size_t blocks_at(uint32_t shard, uint32_t shards, uint32_t entries) {
   return entries_at(shards, shards, entries) + size_t{shard} * numbers::blocks * numbers::block_bytes;
 }
 constexpr size_t tables_at(uint32_t shards, uint32_t entries) { return blocks_at(shards, shards, entries); }
-constexpr size_t bytes(uint32_t shards, uint32_t entries) { return tables_at(shards, entries) + numbers::tables_bytes; }
+// Enough bits that of ids made up at random few find one set, and no more than 1 MB.
+constexpr uint32_t id_bits(uint32_t shards, uint32_t entries) {
+  return static_cast<uint32_t>(std::bit_ceil(std::clamp(uint64_t{shards} * entries * 32, uint64_t{1} << 12, uint64_t{1} << 23)));
+}
+constexpr size_t ids_at(uint32_t half, uint32_t shards, uint32_t entries) {
+  return tables_at(shards, entries) + numbers::tables_bytes + size_t{half} * id_bits(shards, entries) / 8;
+}
+constexpr size_t bytes(uint32_t shards, uint32_t entries) { return ids_at(2, shards, entries); }
 }  // namespace floors
 
 class Floors {

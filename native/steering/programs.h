@@ -18,6 +18,8 @@ inline constexpr int32_t looked_at = share::looked_at;
 inline constexpr int16_t header = -looked_at;
 inline constexpr int16_t magic = header, expresslane = header + 5, id = header + 8, counter = header + 16, record = header + 16;
 inline constexpr int32_t magic_bytes = share::magic;
+// Bytes of payload: of an Expresslane frame, and of a record whose number is hidden by what is there. Shorter ones are none, and counted for what they are.
+inline constexpr int32_t shortest_lane = 16 + 40, record_header = 5, sample_bytes = 16, shortest_record = 16 + record_header + sample_bytes;
 // The first byte of a record as our peers write them: no connection id, a number of 16 bits, a length; 0 to 3 is its epoch.
 inline constexpr int32_t usual_record = 0x2c, epoch_bits = 3;
 

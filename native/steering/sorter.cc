@@ -52,6 +52,44 @@ void translate(Code& out, const sock_filter& one, size_t at) {
   }
 }
 
+// r7: an id as it lies. One that there is, or shares its bit with one: a jump.
+void is_there(Code& code, int map, const Floors::Place& place, size_t there) {
+  code.add(move(1, 7));
+  code.add(alu(BPF_RSH, 1, 8));
+  code.add(alu(BPF_AND, 1, static_cast<int32_t>(floors::id_bits(place.shards, place.entries) - 1)));
+  code.add(move(2, 1));
+  code.add(alu(BPF_RSH, 2, 3));
+  code.add(alu(BPF_AND, 1, 7));
+  for (uint32_t half = 0; half < 2; half++) {
+    code.map_value(3, map, floors::ids_at(half, place.shards, place.entries));
+    code.add(alu_by(BPF_ADD, 3, 2));
+    code.add(load(BPF_B, static_cast<uint8_t>(4 + half), 3, 0));
+  }
+  code.add(alu_by(BPF_OR, 4, 5));
+  code.add(alu_by(BPF_RSH, 4, 1));
+  code.add(alu(BPF_AND, 4, 1));
+  code.jump_if(BPF_JNE, 4, 0, there);
+}
+
+// r9: a suspect's entry. What the filter judges by its number goes on (filters.cc).
+void is_judged(Code& code, size_t usual, size_t records, size_t aside) {
+  code.load_bytes(0, header, looked_at, aside);
+  code.add(load(BPF_W, 1, 6, offsetof(__sk_buff, len)));
+  code.add(load(BPF_B, 0, 10, expresslane));
+  code.jump_if(BPF_JEQ, 0, 0, records);
+  code.jump_if(BPF_JLT, 1, shortest_lane, aside);
+  code.add(load(BPF_DW, 0, 9, floors::word_at));
+  code.add(alu(BPF_LSH, 0, 64 - floors::tag_shift));
+  code.jump_if(BPF_JNE, 0, 0, usual);  // it has a floor
+  code.jump(aside);
+  code.at(records);
+  code.jump_if(BPF_JLT, 1, shortest_record, aside);
+  code.add(load(BPF_B, 0, 10, record));
+  code.add(alu(BPF_AND, 0, 255 ^ epoch_bits));
+  code.jump_if(BPF_JEQ, 0, usual_record, usual);
+  code.jump(aside);
+}
+
 // r0: the shard of who names a session, and the socket of most of what he sends.
 // r6 datagram, r7 id as it lies, r8 shard, r9 entry or head
 void put_aside(Code& code, int map, const Floors::Place& place, size_t labels) {
@@ -60,21 +98,11 @@ void put_aside(Code& code, int map, const Floors::Place& place, size_t labels) {
   code.add(load(BPF_W, 1, 6, offsetof(__sk_buff, gso_size)));
   code.jump_if(BPF_JNE, 1, 0, usual);  // a train
   code.jump_if(BPF_JGE, 8, static_cast<int32_t>(place.shards), usual);  // never; the kernel's verifier wants to see it
-  code.load_bytes(0, header, looked_at, usual);
+  code.load_bytes(share::id, id, 8, usual);
   code.add(load(BPF_DW, 7, 10, id));
   find_entry(code, map, place, -1, nobody);
   is_suspect(code, floors::until_at, usual);
-  code.add(load(BPF_B, 0, 10, expresslane));
-  code.jump_if(BPF_JEQ, 0, 0, records);
-  code.add(load(BPF_DW, 0, 9, floors::word_at));
-  code.add(alu(BPF_LSH, 0, 64 - floors::tag_shift));
-  code.jump_if(BPF_JNE, 0, 0, usual);  // it has a floor
-  code.jump(aside);
-  code.at(records);
-  code.add(load(BPF_B, 0, 10, record));
-  code.add(alu(BPF_AND, 0, 255 ^ epoch_bits));
-  code.jump_if(BPF_JEQ, 0, usual_record, usual);
-  code.jump(aside);
+  is_judged(code, usual, records, aside);
 
   code.at(nobody);
   code.map_value(9, map, 0);
@@ -82,6 +110,7 @@ void put_aside(Code& code, int map, const Floors::Place& place, size_t labels) {
   code.add(alu(BPF_MUL, 2, sizeof(ShareHead)));
   code.add(alu_by(BPF_ADD, 9, 2));
   is_suspect(code, offsetof(ShareHead, until), usual);
+  is_there(code, map, place, usual);
   code.at(aside);
   code.add(alu(BPF_ADD, 8, static_cast<int32_t>(3 * place.shards)));
   code.at(usual);

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstring>
 #include <map>
+#include <utility>
 
 #include "packet/bytes.h"
 #include "secret/memory.h"
@@ -64,6 +65,7 @@ bool Index::set(Kind kind, const uint8_t* key, int32_t slot) {
   for (int i = 0; i < 3; i++) cell.words[i].store(wide.words[i], std::memory_order_relaxed);
   cell.slot.store(slot, std::memory_order_relaxed);
   map.used += fresh;
+  if (fresh && kind == Kind::id) told(wide, true);
   map.sequence.fetch_add(1, std::memory_order_release);
   return true;
 }
@@ -91,7 +93,35 @@ void Index::remove(Kind kind, const uint8_t* key, int32_t slot) {
   }
   map.cells[hole].slot.store(-1, std::memory_order_relaxed);
   map.used--;
+  if (kind == Kind::id) told(wide, false);
   map.sequence.fetch_add(1, std::memory_order_release);
+}
+
+void Index::tell_ids(std::shared_ptr<Mapping> memory, std::atomic<uint8_t>* bits, uint32_t mask) {
+  const std::lock_guard guard{writing_};
+  if (told_bits_) return;  // another shard has seen to it
+  told_counts_.assign(size_t{mask} + 1, 0);
+  told_memory_ = std::move(memory);
+  told_bits_ = bits;
+  told_mask_ = mask;
+  for (uint32_t at = 0; at <= mask / 8; at++) bits[at].store(0, std::memory_order_relaxed);
+  const Map& ids = maps_[static_cast<size_t>(Kind::id)];
+  for (uint64_t at = 0; at <= ids.mask; at++) {
+    if (ids.cells[at].slot.load(std::memory_order_relaxed) >= 0) told({{ids.cells[at].words[0].load(std::memory_order_relaxed), 0, 0}}, true);
+  }
+}
+
+void Index::told(const Key& key, bool there) {
+  constexpr uint8_t many = UINT8_MAX;
+  if (!told_bits_) return;
+  const auto bit = static_cast<uint32_t>(key.words[0] >> 8) & told_mask_;  // the first byte chooses the shard
+  uint8_t& count = told_counts_[bit];
+  if (count == many) return;
+  there ? count++ : count--;
+  std::atomic<uint8_t>& byte = told_bits_[bit / 8];
+  const auto mask = static_cast<uint8_t>(1 << bit % 8);
+  if (count == 0) byte.fetch_and(static_cast<uint8_t>(~mask), std::memory_order_release);
+  else byte.fetch_or(mask, std::memory_order_release);
 }
 
 int32_t Index::get(Kind kind, const uint8_t* key) const {

@@ -12,6 +12,8 @@
 
 #include <node_api.h>
 
+#include "core/mapping.h"
+
 namespace ringway {
 
 class Index {
@@ -31,6 +33,9 @@ class Index {
   void remove(Kind kind, const uint8_t* key, int32_t slot);
   int32_t get(Kind kind, const uint8_t* key) const;  // -1 = unknown
   int32_t inside(uint32_t address) const;            // the same by number
+
+  // From now on the kernel knows which ids there are: a bit for each, by bits of it, which others may share (steering/floors.h). Once: a map is of one index.
+  void tell_ids(std::shared_ptr<Mapping> memory, std::atomic<uint8_t>* bits, uint32_t mask);
 
   // For the other threads of the process.
   static uint32_t publish(std::shared_ptr<Index> index);
@@ -57,7 +62,13 @@ class Index {
   uint64_t hash(const Key& key) const;
   uint64_t find(const Map& map, const Key& key) const;  // the cell with the key, or the empty one where it would go
 
+  void told(const Key& key, bool there);
+
   uint32_t slots_;
+  std::shared_ptr<Mapping> told_memory_;
+  std::atomic<uint8_t>* told_bits_ = nullptr;
+  uint32_t told_mask_ = 0;
+  std::vector<uint8_t> told_counts_;  // of each bit: how many ids it stands for, or `many`, and then it stays
   uint64_t seeds_[3];
   std::mutex writing_;
   std::array<Map, 3> maps_;

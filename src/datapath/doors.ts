@@ -66,8 +66,10 @@ export class Doors {
       const before = header[HEADER.count];
       const received = this.#addon.doorReceive(this.#port, door, limit);
       const now = this.#addon.monotonicMicros();
-      if (door !== SUSPECTS) control.fromDoors += header[HEADER.count] - before; // who has a session is no stranger
-      share.charge(received, now - began);
+      if (door !== SUSPECTS) {
+        control.fromDoors += header[HEADER.count] - before;
+        share.charge(received, now - began);
+      } else share.spend(now - began, Math.max(1, received)); // no strangers: nobody measures what answering them takes
       if (received >= limit) this.#rests[door] = now + RESTS[door];
     }
   }

@@ -9,6 +9,8 @@ export interface FilterOptions {
   readonly map: number;
   /** Of each shard; a power of two. */
   readonly entries: number;
+  /** Which of two engines this is, 0 or 1: of the one before it the map knows the ids, too. */
+  readonly half: number;
 }
 
 /** Entries that a shard's part of the map has at least and at most. */
@@ -37,7 +39,7 @@ export class SocketFilter {
   constructor(addon: Addon, lanes: LanesHandle, options: FilterOptions | undefined) {
     this.#addon = addon;
     this.#lanes = lanes;
-    this.#counts = options && addon.attachFloors(lanes, options.map, options.entries).dropped;
+    this.#counts = options && addon.attachFloors(lanes, options.map, options.entries, options.half).dropped;
     this.#before = this.#counts ? [...this.#counts] : [];
   }
 

@@ -151,7 +151,7 @@ class ServerEngine {
         udp: descriptors.udp[shard] ?? -1,
         doors: descriptors.doors.filter((_, i) => i % this.#count === shard),
         table: descriptors.table,
-        filter: descriptors.filter ?? undefined,
+        filter: descriptors.filter ? { ...descriptors.filter, half: generation % 2 } : undefined,
         tunShares: descriptors.tunShares
           ? { map: descriptors.tunShares.map, queue: shard % descriptors.tun.length, queues: descriptors.tun.length }
           : undefined,

@@ -300,7 +300,7 @@ export class Rig {
   readonly #sockets: number[];
   readonly #index: { handle: IndexHandle; id: number };
   readonly #handover: { handle: HandoverHandle; id: number } | undefined;
-  readonly #filter: { readonly map: number; readonly entries: number } | undefined;
+  readonly #filter: { readonly map: number; readonly entries: number; readonly half: number } | undefined;
   readonly #reports: { shard: number; report: ShardReport }[] = [];
   #nextLease = parseIpv4(FIRST_LEASE);
   #generation = 0;
@@ -313,7 +313,7 @@ export class Rig {
     this.#sockets = sockets;
     const entries = FEWEST_ENTRIES;
     const [own, doors] = [sockets.slice(0, shards), sockets.slice(shards)];
-    if (filtered) this.#filter = { ...addon.filterUdp(own, doors, entries), entries };
+    if (filtered) this.#filter = { ...addon.filterUdp(own, doors, entries), entries, half: 0 };
     this.address = address;
     this.memory = createMemory(slots);
     this.table = new SessionTable(addon.openTable(this.memory).public, slots);

@@ -1,4 +1,7 @@
-/** Sockets under the kernel's filters, and the map these go by, written by the test as a shard would (native/steering/floors.h, numbers.h). */
+/**
+ * Sockets under the kernel's filters, and the map these go by, written by the test as a shard would (native/steering/floors.h, numbers.h,
+ * native/io/shares.h).
+ */
 import { equal } from 'node:assert/strict';
 import type { PortHandle } from '../../src/native/index.ts';
 import {
@@ -12,18 +15,23 @@ import {
   type Pool,
 } from './rig.ts';
 
-const HEAD_BYTES = 64;
-const ENTRY_BYTES = 32;
+const HEAD_BYTES = 128;
+const ENTRY_BYTES = 128;
+/** In a head. */
+const [BEYOND, PUT, UNTIL, TAKEN, EPOCH] = [16, 24, 64, 72, 76];
 const EPOCH_BYTES = 256;
 const BLOCK_BYTES = 4 * EPOCH_BYTES;
 const BLOCKS = 64;
 const TABLES_BYTES = 4096;
+/** Of one engine, for so few entries: the fewest bits there are. */
+const IDS_BYTES = 512;
 /** Round keys a block has room for; those of a shorter key stand at the end. */
 const KEY_WORDS = 60;
 const ENTRIES = FEWEST_ENTRIES;
 export const MOST = 2n ** 48n - 1n;
 
 export const indexOf = (id: bigint) => Number((id >> 8n) & BigInt(ENTRIES - 1));
+export const bitOf = (id: bigint) => Number((id >> 8n) & BigInt(8 * IDS_BYTES - 1));
 export const tagOf = (id: bigint) => id >> 48n;
 
 export interface Told {
@@ -48,14 +56,16 @@ export const fromNow = (seconds: number) => BigInt(Math.round((addon.monotonicMi
 export class FilterMap {
   readonly #words: BigUint64Array;
   readonly #halves: Uint32Array;
+  readonly #bytes: Uint8Array;
   readonly #shards: number;
 
   constructor(map: number, shards: number) {
-    const bytes = shards * (HEAD_BYTES + ENTRIES * ENTRY_BYTES + BLOCKS * BLOCK_BYTES) + TABLES_BYTES;
+    const bytes = shards * (HEAD_BYTES + ENTRIES * ENTRY_BYTES + BLOCKS * BLOCK_BYTES) + TABLES_BYTES + 2 * IDS_BYTES;
     const { buffer } = addon.attachSteering(map, bytes);
     this.#shards = shards;
     this.#words = new BigUint64Array(buffer);
     this.#halves = new Uint32Array(buffer);
+    this.#bytes = new Uint8Array(buffer);
   }
 
   dropped(shard: number): number {
@@ -66,13 +76,34 @@ export class FilterMap {
     return Number(this.#words[(shard * HEAD_BYTES) / 8 + 1]);
   }
 
+  /** Dropped because its session had its share of the socket. */
+  beyond(shard: number): number {
+    return Number(this.#words[(shard * HEAD_BYTES + BEYOND) / 8]);
+  }
+
+  /** All that was put into the sockets has been taken from them. */
+  emptied(): void {
+    for (let head = 0; head < this.#shards * HEAD_BYTES; head += HEAD_BYTES) {
+      this.#halves[(head + TAKEN) / 4] = this.#halves[(head + PUT) / 4];
+      this.#halves[(head + EPOCH) / 4]++;
+    }
+  }
+
+  /** That there is a session of this id, to the engine of one half. */
+  tellOfId(half: number, id: bigint, there = true): void {
+    const bit = bitOf(id);
+    const at = this.#bytes.length - (2 - half) * IDS_BYTES + (bit >> 3);
+    if (there) this.#bytes[at] |= 1 << (bit & 7);
+    else this.#bytes[at] &= ~(1 << (bit & 7));
+  }
+
   tell(shard: number, { id, tag = tagOf(id), floor, until = 0n, block = 0n }: Told): void {
     this.#words.set([id, (tag << 48n) | floor, until, block], this.#entryAt(shard, indexOf(id)));
   }
 
   /** Until when ids that name nobody are suspect. */
   tellOfNobody(shard: number, until: bigint): void {
-    this.#words[(shard * HEAD_BYTES + 16) / 8] = until;
+    this.#words[(shard * HEAD_BYTES + UNTIL) / 8] = until;
   }
 
   /** @param bits the two lowest of the epoch's number */
@@ -100,7 +131,9 @@ export class FilterMap {
   /** All but the counts, and the tables. */
   clear(): void {
     for (let shard = 0; shard < this.#shards; shard++) this.tellOfNobody(shard, 0n);
-    this.#words.fill(0n, this.#entryAt(0, 0), this.#words.length - TABLES_BYTES / 8);
+    const ids = this.#bytes.length - 2 * IDS_BYTES;
+    this.#words.fill(0n, this.#entryAt(0, 0), (ids - TABLES_BYTES) / 8);
+    this.#bytes.fill(0, ids);
   }
 
   #entryAt(shard: number, index: number): number {
@@ -117,6 +150,8 @@ export interface End {
   readonly port: PortHandle;
   readonly trains: Pool;
   readonly portNumber: number;
+  /** Everything that came has been received. */
+  readonly emptied?: () => void;
 }
 
 export interface Filtered {
@@ -138,7 +173,11 @@ export function openFiltered(
   const { map: descriptor } = addon.filterUdp(descriptors.slice(0, shards), descriptors.slice(shards), ENTRIES);
   const map = new FilterMap(descriptor, shards);
   addon.closeDescriptor(descriptor);
-  const ends = sockets.map((socket) => ({ ...openUdpPort('epoll', socket), portNumber: socket.portNumber }));
+  const ends = sockets.map((socket) => ({
+    ...openUdpPort('epoll', socket),
+    portNumber: socket.portNumber,
+    emptied: () => map.emptied(),
+  }));
   return {
     ends,
     map,
@@ -192,5 +231,6 @@ export function arriving(end: End, datagrams: readonly Uint8Array[]): number[] {
     for (let i = 0; i < batch.header[0]; i++) found.push(batch.bytes[batch.offset[i] + 6]);
     addon.clear(end.trains.handle);
   }
+  end.emptied?.();
   return found;
 }

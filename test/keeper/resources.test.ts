@@ -88,6 +88,11 @@ class ScriptedKernel implements Kernel {
     return { map: this.#give() };
   }
 
+  shareTun(descriptor: number, queues: number) {
+    this.#ask('shareTun', descriptor, queues);
+    return { map: this.#give() };
+  }
+
   forbidDumps(): void {}
 
   notifySystemd(): boolean {
