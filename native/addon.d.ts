@@ -181,9 +181,10 @@ export interface Addon {
    * So are those of a session that has more in the socket than four times what is free there (native/io/shares.h). At the doors of their strangers: lone datagrams without the magic of Lightway.
    * What suspects send that nobody can judge by its number (native/steering/suspects.h, sorter.cc) comes to the third door of their shard, by a program that takes the place of steerUdp's.
    * `doors`: none, or those that steerUdp names and then one a shard for suspects. Throws EPERM where BPF is refused; some sockets may have their filter then.
-   * The map is handed on as a descriptor. @param entries of each shard, a power of two from 16 to 2^20: one a session, found by bits of its id
+   * The map is handed on as a descriptor. @param entries of each shard, a power of two from 16 to 2^20: one a session, found by bits of its id @returns reveals: whether record numbers of suspects are judged too, for which the kernel
+   * wants CAP_PERFMON beside CAP_BPF
    */
-  filterUdp(sessions: readonly number[], doors: readonly number[], entries: number): { map: number };
+  filterUdp(sessions: readonly number[], doors: readonly number[], entries: number): { map: number; reveals: boolean };
   /** From now on `open` and `passUplink` write floors of the lanes' sessions into their shard's part of the map, which is emptied first. @returns dropped: what the filters of the shard have dropped since there is a map: replays, garbage */
   attachFloors(lanes: LanesHandle, map: number, entries: number, half: number): { dropped: BigUint64Array };
   /** Before anything is received: what the filters of the lanes' shard drop is none of the port's socketDrops and strangerDrops from now on, nor a flood of strangers. Does nothing without floors. */

@@ -36,16 +36,14 @@ uint32_t places_of(int socket) {
   return static_cast<uint32_t>(std::clamp(bytes / buffer_per_datagram, least_places, most_places));
 }
 
-bool attach(napi_env env, int socket, ebpf::Code code, int option = SO_ATTACH_BPF, const char* name = "setsockopt(SO_ATTACH_BPF)") {
+// false: errno, and the call that failed.
+bool attach(int socket, ebpf::Code code, const char** failed, int option = SO_ATTACH_BPF) {
+  *failed = "bpf(BPF_PROG_LOAD)";
   const Descriptor loaded = load_program(code.finish());
-  if (!loaded.ok()) return throw_errno(env, "bpf(BPF_PROG_LOAD)", errno), false;
+  if (!loaded.ok()) return false;
+  *failed = option == SO_ATTACH_BPF ? "setsockopt(SO_ATTACH_BPF)" : "setsockopt(SO_ATTACH_REUSEPORT_EBPF)";
   const int descriptor = loaded.get();
-  if (setsockopt(socket, SOL_SOCKET, option, &descriptor, sizeof descriptor) == 0) return true;
-  return throw_errno(env, name, errno), false;
-}
-
-bool attach_to_group(napi_env env, int socket, ebpf::Code code) {
-  return attach(env, socket, std::move(code), SO_ATTACH_REUSEPORT_EBPF, "setsockopt(SO_ATTACH_REUSEPORT_EBPF)");
+  return setsockopt(socket, SOL_SOCKET, option, &descriptor, sizeof descriptor) == 0;
 }
 
 void detach(int socket) {
@@ -65,7 +63,7 @@ std::vector<int> sockets_of(Args& args, size_t argument, const char* name, uint3
   return sockets;
 }
 
-// filterUdp(sessions, doors, entries) -> { map }
+// filterUdp(sessions, doors, entries) -> { map, reveals }
 napi_value filter_udp(napi_env env, napi_callback_info info) {
   Args args{env, info, "filterUdp"};
   const std::vector<int> sessions = sockets_of(args, 0, "sessions", 1), doors = sockets_of(args, 1, "doors", 3);
@@ -81,20 +79,29 @@ napi_value filter_udp(napi_env env, napi_callback_info info) {
   const auto mapping = Mapping::of_descriptor(map.get(), floors::bytes(shards, entries));
   if (!mapping) return throw_errno(env, "mmap", errno);
   numbers::write_tables(mapping->data() + floors::tables_at(shards, entries));
-  bool attached = true;
+  const char* failed = nullptr;
+  bool attached = true, reveals = true;
   for (uint32_t shard = 0; attached && shard < shards; shard++) {
     const Floors::Place place{shard, shards, entries};
-    attached = attach(env, sessions[shard], programs::numbers_filter(map.get(), place, places_of(sessions[shard]))) &&
-               (doors.empty() || attach(env, doors[shards + shard], programs::garbage_filter(map.get(), place)));
+    const uint32_t places = places_of(sessions[shard]);
+    const auto filter = [&] { return attach(sessions[shard], programs::numbers_filter(map.get(), place, places, reveals), &failed); };
+    attached = filter();
+    if (!attached && shard == 0) {
+      reveals = false;
+      attached = filter();
+    }
+    attached = attached && (doors.empty() || attach(doors[shards + shard], programs::garbage_filter(map.get(), place), &failed));
   }
-  if (attached && !doors.empty()) attached = attach_to_group(env, sessions[0], programs::sorter(map.get(), {0, shards, entries}));
+  if (attached && !doors.empty()) attached = attach(sessions[0], programs::sorter(map.get(), {0, shards, entries}), &failed, SO_ATTACH_REUSEPORT_EBPF);
   if (!attached) {  // all of them or none: what nobody reads the counts of must not drop
+    const int error = errno;
     for (const int socket : sessions) detach(socket);
     for (const int socket : doors) detach(socket);
-    return nullptr;
+    return throw_errno(env, failed, error);
   }
   napi_value result = new_object(env);
   set(env, result, "map", to_js(env, int32_t{map.release()}));
+  set(env, result, "reveals", to_js(env, reveals));
   return result;
 }
 

@@ -82,7 +82,7 @@ void judge_record(Code& code, int map, const Floors::Place& place) {
 }  // namespace
 
 // r6 datagram, r7 session id as it lies, r8 whether that is a suspect's, r9 its entry
-Code numbers_filter(int map, const Floors::Place& place, uint32_t places) {
+Code numbers_filter(int map, const Floors::Place& place, uint32_t places, bool reveals) {
   const size_t head = floors::counter_at(place.shard);
   Code code;
   code.add(move(6, 1));
@@ -102,7 +102,8 @@ Code numbers_filter(int map, const Floors::Place& place, uint32_t places) {
   code.jump_if(BPF_JEQ, 0, 0, records);
   judge_lane(code);
   code.at(records);
-  judge_record(code, map, place);
+  if (reveals) judge_record(code, map, place);
+  else code.jump(admit);
   code.at(seldom);
   let_few_pass(code);
   code.at(drop);

@@ -98,8 +98,10 @@ inline void count_and_drop(ebpf::Code& code, int map, size_t counter) {
   code.add(leave());
 }
 
-// At the socket of a shard's sessions: what is sure to be refused, or next to sure (filter.cc).
-ebpf::Code numbers_filter(int map, const Floors::Place& place, uint32_t places);
+// At the socket of a shard's sessions: what is sure to be refused, or next to sure, and what is beyond a session's share of so many places. `reveals`: the
+// numbers of records too, which is a program that the kernel takes from who has CAP_PERFMON (or where it does not mitigate Spectre): it would follow each of
+// the 400 looks into a table on a path of its own.
+ebpf::Code numbers_filter(int map, const Floors::Place& place, uint32_t places, bool reveals);
 // At the door of its strangers: what has no magic.
 ebpf::Code garbage_filter(int map, const Floors::Place& place);
 // Of the group, of four sockets a shard: sorts as steerUdp does, and puts aside what suspects send and nobody judges by its number.

@@ -97,6 +97,10 @@ function* tun(addon: Addon): Generator<Finding> {
       closing.push(map);
       return 'to the shard of their session (eBPF)';
     });
+    yield tried('device queue', SHARES, () => {
+      closing.push(addon.shareTun(opened.descriptors[0], 2).map);
+      return 'nobody fills it alone (eBPF)';
+    });
   } finally {
     for (const descriptor of closing) addon.closeDescriptor(descriptor);
   }
@@ -125,8 +129,10 @@ function* udp(addon: Addon): Generator<Finding> {
       return 'to the shard of their session (BPF)';
     });
     yield tried('socket filter', FILTER, () => {
-      closing.push(addon.filterUdp([socket.descriptor], [], FILTER_ENTRIES).map);
-      return 'replays, garbage and numbers far ahead are dropped at the socket (eBPF)';
+      const { map, reveals } = addon.filterUdp([socket.descriptor], [], FILTER_ENTRIES);
+      closing.push(map);
+      if (!reveals) return 'what floods send to Expresslane is dropped at the socket; DTLS records only with CAP_PERFMON (eBPF)';
+      return 'what floods send is dropped at the socket, and nobody fills it alone (eBPF)';
     });
     yield tried('io_uring', RING, () => {
       const { handle: arena } = addon.createArena(UDP_BLOCK, 8);
@@ -151,8 +157,9 @@ function namespaces(): Finding {
 }
 
 const STEERING = 'packets are handed over between shards instead; give CAP_BPF or run as root';
+const SHARES = 'who is sent the most can fill its queue, and others lose by it; give CAP_BPF or run as root';
 const FILTER =
-  'shards read and refuse replays, garbage and numbers far ahead themselves, at 1 to 2 µs each; give CAP_BPF or run as root';
+  'shards read and refuse what floods send themselves, at 1 to 2 µs each, and a full socket drops whatever comes; give CAP_BPF or run as root';
 const RING =
   'epoll is used instead; needs Linux 6.0, sysctl kernel.io_uring_disabled=0, and a container that allows it';
 

@@ -239,6 +239,10 @@ class Opened {
     );
     if (!filtered) return null;
     this.#descriptors.push(filtered.map);
+    if (!filtered.reveals)
+      this.#notes.add(
+        'the kernel does not let filters judge DTLS records (it would with CAP_PERFMON): a flood of replays or forgeries costs sessions without Expresslane more',
+      );
     return { map: filtered.map, entries };
   }
 

@@ -17,6 +17,7 @@ class ScriptedKernel implements Kernel {
   queuesGiven = Number.POSITIVE_INFINITY;
   bufferGiven = Number.POSITIVE_INFINITY;
   hasGro = true;
+  reveals = true;
   offloads = 0x67;
   #next = 10;
 
@@ -85,7 +86,7 @@ class ScriptedKernel implements Kernel {
 
   filterUdp(sessions: readonly number[], doors: readonly number[], entries: number) {
     this.#ask('filterUdp', sessions, doors, entries);
-    return { map: this.#give() };
+    return { map: this.#give(), reveals: this.reveals };
   }
 
   shareTun(descriptor: number, queues: number) {
@@ -212,6 +213,13 @@ describe('openServerResources', () => {
       expect(descriptors.doors).toHaveLength(call === 'steerUdp' ? 0 : 6);
     },
   );
+
+  it('says what the kernel’s filters cannot judge, where it takes no more of them', async () => {
+    kernel.reveals = false;
+    const { descriptors, notes } = await openServerResources(kernel, server('mode: udp\n', { shards: '2' }));
+    expect(notes).toEqual([expect.stringContaining('CAP_PERFMON')]);
+    expect(descriptors.filter).not.toBeNull();
+  });
 
   it('filters the sessions’ sockets alone where there are no doors, and nothing where there are no datagrams', async () => {
     kernel.refusals.steerUdp = ['EPERM', 1];
