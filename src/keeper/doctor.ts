@@ -131,7 +131,8 @@ function* udp(addon: Addon): Generator<Finding> {
     yield tried('socket filter', FILTER, () => {
       const { map, reveals } = addon.filterUdp([socket.descriptor], [], FILTER_ENTRIES);
       closing.push(map);
-      if (!reveals) return 'what floods send to Expresslane is dropped at the socket; DTLS records only with CAP_PERFMON (eBPF)';
+      if (!reveals)
+        return 'what floods send to Expresslane is dropped at the socket; DTLS records only with CAP_PERFMON (eBPF)';
       return 'what floods send is dropped at the socket, and nobody fills it alone (eBPF)';
     });
     yield tried('io_uring', RING, () => {

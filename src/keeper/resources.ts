@@ -241,7 +241,7 @@ class Opened {
     this.#descriptors.push(filtered.map);
     if (!filtered.reveals)
       this.#notes.add(
-        'the kernel does not let filters judge DTLS records (it would with CAP_PERFMON): a flood of replays or forgeries costs sessions without Expresslane more',
+        'without CAP_PERFMON the kernel lets no filter judge DTLS records: floods cost sessions without Expresslane more',
       );
     return { map: filtered.map, entries };
   }
