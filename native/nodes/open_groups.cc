@@ -62,10 +62,12 @@ void Opener::divert(uint32_t entry, uint8_t kind) {
   wanted_ += (packets_.flags[entry] & (flag::floating | flag::new_id)) == 0;  // append() has counted the others
 }
 
-// Counts it, and who is refused too often is suspected. Under another id than its own that may be anybody's.
+// Counts it, and who is refused too often is suspected. Under another id than those that it had that may be anybody's.
 void Opener::refuse(uint8_t verdict, uint32_t train, uint16_t flags) {
   lanes_.count(verdict);
-  if (lanes_.floors && trains_.segment_size[train] == 0) lanes_.floors->refused(lanes_, (flags & flag::new_id) == 0 ? number_ : Suspects::nobody);
+  if (!lanes_.floors || trains_.segment_size[train] != 0) return;
+  const bool foreign = (flags & flag::new_id) != 0 && !lanes_.floors->has_told(number_, load_native<uint64_t>(trains_.span(train).data() + lightway::id));
+  lanes_.floors->refused(lanes_, foreign ? Suspects::nobody : number_);
 }
 
 void Opener::pass(uint32_t length) {

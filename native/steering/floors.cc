@@ -96,6 +96,12 @@ numbers::Block& Floors::block_of(uint32_t which) const {
   return reinterpret_cast<numbers::Block*>(map_->data() + floors::blocks_at(place_.shard, place_.shards, place_.entries))[which];
 }
 
+bool Floors::has_told(int32_t slot, uint64_t id) const {
+  if (slot < 0 || static_cast<uint32_t>(slot) >= slots_) return false;
+  const auto& ids = reinterpret_cast<const Told*>(told_memory_->data())[slot].ids;
+  return std::find(ids, ids + ids_kept, id) != ids + ids_kept;
+}
+
 void Floors::refused(const Lanes& lanes, int32_t slot) {
   if (!suspects_.refused(slot)) return;
   const auto until = static_cast<uint64_t>((monotonic_micros() + Suspects::for_micros) * 1e3);

@@ -81,6 +81,8 @@ class Floors {
   void forget(uint32_t slot);
   // Another key opens records of the slot's session from now on, or one does no more. Its peer may write by it before anything else of it is opened.
   void keys_changed(const Lanes& lanes, uint32_t slot);
+  // Is the id one that the slot was told of by?
+  bool has_told(int32_t slot, uint64_t id) const;
   // A lone datagram was refused that bears the id of the slot's session; -1: an id that names nobody.
   void refused(const Lanes& lanes, int32_t slot);
 

@@ -193,6 +193,6 @@ describe('a server that may not load programs', () => {
     expect([filtered, replayed]).toEqual([0, COUNT]);
     const { lines } = attacked.tunnel.server;
     expect(lines.filter((line) => REFUSED.test(line))).toHaveLength(1);
-    expect(lines.filter((line) => line.includes('refuses'))).toHaveLength(2); // and steering of packets
+    expect(lines.filter((line) => line.includes('refuses'))).toHaveLength(3); // and steering of packets, and the device's queue
   });
 });
