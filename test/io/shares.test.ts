@@ -144,17 +144,20 @@ describe.skipIf(refusal !== undefined)('the program of a socket', () => {
     [8 * BUFFER_PER_DATAGRAM, LEAST, 13],
     [SMALL.bufferBytes, SMALL.places, SMALL.share],
     [4 << 20, MOST, 1_639],
-  ])('lets in of one session, with a buffer of twice %i bytes and so %i places, %i datagrams', (bytes, places, share) => {
-    const { end, map, send } = open(1, bytes);
-    const model = new Model(1, places);
-    for (let i = 0; i < share + 9; i++) model.send(0);
-    send(0, share + 9);
-    deepEqual([model.queue.length, model.beyond], [share, 9]);
-    equal(map.beyond(0), 9);
-    deepEqual(map.counts(0), { put: share, taken: 0, epoch: 0 });
-    equal(take(end).length, share);
-    equal(map.dropped(0), 0);
-  });
+  ])(
+    'lets in of one session, with a buffer of twice %i bytes and so %i places, %i datagrams',
+    (bytes, places, share) => {
+      const { end, map, send } = open(1, bytes);
+      const model = new Model(1, places);
+      for (let i = 0; i < share + 9; i++) model.send(0);
+      send(0, share + 9);
+      deepEqual([model.queue.length, model.beyond], [share, 9]);
+      equal(map.beyond(0), 9);
+      deepEqual(map.counts(0), { put: share, taken: 0, epoch: 0 });
+      equal(take(end).length, share);
+      equal(map.dropped(0), 0);
+    },
+  );
 
   it('lets in who comes next, when one has all that it may have', () => {
     const { end, map, send } = open(3);
