@@ -95,7 +95,8 @@ void Port::take_share(std::span<const uint8_t> datagram) {
   if (datagram.size() < share::looked_at || load_native<uint16_t>(datagram.data()) != share::magic) return;
   const auto id = load_native<uint64_t>(datagram.data() + share::id);
   ShareEntry& entry = udp_shares_.entry((id >> share::index_shift) & shares_mask_);
-  if (entry.words[0].load(std::memory_order_relaxed) == id) udp_shares_.take(entry);
+  const uint64_t word = entry.words[1].load(std::memory_order_relaxed);  // the tag: an id that was taken back still stands there
+  if (entry.words[0].load(std::memory_order_relaxed) == id && word >> share::tag_shift == id >> share::tag_shift) udp_shares_.take(entry);
 }
 
 // As steering/tun_shares.cc has it.

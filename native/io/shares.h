@@ -35,6 +35,7 @@ namespace share {
 inline constexpr size_t looked_at = 24, id = 8;  // of a datagram's payload (docs/protocol.md §1.2)
 inline constexpr uint16_t magic = std::endian::native == std::endian::little ? 0x6548 : 0x4865;
 inline constexpr uint32_t index_shift = 8;  // the first byte of an id chooses the shard, and says nothing within it
+inline constexpr uint32_t tag_shift = 48;   // of an id, and of an entry's second word: who knows only one of the two belongs to nobody
 // Of a packet: the last four bytes of the address it goes to, which many may share.
 inline constexpr size_t ipv4_destination = 16, ipv6_destination = 36;
 inline constexpr uint32_t golden = 0x9e3779b1, device_entries = 1024, device_shift = 22;
@@ -68,11 +69,14 @@ class Shares {
     count_ = 0;
     taken_ = true;
   }
-  // Nothing is in the queue: whatever was counted wrong (what the kernel dropped behind the program, who shares an entry) is forgotten.
+  // Nothing is in the queue: whatever was counted wrong (what the kernel dropped behind the program, who shares an entry) is forgotten. Also where nothing was
+  // taken: of whom the kernel has dropped all, nothing would ever come again.
   void drained() {
-    if (!taken_) return;
+    if (!head_) return;
+    const uint32_t put = head_->put.load(std::memory_order_relaxed);
+    if (!taken_ && head_->taken.load(std::memory_order_relaxed) == put) return;
     taken_ = false;
-    head_->taken.store(head_->put.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    head_->taken.store(put, std::memory_order_relaxed);
     head_->epoch.fetch_add(1, std::memory_order_relaxed);
   }
   // What the program has dropped since attach().

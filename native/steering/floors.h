@@ -38,7 +38,7 @@ inline constexpr uint32_t head_bytes = sizeof(ShareHead), entry_bytes = sizeof(S
 inline constexpr uint32_t counters = 3;  // that a head begins with, u64
 inline constexpr int16_t word_at = 8, until_at = 16, block_at = 24;
 inline constexpr uint32_t max_shards = 256, min_entries = 16, max_entries = 1 << 20;
-inline constexpr uint32_t tag_shift = 48;
+inline constexpr uint32_t tag_shift = share::tag_shift;
 // So far above the floor no number is the next one, unless as many datagrams were lost in a row: then one in so many goes on, by chance, and the first that is
 // authentic raises the floor.
 inline constexpr int32_t far_ahead = 1 << 22, one_in = 256;

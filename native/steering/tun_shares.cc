@@ -25,6 +25,9 @@ using namespace ebpf;
 
 constexpr int64_t max_queues = 256;
 constexpr int16_t stack = -8;
+// Places that the queue has taken back at once (include/linux/ptr_ring.h): until then, what was read takes them still. A shorter queue than two times as many
+// takes back each.
+constexpr int taken_back_at_once = 16;
 
 constexpr size_t entries_at(uint32_t queues) { return queues * sizeof(ShareHead); }
 constexpr size_t bytes_for(uint32_t queues) { return entries_at(queues) + share::device_entries * sizeof(ShareEntry); }
@@ -68,12 +71,13 @@ Code program(int map, uint32_t queues, uint32_t places) {
   return code;
 }
 
-// Packets that a queue of the device holds; -1 and errno on failure.
-int queue_length(int tun) {
+// Packets that a queue of the device is sure to hold; -1 and errno on failure.
+int places_of(int tun) {
   ifreq request{};
   if (ioctl(tun, TUNGETIFF, &request) != 0) return -1;
   const Descriptor socket{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
-  return socket.ok() && ioctl(socket.get(), SIOCGIFTXQLEN, &request) == 0 ? request.ifr_qlen : -1;
+  if (!socket.ok() || ioctl(socket.get(), SIOCGIFTXQLEN, &request) != 0) return -1;
+  return request.ifr_qlen < 2 * taken_back_at_once ? request.ifr_qlen : request.ifr_qlen - (taken_back_at_once - 1);
 }
 
 // shareTun(tunDescriptor, queues) -> { map }
@@ -83,7 +87,7 @@ napi_value share_tun(napi_env env, napi_callback_info info) {
   const auto queues = static_cast<uint32_t>(args.integer(1, "queues", 1, max_queues));
   if (!args.ok()) return nullptr;
 
-  const int places = queue_length(tun);
+  const int places = places_of(tun);
   if (places < 0) return throw_errno(env, "ioctl(SIOCGIFTXQLEN)", errno);
   Descriptor map = create_map(bytes_for(queues));
   if (!map.ok()) return throw_errno(env, "bpf(BPF_MAP_CREATE)", errno);

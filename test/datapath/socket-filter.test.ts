@@ -2,14 +2,16 @@
  * The filter of replays under a whole shard: old datagrams are dropped by the kernel and counted, and nothing that a session may still receive ever is,
  * whatever becomes of its id, its keys, its shard and its slot.
  */
+import { setTimeout } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { filterEntries } from '../../src/datapath/socket-filter.ts';
 import { parseIpv4 } from '../../src/server/leases.ts';
 import { EMPTY, encodeHeader, VERSION_1_3 } from '../../src/wire/header.ts';
 import { SECOND } from '../../src/wire/time.ts';
+import { FilterMap } from '../io/filtered.ts';
 import { addon, backends, FEWEST_ENTRIES, filterRefusal, namespaceRefusal } from '../io/rig.ts';
-import { build, concat, UDP } from '../packet/packets.ts';
+import { build, bytesOf, concat, UDP } from '../packet/packets.ts';
 import { CLIENT_INSIDE, NET_ADDRESS, numbered, Rig, type RigClient, type RigOptions, Socket } from './rig.ts';
 
 const refusal = namespaceRefusal() ?? filterRefusal();
@@ -281,6 +283,33 @@ describe.skipIf(refusal !== undefined)('a session behind the filter', () => {
     expect(counted.filtered).toBe(8_000);
     expect([counted.overload, counted.socketFull]).toEqual([undefined, undefined]);
   });
+
+  it.each(backends())(
+    'is counted as the kernel counts it by a shard at rest over %s, which reads each datagram directly',
+    async (io) => {
+      const rig = start({ io });
+      const client = rig.connect(2);
+      deliver(rig, client, [client.lane(up(0)), client.lane(up(1))]); // so that the kernel knows its id
+      const map = new FilterMap(rig.map, 1);
+      const id = Buffer.from(bytesOf('u64', client.id as never)).readBigUInt64LE();
+      const before = map.counts(0, id);
+      rig.shards[0].start();
+      await setTimeout(20);
+      const came: number[] = [];
+      for (let number = 10; number < 60; number++) {
+        client.send([client.lane(up(number))]);
+        for (let waits = 0; waits < 1_000 && came.at(-1) !== number; waits++) {
+          await setTimeout(3); // and then it rests again
+          came.push(...cameOut(rig));
+        }
+      }
+      expect(came).toEqual(numbers(50).map((number) => number + 10));
+      const { put, taken } = map.counts(0, id);
+      expect(taken - before.taken).toBe(50);
+      expect(put).toBe(taken);
+      expect(rig.ports('udpBeyondShare')).toBe(0);
+    },
+  );
 
   it('tells again, and takes back again, of an id whose tag is that of an empty entry', () => {
     const rig = start();

@@ -19,6 +19,8 @@ const HEAD_BYTES = 128;
 const ENTRY_BYTES = 128;
 /** In a head. */
 const [BEYOND, PUT, UNTIL, TAKEN, EPOCH] = [16, 24, 64, 72, 76];
+/** In an entry. */
+const [ENTRY_TAKEN, ENTRY_PUT, ENTRY_EPOCH] = [32, 64, 68];
 const EPOCH_BYTES = 256;
 const BLOCK_BYTES = 4 * EPOCH_BYTES;
 const BLOCKS = 64;
@@ -87,6 +89,28 @@ export class FilterMap {
       this.#halves[(head + TAKEN) / 4] = this.#halves[(head + PUT) / 4];
       this.#halves[(head + EPOCH) / 4]++;
     }
+  }
+
+  /** What has been taken from the socket of a shard, and was a session's. */
+  take(shard: number, id: bigint, count: number): void {
+    this.#halves[(shard * HEAD_BYTES + TAKEN) / 4] += count;
+    this.#halves[(8 * this.#entryAt(shard, indexOf(id)) + ENTRY_TAKEN) / 4] += count;
+  }
+
+  /** Of the socket of a shard, or of one session's part of it. */
+  counts(shard: number, id?: bigint): { put: number; taken: number; epoch: number } {
+    const at = id === undefined ? shard * HEAD_BYTES : 8 * this.#entryAt(shard, indexOf(id));
+    const [put, taken, epoch] = (id === undefined ? [PUT, TAKEN, EPOCH] : [ENTRY_PUT, ENTRY_TAKEN, ENTRY_EPOCH]).map(
+      (offset) => this.#halves[(at + offset) / 4],
+    );
+    return { put, taken, epoch };
+  }
+
+  /** The bits that are set for ids, of the engine of one half. */
+  bitsOfIds(half: number): number[] {
+    const from = this.#bytes.length - (2 - half) * IDS_BYTES;
+    const set = (bit: number) => this.#bytes[from + (bit >> 3)] & (1 << (bit & 7));
+    return Array.from({ length: 8 * IDS_BYTES }, (_, bit) => bit).filter(set);
   }
 
   /** That there is a session of this id, to the engine of one half. */
@@ -163,12 +187,13 @@ export interface Filtered {
 /** Of each shard a socket for sessions, then all doors. One port for all of them, or one each. */
 export function openFiltered(
   shards: number,
-  { gro = true, address = '127.0.0.1', group = false, doors = 3 * shards } = {},
+  { gro = true, address = '127.0.0.1', group = false, doors = 3 * shards, bufferBytes = 4 << 20 } = {},
 ): Filtered {
-  const first = openSocket({ gro, address, reusePort: true });
+  const options = { gro, address, reusePort: true, bufferBytes };
+  const first = openSocket(options);
   const sockets = [first];
   while (sockets.length < shards + doors)
-    sockets.push(openSocket({ gro, address, reusePort: true, portNumber: group ? first.portNumber : 0 }));
+    sockets.push(openSocket({ ...options, portNumber: group ? first.portNumber : 0 }));
   const descriptors = sockets.map(({ descriptor }) => descriptor);
   const { map: descriptor } = addon.filterUdp(descriptors.slice(0, shards), descriptors.slice(shards), ENTRIES);
   const map = new FilterMap(descriptor, shards);

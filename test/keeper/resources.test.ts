@@ -229,6 +229,38 @@ describe('openServerResources', () => {
     expect([descriptors.filter, kernel.named('filterUdp')]).toEqual([null, [expect.anything()]]);
   });
 
+  it('shares a device of its own between those it carries for, all queues at once, and closes that map with the rest', async () => {
+    const resources = await openServerResources(kernel, server('mode: udp\n', { shards: '3' }));
+    const { tun, tunShares } = resources.descriptors;
+    expect(kernel.named('shareTun')).toEqual([['shareTun', tun[0], 3]]);
+    expect(kernel.open.has(tunShares?.map ?? -1)).toBe(true);
+    resources.close();
+    resources.close();
+    expect(kernel.open.size).toBe(0);
+    const single = await openServerResources(kernel, server('mode: tcp\n', { shards: '1' }));
+    expect(kernel.named('shareTun')[1]).toEqual(['shareTun', single.descriptors.tun[0], 1]);
+  });
+
+  it('shares the queues that the device has, where it has fewer than shards', async () => {
+    kernel.queuesGiven = 1;
+    await openServerResources(kernel, server('mode: udp\n', { shards: '2' }));
+    expect(kernel.named('shareTun')).toEqual([['shareTun', 10, 1]]);
+  });
+
+  it('leaves a device alone that was there before: its program would outlive who counts for it', async () => {
+    kernel.existed = true;
+    const { descriptors, notes } = await openServerResources(kernel, server('mode: udp\n', { shards: '2' }));
+    expect([descriptors.tunShares, kernel.named('shareTun'), notes]).toEqual([null, [], []]);
+  });
+
+  it('goes on where the kernel refuses to share the device, and says so once', async () => {
+    kernel.refusals.shareTun = ['EPERM', 1];
+    const { descriptors, notes } = await openServerResources(kernel, server('mode: udp\n', { shards: '2' }));
+    expect(descriptors.tunShares).toBeNull();
+    expect(notes).toEqual([expect.stringMatching(/^the kernel refuses to share the device \(EPERM\): /)]);
+    expect(kernel.named('shareTun')).toHaveLength(1);
+  });
+
   it('gives a single shard doors as well, smaller than its socket, and coalescing like it', async () => {
     const { descriptors } = await openServerResources(kernel, server('mode: udp\n', { shards: '1' }));
     expect(descriptors).toMatchObject({ udp: [12], doors: [13, 14, 15] });
@@ -315,6 +347,11 @@ describe('openClientResources', () => {
       { address: '0.0.0.0', portNumber: 0, mark: 7, bufferBytes: 8 * 2 ** 20 },
       { address: '::', portNumber: 0, mark: 7 },
     ]);
+  });
+
+  it('shares no device: what a client carries is all its own', async () => {
+    const { descriptors } = await openClientResources(kernel, client('server: "a:1"\nmode: udp\n'), [4]);
+    expect([descriptors.tunShares, kernel.named('shareTun')]).toEqual([null, []]);
   });
 
   it('leaves the mark alone where none is configured: it needs a privilege', async () => {
