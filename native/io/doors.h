@@ -57,7 +57,7 @@ class Doors {
   // What the kernel has dropped by now goes into the counters.
   void count_drops(PortCounters& counters);
   // Buffers the kernel has dropped at a socket in all its life, modulo 2^32: a datagram each, or a train, whose length it does not tell.
-  // `filtered`: without those that its filter has dropped and counted there (steering/filter.cc).
+  // `filtered`: without those that its filter has dropped and counted there (steering/filters.cc).
   static uint32_t drops_of(int socket, const std::atomic<uint64_t>* filtered = nullptr);
   // From now on what the filter of strangers drops is no drop: it says nothing of a flood.
   void without(const std::atomic<uint64_t>* filtered);

@@ -54,6 +54,7 @@ class EpollPort final : public Port {
     timer_.reset(-1);
   }
 
+  bool sees(uint32_t) const override { return true; }
   uint32_t receive_trains(uint32_t limit) override {
     limit = std::min(limit, was_told(ready::udp) ? 1 : udp_portion_.blocks());
     Batch& batch = *options_.udp_receive;

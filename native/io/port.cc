@@ -38,7 +38,18 @@ bool Port::add_train(uint16_t block, uint32_t payload_bytes, size_t name_bytes, 
 uint32_t Port::udp_receive(uint32_t limit) {
   const uint32_t received = receive_trains(limit);
   udp_shares_.flush();
+  if (received > 0 && udp_shares_.attached()) look_for_drops();
   return received;
+}
+
+// Trains are not counted, and may have filled the socket: what the kernel has dropped then may have been counted.
+void Port::look_for_drops() {
+  constexpr double every_us = 8e3;
+  const double now = micros_of(CLOCK_MONOTONIC_COARSE);
+  if (now < drops_due_) return;
+  drops_due_ = now + every_us;
+  const uint32_t drops = socket_drops();
+  if (drops != std::exchange(seen_drops_, drops)) udp_shares_.open();
 }
 
 uint32_t Port::tun_receive(uint32_t limit) {
@@ -86,7 +97,7 @@ void Port::share_socket(std::shared_ptr<Mapping> memory, ShareHead* head, ShareE
   udp_shares_.attach(std::move(memory), head, entries);
   filters_ = head;
   shares_mask_ = mask;
-  if (options_.udp >= 0) last_drops_ = socket_drops();
+  if (options_.udp >= 0) last_drops_ = seen_drops_ = socket_drops();
   doors_.without(&head->garbage);
 }
 
@@ -200,6 +211,8 @@ bool Port::is_held(const Batch& batch, uint32_t i) {
 
 void Port::let_go() {
   if (open_) count_drops();
+  udp_shares_.open();
+  tun_shares_.open();
   unqueue_trains(queued_trains_.size());
   unqueue_packets(queued_packets_.size());
   if (waker_) waker_->close();

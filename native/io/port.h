@@ -130,13 +130,15 @@ class Port : public Environment::Closing {
   // The kernel has filters at the socket, and at the door of strangers (steering/floors.h). From now on what they drop is not counted as dropped there, and what
   // comes is counted as taken.
   void share_socket(std::shared_ptr<Mapping> memory, ShareHead* head, ShareEntry* entries, uint32_t mask);
-  // And at the device (steering/tun_shares.h).
+  // And at the device (steering/tun_shares.cc).
   void share_tun(std::shared_ptr<Mapping> memory, ShareHead* head, ShareEntry* entries) { tun_shares_.attach(std::move(memory), head, entries); }
   void inject(bool udp, std::deque<int> errors) { (udp ? injected_udp_ : injected_tun_) = std::move(errors); }
 
  protected:
   Port(napi_env env, const PortOptions& options);
 
+  // Would a look have told of what is in the queue (ready::udp or ready::tun)? Not where the kernel has nowhere to put it.
+  virtual bool sees(uint32_t bit) const = 0;
   virtual uint32_t receive_trains(uint32_t limit) = 0;
   virtual uint32_t receive_packets(uint32_t limit) = 0;
   // Once into the kernel for at most that long; may come back early with nothing (a signal, a wake-up that is out of date).
@@ -268,11 +270,13 @@ class Port : public Environment::Closing {
   std::vector<uint8_t> segment_, whole_;  // scratch of run_singly
   uint32_t last_drops_ = 0;
   uint32_t socket_drops() const;
+  void look_for_drops();
   void take_share(std::span<const uint8_t> datagram);
   void take_share_of_device(std::span<const uint8_t> packet);
   Shares udp_shares_, tun_shares_;
   ShareHead* filters_ = nullptr;
-  uint32_t shares_mask_ = 0;
+  uint32_t shares_mask_ = 0, seen_drops_ = 0;
+  double drops_due_ = 0;
   Sleeper* sleeper_ = nullptr;
   uint32_t told_ = 0;
   double idle_since_ = 0;

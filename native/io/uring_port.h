@@ -39,6 +39,7 @@ class UringPort final : public Port {
 
   bool open(napi_env env);
   void close() override;
+  bool sees(uint32_t bit) const override { return !options_.sqpoll && (bit == ready::udp ? udp_armed_ && udp_.lent() > 0 : tun_armed_ > 0 && tun_.lent() > 0); }
   uint32_t receive_trains(uint32_t limit) override;
   uint32_t receive_packets(uint32_t limit) override;
 

@@ -59,7 +59,7 @@ uint32_t Opener::open_trains() {
     begin_train(train);
     std::span<uint8_t> bytes = trains_.span(train);
     const size_t size = trains_.segment_size[train] == 0 ? bytes.size() : trains_.segment_size[train];
-    if (bytes.empty()) refuse(verdict::too_short, train_, 0);
+    if (bytes.empty()) refuse(verdict::too_short, train_);
     while (!bytes.empty()) {
       const size_t length = std::min(size, bytes.size());
       if (!open_datagram(bytes.first(length))) {
@@ -77,13 +77,13 @@ bool Opener::open_datagram(std::span<uint8_t> datagram) {
   if (!has_room(1)) return false;
   if (is_like_last(datagram)) return take(datagram);
   if (const uint8_t wrong = lightway::check(datagram); wrong != verdict::pass) {
-    refuse(wrong, train_, 0);
+    refuse(wrong, train_);
     return true;
   }
   const uint8_t* body = datagram.data() + lightway::header_bytes;
   const size_t length = datagram.size() - lightway::header_bytes;
   if (length == 0) {
-    refuse(verdict::too_short, train_, 0);
+    refuse(verdict::too_short, train_);
     return true;
   }
   if (trains_.verdict[train_] == verdict::divert) {
@@ -100,7 +100,7 @@ bool Opener::open_datagram(std::span<uint8_t> datagram) {
   }
   const bool version_matters = (slot_->flags & slot_flag::client) == 0 && slot_->version_major != 0;
   if (version_matters && (datagram[lightway::major] != slot_->version_major || datagram[lightway::minor] != slot_->version_minor)) {
-    refuse(verdict::version_mismatch, train_, 0);
+    refuse(verdict::version_mismatch, train_);
     return true;
   }
   const uint64_t id = load_native<uint64_t>(datagram.data() + lightway::id);
@@ -111,7 +111,7 @@ bool Opener::open_datagram(std::span<uint8_t> datagram) {
   const bool over_expresslane = datagram[lightway::expresslane] != 0;
   if (over_expresslane ? slot_->state != slot_state::online : slot_->state != slot_state::link_up && slot_->state != slot_state::online) {
     if (over_expresslane) {
-      refuse(verdict::not_online, train_, flags_);
+      refuse(verdict::not_online, train_);
     } else {
       divert_raw(body, length);
     }
@@ -141,9 +141,9 @@ void Opener::divert_raw(const uint8_t* bytes, size_t length) {
 void Opener::take_expresslane(std::span<uint8_t> datagram) {
   uint8_t* frame = datagram.data() + lightway::header_bytes;
   const size_t left = datagram.size() - lightway::header_bytes;
-  if (left < lane::header_bytes) return refuse(verdict::too_short, train_, flags_);
+  if (left < lane::header_bytes) return refuse(verdict::too_short, train_);
   const uint16_t length = load16(frame + lane::length);
-  if (left < lane::header_bytes + length) return refuse(verdict::too_short, train_, flags_);
+  if (left < lane::header_bytes + length) return refuse(verdict::too_short, train_);
   if (!group_.takes(OpenGroup::lane_pieces)) open_group();
   const bool aad_flags = (slot_->flags & slot_flag::aad_flags) != 0;
   group_.add_lane(datagram.data() + lightway::id, frame, length, aad_flags, train_, static_cast<uint16_t>(flags_ | flag::expresslane));
@@ -162,7 +162,7 @@ bool Opener::take_several_records(std::span<uint8_t> body) {
   const bool online = slot_->state == slot_state::online;
   if (online && begins_anew(body)) {
     if (lanes_.hears_hello(static_cast<uint32_t>(number_), now_)) divert_raw(body.data(), body.size());
-    else refuse(verdict::overload, train_, flags_);
+    else refuse(verdict::overload, train_);
     return true;
   }
   RecordShape shapes[max_records];
@@ -193,7 +193,7 @@ bool Opener::take_several_records(std::span<uint8_t> body) {
   }
   if (!has_room(records)) return false;
   for (uint32_t i = 0; i < records; i++) take_one_record(starts[i], shapes[i]);
-  if (wrong != verdict::pass) refuse(wrong, train_, flags_);
+  if (wrong != verdict::pass) refuse(wrong, train_);
   return true;
 }
 
@@ -204,9 +204,9 @@ bool Opener::begins_anew(std::span<const uint8_t> body) const {
 }
 
 void Opener::take_one_record(uint8_t* record, RecordShape shape) {
-  if (shape.encrypted <= tag_bytes) return refuse(verdict::malformed, train_, flags_);
+  if (shape.encrypted <= tag_bytes) return refuse(verdict::malformed, train_);
   if (!group_.takes(shape.epoch_bits)) open_group();
-  if (!record_key(shape.epoch_bits)) return refuse(verdict::no_key, train_, flags_);
+  if (!record_key(shape.epoch_bits)) return refuse(verdict::no_key, train_);
   group_.add_record(record, shape, train_, flags_);
 }
 

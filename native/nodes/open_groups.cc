@@ -63,11 +63,13 @@ void Opener::divert(uint32_t entry, uint8_t kind) {
 }
 
 // Counts it, and who is refused too often is suspected. Under another id than those that it had that may be anybody's.
-void Opener::refuse(uint8_t verdict, uint32_t train, uint16_t flags) {
+void Opener::refuse(uint8_t verdict, uint32_t train) {
   lanes_.count(verdict);
   if (!lanes_.floors || trains_.segment_size[train] != 0) return;
-  const bool foreign = (flags & flag::new_id) != 0 && !lanes_.floors->has_told(number_, load_native<uint64_t>(trains_.span(train).data() + lightway::id));
-  lanes_.floors->refused(lanes_, foreign ? Suspects::nobody : number_);
+  const auto datagram = trains_.span(train);
+  const uint64_t id = datagram.size() < lightway::header_bytes ? lightway::empty_id : load_native<uint64_t>(datagram.data() + lightway::id);
+  const bool own = slot_ && (id == load_native<uint64_t>(slot_->current_id) || lanes_.floors->has_told(number_, id));
+  lanes_.floors->refused(lanes_, own ? number_ : Suspects::nobody);
 }
 
 void Opener::pass(uint32_t length) {
@@ -142,22 +144,22 @@ void Opener::open_lane_group() {
     const auto& [frame, counter, low, train, shape, flags] = group_.pieces[i];
     const Sealed& sealed = group_.sealed[i];
     if (window.refuses(counter)) {
-      refuse(verdict::replayed, train, flags);
+      refuse(verdict::replayed, train);
       continue;
     }
     if (!key) {
-      refuse(verdict::no_key, train, flags);
+      refuse(verdict::no_key, train);
       continue;
     }
     if (!sealed.authentic && !open_with_previous(i)) {
-      refuse(verdict::forged, train, flags);
+      refuse(verdict::forged, train);
       continue;
     }
     window.take(counter);
     slot_->lane_received++;
     slot_->last_outside = now_;
     if ((load16(frame + lane::flags) & lane::encoded) != 0) {
-      refuse(verdict::malformed, train, flags);
+      refuse(verdict::malformed, train);
       continue;
     }
     uint32_t entry = assemble(i);
@@ -226,11 +228,11 @@ void Opener::open_record_group() {
     // those before it may have moved the window so far that these bits mean another number, but not where it is the next one
     const uint64_t number = piece.number == window.next() ? piece.number : reconstruct(window.next(), piece.low, piece.shape.number_bytes);
     if (number > max_record_number) {
-      refuse(verdict::malformed, piece.train, piece.flags);
+      refuse(verdict::malformed, piece.train);
       continue;
     }
     if (window.refuses(number)) {
-      refuse(verdict::replayed, piece.train, piece.flags);
+      refuse(verdict::replayed, piece.train);
       continue;
     }
     if (number != piece.number) {
@@ -238,7 +240,7 @@ void Opener::open_record_group() {
       open_again(*key, secret, i);
     }
     if (!group_.sealed[i].authentic) {
-      refuse(verdict::forged, piece.train, piece.flags);
+      refuse(verdict::forged, piece.train);
       continue;
     }
     window.take(number);
@@ -275,7 +277,7 @@ void Opener::give_record(uint32_t index) {
   switch (content.type) {
     case content_type::application:
       if (content.length >= 3 && bytes[0] == 5 && load16(bytes + 1) == content.length - 3) {
-        if (slot_->state != slot_state::online) return refuse(verdict::not_online, piece.train, piece.flags);
+        if (slot_->state != slot_state::online) return refuse(verdict::not_online, piece.train);
         entry = append(bytes + 3, content.length - 3, piece.train, piece.flags);
         packets_.kind[entry] = kind::application;
         pass(content.length - 3);
@@ -289,7 +291,7 @@ void Opener::give_record(uint32_t index) {
       divert(entry, content.type);
       break;
     default:
-      return refuse(verdict::malformed, piece.train, piece.flags);
+      return refuse(verdict::malformed, piece.train);
   }
   packets_.counter[entry] = piece.number;
   packets_.epoch[entry] = slot_->receive_epochs[piece.shape.epoch_bits];

@@ -54,7 +54,7 @@ class Opener {
   void let_hold();
   void clear_columns();
   void divert(uint32_t entry, uint8_t kind);
-  void refuse(uint8_t verdict, uint32_t train, uint16_t flags);
+  void refuse(uint8_t verdict, uint32_t train);
   void pass(uint32_t length);
 
   Lanes& lanes_;

@@ -39,10 +39,11 @@ std::shared_ptr<Floors> Floors::create(std::shared_ptr<Mapping> map, const Place
   if (!told) return nullptr;
   auto* begin = reinterpret_cast<Entry*>(map->data() + floors::entries_at(place.shard, place.shards, place.entries));
   for (Entry* entry = begin; entry < begin + place.entries; entry++) {
-    if (entry->id.load(std::memory_order_relaxed) != 0) clear(*entry);  // what was never written is no memory yet
+    if (entry->id.load(std::memory_order_relaxed) != 0) clear(*entry);
   }
   auto created = std::shared_ptr<Floors>{new Floors{std::move(map), std::move(told), place, slots}};
   for (uint32_t which = 0; which < numbers::blocks; which++) numbers::erase(created->block_of(which));
+  created->head()->until.store(0, std::memory_order_release);  // ids of sessions that are not restored yet are no suspects
   return created;
 }
 
@@ -59,6 +60,7 @@ Floors::Entry& Floors::entry_of(uint64_t id) const {
 }
 
 void Floors::publish(const Lanes& lanes, const Batch& trains) {
+  if (watching_ > 0) acquit_some();
   const uint32_t end = std::min(trains.count(), trains.header->consumed + 1);  // the last may be opened in part
   int32_t before = -1;
   for (uint32_t train = 0; train < end; train++) {
@@ -110,8 +112,12 @@ void Floors::refused(const Lanes& lanes, int32_t slot) {
   }
   const auto number = static_cast<uint32_t>(slot);
   if (number >= slots_) return;
+  if (lanes.superseded(lanes.table->slot(number))) return;  // another engine tells of it
   const uint32_t which = Suspects::case_of(slot);
-  if (watched_[which].slot != slot) acquit(which);
+  if (watched_[which].slot != slot) {
+    acquit(which);
+    watching_++;
+  }
   watched_[which] = {slot, until};
   tell_numbers(lanes, number);
   for (const uint64_t id : reinterpret_cast<const Told*>(told_memory_->data())[number].ids) {  // replays bear older ones
@@ -146,6 +152,7 @@ void Floors::tell_numbers(const Lanes& lanes, uint32_t number) {
 void Floors::acquit(uint32_t which) {
   const int32_t slot = std::exchange(watched_[which].slot, Suspects::nobody);
   if (slot == Suspects::nobody) return;
+  watching_--;
   for (const uint64_t id : reinterpret_cast<const Told*>(told_memory_->data())[slot].ids) {
     Entry& entry = entry_of(id);
     if (entry.id.load(std::memory_order_relaxed) != id) continue;
@@ -153,6 +160,16 @@ void Floors::acquit(uint32_t which) {
     entry.block.store(0, std::memory_order_release);
   }
   numbers::erase(block_of(which));
+}
+
+// Those of whom nothing comes any more, too.
+void Floors::acquit_some() {
+  const double now = monotonic_micros();
+  if (now < next_acquittal_) return;
+  next_acquittal_ = now + Suspects::for_micros / 8;
+  for (uint32_t which = 0; which < watched_.size(); which++) {
+    if (watched_[which].slot != Suspects::nobody && now * 1e3 > static_cast<double>(watched_[which].until)) acquit(which);
+  }
 }
 
 uint64_t Floors::last_told(uint32_t number) const { return number < slots_ ? reinterpret_cast<const Told*>(told_memory_->data())[number].ids[0] : 0; }
@@ -174,9 +191,9 @@ void Floors::erase(uint64_t id) {
 
 void Floors::forget(uint32_t slot) {
   if (slot >= slots_) return;
+  if (watches(slot)) acquit(Suspects::case_of(static_cast<int32_t>(slot)));
   Told& told = reinterpret_cast<Told*>(told_memory_->data())[slot];
   if (told.ids[0] == 0) return;
-  if (watches(slot)) acquit(Suspects::case_of(static_cast<int32_t>(slot)));
   for (const uint64_t id : told.ids) erase(id);
   told = {};
 }

@@ -1,5 +1,5 @@
 // Floors: below which Expresslane numbers of a session its window refuses whatever comes, and far above which hardly one is its peer's; told to the
-// kernel, which drops such datagrams at the socket (steering/filter.cc). Beside them, who is a suspect (steering/suspects.h), of whom it lets nothing
+// kernel, which drops such datagrams at the socket (steering/filters.cc). Beside them, who is a suspect (steering/suspects.h), of whom it lets nothing
 // through that it has not judged by its number: records too (steering/numbers.h). A table of one map for all shards, each of which writes its own part.
 //
 //     heads of shard 0, 1 …      ShareHead of io/shares.h: what filters have dropped: replays and forgeries of sessions, garbage of strangers, what was
@@ -106,6 +106,7 @@ class Floors {
   void suspect(uint32_t number, uint64_t id, uint64_t until);
   void tell_numbers(const Lanes& lanes, uint32_t number);
   void acquit(uint32_t which);
+  void acquit_some();
   numbers::Block& block_of(uint32_t which) const;
   void remember(uint32_t number, uint64_t id);
   uint64_t last_told(uint32_t number) const;
@@ -122,6 +123,8 @@ class Floors {
     uint64_t until = 0;
   };
   std::array<Watched, Suspects::cases> watched_{};  // whose numbers the kernel knows now
+  uint32_t watching_ = 0;
+  double next_acquittal_ = 0;
 };
 
 // The lowest number that the window might take, at least `from`, which is 0 or what this said before of the same window.

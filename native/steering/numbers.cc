@@ -60,13 +60,36 @@ uint64_t floor_of(const PublicSlot& slot, uint32_t bits) {
   return at;
 }
 
+// Not by memset(), which a compiler may leave out.
+void wipe(void* memory, size_t bytes) {
+  auto* words = static_cast<volatile uint64_t*>(memory);
+  for (size_t i = 0; i < bytes / 8; i++) words[i] = 0;
+}
+
+// Round keys begin with the key.
+uint8_t* key_in(Epoch& told, uint16_t suite) { return reinterpret_cast<uint8_t*>(told.keys) + (suite == suite::aes128 ? 64 : 0); }
+
+bool is_told(Epoch& told, uint16_t epoch, const RecordSecret& secret) {
+  if (told.epoch != epoch || secret.epoch != epoch) return false;
+  const uint32_t rounds = secret.suite == suite::aes128 ? 10 : 14;
+  return told.rounds.load(relaxed) == rounds && std::memcmp(key_in(told, secret.suite), secret.sn, suite::key_length(secret.suite)) == 0;
+}
+
 void change_key(Epoch& told, uint16_t epoch, const RecordSecret& secret) {
   told.span.store(all, release);
+  told.rounds.store(unknown, release);
   told.epoch = epoch;
   const bool aes = secret.epoch == epoch && (secret.suite == suite::aes128 || secret.suite == suite::aes256);
-  if (aes) expand(secret.sn, static_cast<uint32_t>(suite::key_length(secret.suite)), reinterpret_cast<uint8_t*>(told.keys));
-  const uint32_t rounds = secret.suite == suite::aes128 ? 10 : 14;
-  told.rounds.store(epoch == 0 ? 0 : aes ? rounds : unknown, release);
+  if (!aes) return wipe(told.keys, sizeof told.keys);
+  expand(secret.sn, static_cast<uint32_t>(suite::key_length(secret.suite)), reinterpret_cast<uint8_t*>(told.keys));
+  told.rounds.store(secret.suite == suite::aes128 ? 10 : 14, release);
+}
+
+// Of an epoch without keys nothing can be opened. Who is not Online yet is heard all the same: the handshake may go on in it.
+void close_epoch(Epoch& told, bool online) {
+  if (told.epoch != 0) wipe(told.keys, sizeof told.keys);
+  told.epoch = 0;
+  told.rounds.store(online ? 0 : unknown, release);
 }
 
 }  // namespace
@@ -85,19 +108,17 @@ void tell(Block& block, const PublicSlot& slot, const SecretSlot& secret) {
   for (uint32_t bits = 0; bits < 4; bits++) {
     Epoch& told = block.epochs[bits];
     const uint16_t epoch = slot.receive_epochs[bits];
-    const uint32_t rounds = told.rounds.load(relaxed);
-    if (told.epoch != epoch || (epoch != 0 && (rounds == 0 || rounds == unknown))) change_key(told, epoch, secret.receive_record[bits]);
-    if (epoch == 0) continue;
+    if (epoch == 0) {
+      close_epoch(told, slot.state == slot_state::online);
+      continue;
+    }
+    if (!is_told(told, epoch, secret.receive_record[bits])) change_key(told, epoch, secret.receive_record[bits]);
     const uint64_t low = floor_of(slot, bits), span = slot.record_next[bits] + ahead - low;
     told.low.store(static_cast<uint32_t>(low & 0xffff), release);
     told.span.store(static_cast<uint32_t>(span), release);
   }
 }
 
-// Not by memset(), which a compiler may leave out.
-void erase(Block& block) {
-  auto* words = reinterpret_cast<volatile uint64_t*>(&block);
-  for (size_t i = 0; i < sizeof block / 8; i++) words[i] = 0;
-}
+void erase(Block& block) { wipe(&block, sizeof block); }
 
 }  // namespace ringway::numbers

@@ -60,7 +60,7 @@ inline void is_suspect(ebpf::Code& code, int16_t at, size_t no) {
 inline void take_place(ebpf::Code& code, uint32_t places, size_t labels, size_t beyond) {
   using namespace ebpf;
   constexpr int16_t put = offsetof(ShareEntry, put), taken = offsetof(ShareEntry, taken), epoch = offsetof(ShareEntry, epoch);
-  constexpr int16_t head_put = offsetof(ShareHead, put), head_taken = offsetof(ShareHead, taken), head_epoch = offsetof(ShareHead, epoch);
+  constexpr int16_t head_put = offsetof(ShareHead, put), head_taken = offsetof(ShareHead, taken), head_epoch = offsetof(ShareHead, epoch), head_open = offsetof(ShareHead, open);
   const auto difference = [&code](uint8_t to, uint8_t from, int16_t put_at, int16_t taken_at, size_t label) {
     code.add(load(BPF_W, to, from, put_at));
     code.add(load(BPF_W, 0, from, taken_at));
@@ -69,7 +69,7 @@ inline void take_place(ebpf::Code& code, uint32_t places, size_t labels, size_t 
     code.add(move_value(to, 0));
     code.at(label);
   };
-  const size_t same_epoch = labels, mine = labels + 1, all = labels + 2;
+  const size_t same_epoch = labels, mine = labels + 1, all = labels + 2, open = labels + 3;
   code.add(load(BPF_W, 1, 9, epoch));
   code.add(load(BPF_W, 2, 8, head_epoch));
   code.jump_if_by(BPF_JEQ, 1, 2, same_epoch);
@@ -79,10 +79,13 @@ inline void take_place(ebpf::Code& code, uint32_t places, size_t labels, size_t 
   code.at(same_epoch);
   difference(1, 9, put, taken, mine);
   difference(3, 8, head_put, head_taken, all);
+  code.add(load(BPF_W, 4, 8, head_open));
+  code.jump_if(BPF_JNE, 4, 0, open);
   code.add(move_value(4, static_cast<int32_t>(places)));
   code.add(alu_by(BPF_SUB, 4, 3));
   code.add(alu(BPF_MUL, 4, 4));
   code.jump_if_by(BPF_JSGE, 1, 4, beyond);
+  code.at(open);
   code.add(move_value(1, 1));
   code.add(instruction(BPF_STX | BPF_W | BPF_ATOMIC, 9, 1, put, BPF_ADD));
   code.add(instruction(BPF_STX | BPF_W | BPF_ATOMIC, 8, 1, head_put, BPF_ADD));

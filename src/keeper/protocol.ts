@@ -15,7 +15,7 @@
 import type { ClientConfig, ServerConfig } from '../config/types.ts';
 import type { EngineStatistics } from '../observe/statistics.ts';
 
-export const KEEPER_PROTOCOL = 2;
+export const KEEPER_PROTOCOL = 3;
 
 /** The session table's memory (memfds): it outlives engines. A table is all zero when `generation` is 1. */
 export interface TableDescriptors {

@@ -15,10 +15,10 @@ import {
   type Pool,
 } from './rig.ts';
 
-const HEAD_BYTES = 128;
+const HEAD_BYTES = 192;
 const ENTRY_BYTES = 128;
 /** In a head. */
-const [BEYOND, PUT, UNTIL, TAKEN, EPOCH] = [16, 24, 64, 72, 76];
+const [BEYOND, PUT, UNTIL, TAKEN, EPOCH] = [16, 64, 128, 136, 140];
 /** In an entry. */
 const [ENTRY_TAKEN, ENTRY_PUT, ENTRY_EPOCH] = [32, 64, 68];
 const EPOCH_BYTES = 256;
