@@ -154,6 +154,8 @@ class Port : public Environment::Closing {
   // (`settled`), or not now, and the port does not rest. What has come meanwhile is_ready().
   virtual bool begin_direct(bool settled) = 0;
   virtual uint32_t is_ready() = 0;  // wait()'s bits, for all that is known
+  // Of socket and device, as bits: had something been there, look() would have told of it.
+  virtual uint32_t watched() const = 0;
   // In between begin_direct() and look(): poll() has told of it, and nobody has read it since.
   bool was_told(uint32_t bit);
 

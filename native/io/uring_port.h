@@ -53,6 +53,8 @@ class UringPort final : public Port {
   bool may_be_direct() const override;
   bool begin_direct(bool settled) override;
   uint32_t is_ready() override;
+  // Not without a block to read into.
+  uint32_t watched() const override { return (udp_armed_ ? ready::udp : 0) | (tun_armed_ > 0 ? ready::tun : 0); }
 
  private:
   static constexpr int fixed_tun = 0, fixed_udp = 1, fixed_handover = 2, fixed_timer = 3, fixed_door = 4;
