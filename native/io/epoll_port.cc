@@ -54,7 +54,6 @@ class EpollPort final : public Port {
     timer_.reset(-1);
   }
 
-  bool sees(uint32_t) const override { return true; }
   uint32_t receive_trains(uint32_t limit) override {
     limit = std::min(limit, was_told(ready::udp) ? 1 : udp_portion_.blocks());
     Batch& batch = *options_.udp_receive;
@@ -177,6 +176,7 @@ class EpollPort final : public Port {
   void end_idle() override {}
   bool may_be_direct() const override { return true; }
   bool begin_direct(bool) override { return true; }
+  uint32_t watched() const override { return ready::udp | ready::tun; }
   uint32_t is_ready() override { return ready_ | ready_doors() | (handover_waits() ? ready::handover : 0); }
 
  private:

@@ -137,8 +137,6 @@ class Port : public Environment::Closing {
  protected:
   Port(napi_env env, const PortOptions& options);
 
-  // Would a look have told of what is in the queue (ready::udp or ready::tun)? Not where the kernel has nowhere to put it.
-  virtual bool sees(uint32_t bit) const = 0;
   virtual uint32_t receive_trains(uint32_t limit) = 0;
   virtual uint32_t receive_packets(uint32_t limit) = 0;
   // Once into the kernel for at most that long; may come back early with nothing (a signal, a wake-up that is out of date).
@@ -156,6 +154,8 @@ class Port : public Environment::Closing {
   // (`settled`), or not now, and the port does not rest. What has come meanwhile is_ready().
   virtual bool begin_direct(bool settled) = 0;
   virtual uint32_t is_ready() = 0;  // wait()'s bits, for all that is known
+  // Of socket and device, as bits: had something been there, look() would have told of it.
+  virtual uint32_t watched() const = 0;
   // In between begin_direct() and look(): poll() has told of it, and nobody has read it since.
   bool was_told(uint32_t bit);
 

@@ -39,7 +39,6 @@ class UringPort final : public Port {
 
   bool open(napi_env env);
   void close() override;
-  bool sees(uint32_t bit) const override { return !options_.sqpoll && (bit == ready::udp ? udp_armed_ && udp_.lent() > 0 : tun_armed_ > 0 && tun_.lent() > 0); }
   uint32_t receive_trains(uint32_t limit) override;
   uint32_t receive_packets(uint32_t limit) override;
 
@@ -54,6 +53,8 @@ class UringPort final : public Port {
   bool may_be_direct() const override;
   bool begin_direct(bool settled) override;
   uint32_t is_ready() override;
+  // Not without a block to read into.
+  uint32_t watched() const override { return (udp_armed_ ? ready::udp : 0) | (tun_armed_ > 0 ? ready::tun : 0); }
 
  private:
   static constexpr int fixed_tun = 0, fixed_udp = 1, fixed_handover = 2, fixed_timer = 3, fixed_door = 4;

@@ -29,8 +29,9 @@ uint32_t Port::wait(double wait_us) {
     wait_us = deadline - monotonic_micros();
     if (wait_us > 0) bits = look(wait_us);
   }
-  if ((bits & ready::udp) == 0 && sees(ready::udp)) udp_shares_.drained();
-  if ((bits & ready::tun) == 0 && sees(ready::tun)) tun_shares_.drained();
+  const uint32_t empty = watched() & ~bits;
+  if (empty & ready::udp) udp_shares_.drained();
+  if (empty & ready::tun) tun_shares_.drained();
   return bits;
 }
 

@@ -336,4 +336,17 @@ describe.skipIf(refusal !== undefined).each(backends())('a port that counts, ove
     send(0, SMALL.share);
     equal(take(end, Number.POSITIVE_INFINITY, LOOK_US).length, SMALL.share);
   });
+
+  it('does not take its socket for empty while it has no block to read into', () => {
+    const { end, map, send } = openCounting(io, 1);
+    const { port, trains } = end;
+    send(0, SMALL.share);
+    addon.wait(port, LOOK_US);
+    const held = addon.udpReceive(port, 64);
+    send(0, 8);
+    for (let look = 0; look < 3; look++) addon.wait(port, 1_000);
+    deepEqual(map.counts(0), { put: SMALL.share + 8, taken: held, epoch: 1 });
+    addon.clear(trains.handle);
+    equal(take(end, Number.POSITIVE_INFINITY, LOOK_US).length, SMALL.share + 8 - held);
+  });
 });
