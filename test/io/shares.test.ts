@@ -268,6 +268,7 @@ function openCounting(io: Io, sessions: number) {
   addon.attachFloors(lanes, descriptor, FEWEST_ENTRIES, 0);
   const { port, trains } = openUdpPort(io, socket);
   addon.countWithoutFilters(port, lanes);
+  addon.wait(port, 0); // nothing is there: from now on what comes is judged
   const map = new FilterMap(descriptor, 1);
   for (const each of [descriptor, ...memory]) addon.closeDescriptor(each);
   closing.push(() => addon.closeDescriptor(socket.descriptor));

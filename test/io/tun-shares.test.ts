@@ -26,9 +26,9 @@ if (refusal) console.warn(`skipped: ${refusal}`);
 const QUEUE = 55;
 /** Of 40 places, what one address alone may have, and what is left of four times the rest for the next. */
 const [SHARE, NEXT] = [32, 7];
-const [HEAD_BYTES, ENTRY_BYTES, ENTRIES] = [128, 128, 1_024];
+const [HEAD_BYTES, ENTRY_BYTES, ENTRIES] = [192, 128, 1_024];
 /** In a head. */
-const [PUT, TAKEN, EPOCH] = [24, 72, 76];
+const [PUT, TAKEN, EPOCH] = [64, 136, 140];
 const LOOK_US = 20_000;
 const [SOURCE, POOL] = ['10.126.0.9', '10.90.0.0'].map(parseIpv4);
 
@@ -87,6 +87,7 @@ class Near {
       closing.push(() => addon.closeDescriptor(tun));
       closing.push(() => addon.closePort(port));
       addon.attachTunShares(port, map, queue, queues);
+      addon.wait(port, 0); // nothing is there: from now on what comes is judged
       return { port, packets };
     });
     const bytes = queues * HEAD_BYTES + ENTRIES * ENTRY_BYTES;
