@@ -338,6 +338,25 @@ describe.skipIf(refusal !== undefined).each(backends())('a port that counts, ove
     equal(take(end, Number.POSITIVE_INFINITY, LOOK_US).length, SMALL.share);
   });
 
+  it('judges nobody once the socket has overflowed, until it finds it empty', () => {
+    const { end, map, send, sender } = openCounting(io, 1);
+    const nobodys = (count: number, length: number) =>
+      sender.send(Array.from({ length: count }, () => bytesOf({ id: idOf(5), length })));
+    nobodys(100, 1_900);
+    nobodys(100, 60);
+    while (map.counts(0).put < SMALL.share) send(0, 1); // which the kernel has no room for
+    let came = 0;
+    for (let look = 0; look < 5_000 && came === 0; look++) {
+      came = take(end, 4, LOOK_US).filter((session) => session === 0).length;
+      send(0, 1);
+      nobodys(8, 1_900); // so that nothing is never found
+    }
+    equal(came > 0, true);
+    take(end, Number.POSITIVE_INFINITY, LOOK_US);
+    send(0, SMALL.share + 3);
+    equal(take(end, Number.POSITIVE_INFINITY, LOOK_US).length, SMALL.share);
+  });
+
   it('does not take its socket for empty while it has no block to read into', () => {
     const { end, map, send } = openCounting(io, 1);
     const { port, trains } = end;
