@@ -185,7 +185,7 @@ export interface Addon {
    * wants CAP_PERFMON beside CAP_BPF
    */
   filterUdp(sessions: readonly number[], doors: readonly number[], entries: number): { map: number; reveals: boolean };
-  /** From now on `open` and `passUplink` write floors of the lanes' sessions into their shard's part of the map, which is emptied first. @returns dropped: what the filters of the shard have dropped since there is a map: replays, garbage */
+  /** From now on `open` and `passUplink` write floors of the lanes' sessions into their shard's part of the map, which is emptied first, and the index tells the kernel of its ids, in one of two bitmaps: @param half 0 or 1, another one than the engine before had. @returns dropped: what the programs at the shard's sockets have dropped since there is a map: replays and forgeries, garbage, what was beyond shares */
   attachFloors(lanes: LanesHandle, map: number, entries: number, half: number): { dropped: BigUint64Array };
   /** Before anything is received: what the filters of the lanes' shard drop is none of the port's socketDrops and strangerDrops from now on, nor a flood of strangers. Does nothing without floors. */
   countWithoutFilters(port: PortHandle, lanes: LanesHandle): void;
