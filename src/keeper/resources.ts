@@ -234,7 +234,7 @@ class Opened {
     const entries = filterEntries(config.sessions, udp.length);
     const filtered = this.#try(
       'filter sockets',
-      'a flood of replays, garbage or numbers far ahead costs the shards more',
+      'floods cost the shards more, and who sends the most can fill their sockets',
       () => this.#kernel.filterUdp(udp, doors, entries),
     );
     if (!filtered) return null;

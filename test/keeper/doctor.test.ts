@@ -87,6 +87,17 @@ describe('ringway doctor', () => {
     expect(findings.find(({ subject }) => subject === 'udp')?.words).toContain(`out up to ${longest} `);
   });
 
+  it('says what is missing where the kernel lets no filter judge DTLS records', () => {
+    const { findings } = machine({}, { filterUdp: { map: 99, reveals: false } });
+    expect(findings.filter(({ subject }) => subject === 'socket filter')).toMatchObject([
+      {
+        state: 'slow',
+        words: expect.stringContaining('nobody fills it alone'),
+        advice: expect.stringContaining('CAP_PERFMON'),
+      },
+    ]);
+  });
+
   it('knows a device without superpackets of UDP', () => {
     const { findings } = machine({}, { tunOffload: 0x07 });
     expect(findings.find(({ subject }) => subject === 'tun')).toMatchObject({ state: 'slow' });
