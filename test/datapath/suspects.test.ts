@@ -109,6 +109,19 @@ function shuffled(all: Uint8Array[]): Uint8Array[] {
   return order.map((i) => all[i]);
 }
 
+/** A session of records alone, and a hundred of them that have come, to be sent again. */
+function startRecorded() {
+  const rig = start();
+  const client = rig.connect(2, { expresslane: false });
+  const recorded = fresh(client, 100);
+  deliver(
+    rig,
+    client,
+    recorded.map(({ datagram }) => datagram),
+  );
+  return { rig, client, recorded };
+}
+
 describe.skipIf(refusal !== undefined)('a flooded session of records alone', () => {
   it.each(backends().flatMap((io) => [false, true].map((stepwise) => [io, stepwise] as const)))(
     'over %s (node by node: %s) loses replays and forgeries to the kernel, and no record of its own in any order',
@@ -136,14 +149,7 @@ describe.skipIf(refusal !== undefined)('a flooded session of records alone', () 
   );
 
   it('loses no record to a jump of its numbers that the kernel’s bound allows', () => {
-    const rig = start();
-    const client = rig.connect(2, { expresslane: false });
-    const recorded = fresh(client, 100);
-    deliver(
-      rig,
-      client,
-      recorded.map(({ datagram }) => datagram),
-    );
+    const { rig, client, recorded } = startRecorded();
     for (const lost of [3_000, 4_000, 1]) {
       suspect(rig, client, replays(recorded));
       fresh(client, lost); // never sent
@@ -152,14 +158,7 @@ describe.skipIf(refusal !== undefined)('a flooded session of records alone', () 
   });
 
   it('loses no record when its keys are updated meanwhile, epoch by epoch around all four places', () => {
-    const rig = start();
-    const client = rig.connect(2, { expresslane: false });
-    const recorded = fresh(client, 100);
-    deliver(
-      rig,
-      client,
-      recorded.map(({ datagram }) => datagram),
-    );
+    const { rig, client, recorded } = startRecorded();
     for (let update = 0; update < 9; update++) {
       suspect(rig, client, update % 2 ? forged(client) : replays(recorded));
       const late = fresh(client, 5);
@@ -196,14 +195,7 @@ describe.skipIf(refusal !== undefined)('a flooded session of records alone', () 
   });
 
   it('begins anew under its next shard: nothing of what was told before is in force', () => {
-    const rig = start();
-    const client = rig.connect(2, { expresslane: false });
-    const recorded = fresh(client, 100);
-    deliver(
-      rig,
-      client,
-      recorded.map(({ datagram }) => datagram),
-    );
+    const { rig, client, recorded } = startRecorded();
     suspect(rig, client, replays(recorded));
     expect(rig.start()).toBe(1);
     rig.delay = 0;
